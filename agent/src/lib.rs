@@ -1,1 +1,6 @@
-//! x
+//! The host's side of Dirless: fetch sealed snapshots, open, merge, limit, publish a lookup table,
+//! and explain what came of it.
+
+#![forbid(unsafe_code)]
+
+pub mod paths;
