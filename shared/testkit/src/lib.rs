@@ -1,1 +1,15 @@
-//! x
+//! What tests of several crates share: a machine of their own ([`isolated`]), real programs run and
+//! watched ([`Program`]), waiting without guessing ([`eventually`]), and proptest strategies.
+//!
+//! It is a dev-dependency only and holds no test itself. What always holds: whatever is started
+//! here ends with the value that stands for it, also when the test panics.
+
+#![forbid(unsafe_code)]
+
+mod isolated;
+mod process;
+mod wait;
+
+pub use isolated::{command as isolated_command, inside, isolated};
+pub use process::{Outcome, Program, Running, built, command};
+pub use wait::eventually;
