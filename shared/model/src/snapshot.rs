@@ -1,0 +1,81 @@
+//! The JSON inside a sealed snapshot: what deployed Dirless programs read and write, plus optional
+//! fields of ours that they pass over.
+//!
+//! ```json
+//! {"sequence": 7, "generated_at": "2026-05-31T00:00:00Z", "source": "aws-identity-center",
+//!  "groups": [{"name": "eng", "gid": 60001, "members": ["alice"], "id": "g-1"}],
+//!  "users": [{"username": "alice", "uid": 60002, "gid": 60001, "gecos": "Alice",
+//!             "home": "/home/alice", "shell": "/bin/bash", "id": "u-1"}],
+//!  "ssh_keys": {"alice": "ssh-ed25519 AAAA… alice"},
+//!  "ledger": {"retired": [{"kind": "user", "id": "u-0", "number": 60003}]}}
+//! ```
+//!
+//! [`read`] streams: it hands each record to a [`Sink`] as it comes and keeps nothing, so that the
+//! memory a snapshot costs is what its reader keeps. A record that makes no sense is a value with a
+//! reason and not the end of the snapshot; only a document that is no such object ends it.
+
+mod raw;
+mod read;
+mod write;
+
+use std::collections::BTreeMap;
+
+pub use raw::{Field, RawGroup, RawUser, RecordError};
+pub use read::{Caps, ReadError, Sink, read};
+pub use write::write;
+
+use crate::{Group, Name, ObjectId, User};
+
+/// Whether a ledger number belongs to a user or to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectKind {
+    /// A user: the number is a uid (and the gid of its private group).
+    User,
+    /// A group: the number is a gid.
+    Group,
+}
+
+/// A number of the id ledger whose object is not in the snapshot (deleted, disabled, held back).
+/// It stays with that object for good.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Retired {
+    /// User or group.
+    pub kind: ObjectKind,
+    /// What the source called the object.
+    pub id: ObjectId,
+    /// The uid or gid that it holds.
+    pub number: u32,
+    /// The name it had last, for people who read the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// What a snapshot says of itself. All of it is absent in snapshots of deployed programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Grows by at least one with every snapshot of a source; hosts refuse a smaller one.
+    pub sequence: Option<u64>,
+    /// When the source was read (RFC 3339, UTC).
+    pub generated_at: Option<String>,
+    /// The source that the snapshot is of.
+    pub source: Option<String>,
+}
+
+/// A whole snapshot, for those who write one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    /// What it says of itself.
+    pub meta: Meta,
+    /// The users, in the order in which they are written.
+    pub users: Vec<User>,
+    /// The groups, in the order in which they are written.
+    pub groups: Vec<Group>,
+    /// A user's authorized_keys lines (sshd(8)), joined by line breaks.
+    pub ssh_keys: BTreeMap<Name, String>,
+    /// Ledger numbers whose objects are not among the users and groups.
+    pub retired: Vec<Retired>,
+}
+
+#[cfg(test)]
+mod tests;

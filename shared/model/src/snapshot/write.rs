@@ -1,0 +1,104 @@
+//! The writer: field names and order as deployed syncers have them, our optional fields around them.
+
+use std::io::Write;
+
+use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
+
+use super::Document;
+use crate::{Group, Name, ObjectId, User};
+
+/// Writes `document` as JSON.
+///
+/// # Errors
+/// What `out` reports.
+pub fn write(document: &Document, out: impl Write) -> std::io::Result<()> {
+    let snapshot = SnapshotJson {
+        sequence: document.meta.sequence,
+        generated_at: document.meta.generated_at.as_deref(),
+        source: document.meta.source.as_deref(),
+        groups: Each(&document.groups, group_json),
+        users: Each(&document.users, user_json),
+        ssh_keys: (!document.ssh_keys.is_empty()).then_some(&document.ssh_keys),
+        ledger: (!document.retired.is_empty()).then_some(LedgerJson {
+            retired: &document.retired,
+        }),
+    };
+    serde_json::to_writer(out, &snapshot).map_err(std::io::Error::from)
+}
+
+#[derive(Serialize)]
+struct SnapshotJson<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generated_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    groups: Each<'a, Group, GroupJson<'a>>,
+    users: Each<'a, User, UserJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_keys: Option<&'a std::collections::BTreeMap<Name, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<LedgerJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct LedgerJson<'a> {
+    retired: &'a [super::Retired],
+}
+
+#[derive(Serialize)]
+struct GroupJson<'a> {
+    name: &'a Name,
+    gid: u32,
+    members: &'a [Name],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a ObjectId>,
+}
+
+#[derive(Serialize)]
+struct UserJson<'a> {
+    username: &'a Name,
+    uid: u32,
+    gid: u32,
+    gecos: &'a str,
+    home: &'a str,
+    shell: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a ObjectId>,
+}
+
+fn group_json(group: &Group) -> GroupJson<'_> {
+    GroupJson {
+        name: &group.name,
+        gid: group.gid.number(),
+        members: &group.members,
+        id: group.id.as_ref(),
+    }
+}
+
+fn user_json(user: &User) -> UserJson<'_> {
+    UserJson {
+        username: &user.name,
+        uid: user.uid.number(),
+        gid: user.gid.number(),
+        gecos: user.gecos.as_str(),
+        home: user.home.as_str(),
+        shell: user.shell.as_str(),
+        id: user.id.as_ref(),
+    }
+}
+
+/// Serialises a slice element by element through a function, without a second vector.
+struct Each<'a, T, J>(&'a [T], fn(&'a T) -> J);
+
+impl<T, J: Serialize> Serialize for Each<'_, T, J> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
+        for element in self.0 {
+            seq.serialize_element(&(self.1)(element))?;
+        }
+        seq.end()
+    }
+}
