@@ -1,1 +1,20 @@
-//! x
+//! Sealing and opening of snapshots, and the digests that are derived from a tenant's secret.
+//!
+//! The only crate that names age or a keyed digest; nothing here knows HTTP, storage or what a
+//! snapshot holds. What always holds: an [`Identity`] never prints itself; a reader from [`open`]
+//! ends without an error only when the last byte was authenticated, so whoever reads it to its end
+//! before using anything has read what was sealed, whole.
+//!
+//! The envelope is the one that deployed Dirless programs speak:
+//! `base64(age(gzip(JSON)))`, age v1 binary format (<https://age-encryption.org/v1>) to one X25519
+//! recipient, standard base64 alphabet (RFC 4648 section 4) with padding and without line breaks.
+
+#![forbid(unsafe_code)]
+
+mod envelope;
+mod key;
+mod tenant;
+
+pub use envelope::{Limits, OpenError, Opened, open, seal};
+pub use key::{Identity, KeyError, Recipient};
+pub use tenant::{sha256_hex, tenant_id};
