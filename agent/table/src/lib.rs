@@ -1,1 +1,34 @@
-//! x
+//! The lookup table: one file with all users and groups of a host, written whole and memory-mapped by
+//! every process that asks. The format is described in `format.rs`.
+//!
+//! It depends on the standard library alone, for the NSS module loads it into every program. What
+//! always holds: a lookup allocates nothing, makes no system call, and neither panics nor reads outside
+//! the file for any bytes; "there is none" is said only when the table says so; a table is replaced by
+//! rename and never changed in place, except for one word that tells readers of the old one to look
+//! again.
+//!
+//! It is not a place for policy: ids and names are stored as given. Limits are checked before.
+
+mod check;
+mod error;
+mod format;
+#[expect(
+    unsafe_code,
+    reason = "mapping a file is a system call the standard library does not wrap"
+)]
+mod map;
+mod names;
+mod out;
+mod publish;
+mod reader;
+mod record;
+mod writer;
+
+pub use error::{Corrupt, OpenError, WriteError};
+pub use publish::{publish, publish_bytes};
+pub use reader::{Lookup, Table, TableStats};
+pub use record::{Gids, Group, User};
+pub use writer::{GroupRecord, TableBuilder, TableMeta, UserRecord};
+
+/// Where the agent publishes the table and the NSS module looks for it.
+pub const TABLE_PATH: &str = "/var/lib/dirless/nss/table";

@@ -1,0 +1,53 @@
+//! Which texts a table takes, and how they are laid into a record.
+
+use crate::error::WriteError;
+
+pub(crate) fn push_text(record: &mut Vec<u8>, text: &str) {
+    record.extend(text.as_bytes());
+    record.push(0);
+}
+
+pub(crate) fn put(record: &mut [u8], at: usize, value: u32) {
+    if let Some(place) = record.get_mut(at..at + 4) {
+        place.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// A name stands alone in a passwd line and in a comma-separated list of members.
+pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), WriteError> {
+    let why = match name.len() {
+        0 => "is empty",
+        256.. => "is longer than 255 bytes",
+        _ if name.contains(',') => "holds a comma",
+        _ => return check_text(field, name),
+    };
+    Err(WriteError::Text { field, why })
+}
+
+pub(crate) fn check_text(field: &'static str, text: &str) -> Result<(), WriteError> {
+    if text.len() > usize::from(u16::MAX) {
+        return Err(WriteError::Text {
+            field,
+            why: "is longer than 65,535 bytes",
+        });
+    }
+    match text.bytes().find(|byte| matches!(byte, 0 | b':' | b'\n')) {
+        Some(_) => Err(WriteError::Text {
+            field,
+            why: "holds a NUL byte, a colon or a line break",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Keys have lines and colons of their own; a whole record stays far below 4 GiB.
+pub(crate) fn check_keys(keys: &str) -> Result<(), WriteError> {
+    let why = match keys.len() {
+        MAX_KEYS.. => "are longer than 1 MiB",
+        _ if keys.contains('\0') => "hold a NUL byte",
+        _ => return Ok(()),
+    };
+    Err(WriteError::Text { field: "keys", why })
+}
+
+const MAX_KEYS: usize = (1 << 20) + 1;
