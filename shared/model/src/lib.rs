@@ -6,11 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod field;
 mod id;
+pub mod key;
+pub mod merge;
 mod name;
 mod record;
 pub mod snapshot;
+pub mod texts;
 
 pub use field::{Gecos, GecosError, HostPath, HostPathError, ObjectId, ObjectIdError};
 pub use id::{Caution, Gid, IdError, IdRange, IdRangeError, Uid};
