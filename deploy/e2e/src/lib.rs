@@ -1,1 +1,20 @@
-//! x
+//! The whole path, from people in AWS Identity Center to a login, with the real programs on a machine
+//! of its own ([`dirless_testkit::isolated`]). The demo and the end-to-end tests are made of the same
+//! parts: [`moto`] is AWS, [`site`] is what a customer runs, [`machine`] is a Linux host.
+//!
+//! It is a test crate: nothing here is shipped. What always holds: the machine it runs on is left as
+//! it was.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+pub mod http;
+pub mod machine;
+pub mod moto;
+
+/// The root of the repository that this was built from.
+#[must_use]
+pub fn repository() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}

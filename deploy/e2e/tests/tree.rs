@@ -1,0 +1,273 @@
+//! What the sources themselves must look like: dependency closures, where unsafe code may stand, sizes
+//! of files and functions, words that may not appear.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use dirless_e2e::repository;
+use dirless_testkit::Program;
+
+/// The names of all crates that are built into `package`, itself included.
+fn closure(package: &str) -> BTreeSet<String> {
+    let listed = Program::system("cargo")
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--prefix",
+            "none",
+            "--edges",
+            "normal,build",
+            "--package",
+            package,
+        ])
+        .arg("--manifest-path")
+        .arg(repository().join("Cargo.toml"))
+        .succeed()
+        .unwrap();
+    listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn one_tls_stack_and_no_openssl() {
+    for package in ["dirless-backend", "dirless-syncer", "dirless-agent"] {
+        let crates = closure(package);
+        assert!(crates.contains("ring"), "{package} should stand on ring");
+        for banned in ["aws-lc-sys", "aws-lc-rs", "openssl-sys", "openssl", "native-tls"] {
+            assert!(!crates.contains(banned), "{package} builds {banned}");
+        }
+    }
+}
+
+#[test]
+fn the_backend_cannot_read_a_tenant() {
+    let crates = closure("dirless-backend");
+    for banned in [
+        "age",
+        "dirless-seal",
+        "dirless-model",
+        "dirless-directory",
+        "dirless-table",
+    ] {
+        assert!(!crates.contains(banned), "the backend is built with {banned}");
+    }
+}
+
+#[test]
+fn the_name_service_module_is_std_and_the_table() {
+    let allowed = BTreeSet::from(["dirless-nss".to_owned(), "dirless-table".to_owned()]);
+    assert_eq!(closure("dirless-nss"), allowed);
+}
+
+/// A Rust source of ours: where it is, and its lines up to the test module and after.
+struct Source {
+    path: PathBuf,
+    production: Vec<String>,
+    tests: usize,
+}
+
+fn sources() -> Vec<Source> {
+    let root = repository().canonicalize().unwrap();
+    let mut files = Vec::new();
+    for folder in ["shared", "backend", "syncer", "agent", "deploy"] {
+        collect(&root.join(folder), &mut files);
+    }
+    files.into_iter().map(|path| read(&root, &path)).collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn read(root: &Path, path: &Path) -> Source {
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let short = path.strip_prefix(root).unwrap().to_owned();
+    let only_tests = ["tests", "benches", "testkit", "e2e"]
+        .iter()
+        .any(|folder| short.iter().any(|part| part == *folder))
+        || short.file_stem().is_some_and(|stem| stem == "tests");
+    let start = if only_tests {
+        0
+    } else {
+        lines
+            .iter()
+            .position(|line| line == "#[cfg(test)]")
+            .unwrap_or(lines.len())
+    };
+    let tests = lines.len() - start;
+    let production = if only_tests {
+        lines
+    } else {
+        lines.into_iter().take(start).collect()
+    };
+    Source {
+        path: short,
+        production,
+        tests,
+    }
+}
+
+/// The functions of formatted code with their lengths: from the line with `fn` to the closing brace at
+/// the same depth.
+fn functions(lines: &[String]) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let words = line
+            .trim_start()
+            .trim_start_matches("pub(crate) ")
+            .trim_start_matches("pub(super) ");
+        let words = ["pub ", "const ", "async ", "unsafe ", "extern \"C\" "]
+            .iter()
+            .fold(words, |words, word| words.trim_start_matches(word));
+        let Some(name) = words.strip_prefix("fn ") else {
+            continue;
+        };
+        let end = format!("{}}}", " ".repeat(indent));
+        let length = lines
+            .iter()
+            .skip(start)
+            .position(|line| *line == end)
+            .map_or(1, |length| length + 1);
+        let name = name.split(['(', '<']).next().unwrap_or(name);
+        found.push((name.to_owned(), length));
+    }
+    found
+}
+
+#[test]
+fn files_stay_short() {
+    let sources = sources();
+    let mut long = 0;
+    for source in &sources {
+        let lines = source.production.len();
+        assert!(lines <= 800, "{} has {lines} lines", source.path.display());
+        if lines > 400 {
+            println!("{}: {lines} lines", source.path.display());
+            long += 1;
+        }
+        if source.path.ends_with("main.rs") {
+            assert!(lines < 30, "{} has {lines} lines", source.path.display());
+        }
+    }
+    assert!(
+        long * 10 <= sources.len(),
+        "{long} of {} files have more than 400 lines",
+        sources.len()
+    );
+}
+
+#[test]
+fn functions_stay_short() {
+    let mut all = 0;
+    let mut long = 0;
+    for source in sources() {
+        for (name, lines) in functions(&source.production) {
+            assert!(lines <= 120, "{}: {name} has {lines} lines", source.path.display());
+            all += 1;
+            if lines > 60 {
+                println!("{}: {name} has {lines} lines", source.path.display());
+                long += 1;
+            }
+        }
+    }
+    assert!(long * 20 <= all, "{long} of {all} functions have more than 60 lines");
+}
+
+#[test]
+fn there_is_as_much_test_code_as_production_code() {
+    let (production, tests) = sources().iter().fold((0, 0), |(production, tests), source| {
+        let own = if source.tests == source.production.len() {
+            0
+        } else {
+            source.production.len()
+        };
+        (production + own, tests + source.tests)
+    });
+    assert!(
+        tests >= production,
+        "{tests} lines of tests for {production} lines of production code"
+    );
+}
+
+#[test]
+fn unsafe_code_stands_in_two_crates_only() {
+    for source in sources() {
+        let exempt = source.path.starts_with("agent/nss") || source.path.starts_with("agent/table");
+        let is_root = source.path.ends_with("src/lib.rs") || source.path.ends_with("src/main.rs");
+        if is_root && !exempt {
+            let forbids = source.production.iter().any(|line| line == "#![forbid(unsafe_code)]");
+            assert!(forbids, "{} does not forbid unsafe code", source.path.display());
+        }
+        if !exempt {
+            let found = source.production.iter().find(|line| {
+                let code = line.split("//").next().unwrap_or(line);
+                ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]
+                    .iter()
+                    .any(|word| code.contains(word) && !code.contains('"'))
+            });
+            assert!(found.is_none(), "{}: {}", source.path.display(), found.unwrap());
+        }
+    }
+}
+
+#[test]
+fn lints_are_excepted_with_reasons_and_nothing_is_left_for_later() {
+    // Spelled apart, so that this file does not find itself.
+    let banned = [
+        concat!("#[", "allow("),
+        concat!("#![", "allow("),
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("todo", "!("),
+        concat!("#[", "ignore"),
+    ];
+    for source in sources() {
+        for (number, line) in source.production.iter().enumerate() {
+            let found = banned.iter().find(|word| line.contains(**word));
+            assert!(
+                found.is_none(),
+                "{}:{}: {}",
+                source.path.display(),
+                number + 1,
+                line.trim()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_crate_takes_the_lints_of_the_workspace() {
+    let root = repository();
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
+    for member in members.split('"').skip(1).step_by(2) {
+        let text = std::fs::read_to_string(root.join(member).join("Cargo.toml")).unwrap();
+        let own = member == "agent/nss" || member == "agent/table";
+        assert!(
+            own || text.contains("[lints]\nworkspace = true"),
+            "{member} has lints of its own"
+        );
+    }
+}
+
+#[test]
+fn functions_are_measured_right() {
+    let text = "impl X {\n    pub fn a(&self) {\n        1\n    }\n}\n\nfn b() {\n}\n";
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    assert_eq!(functions(&lines), [("a".to_owned(), 3), ("b".to_owned(), 2)]);
+}
