@@ -3,4 +3,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod host;
 pub mod paths;
