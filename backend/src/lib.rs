@@ -1,1 +1,5 @@
-//! x
+//! The Dirless backend: it keeps sealed snapshots and heartbeats of many tenants and cannot read them.
+
+#![forbid(unsafe_code)]
+
+pub mod store;

@@ -1,0 +1,258 @@
+//! The store: realms, tenants, sealed snapshots, settings, agents, tokens and the audit log.
+//!
+//! What it is: one SQLite file in the storage folder, one writing thread that commits writes in
+//! groups, a few reading connections. What it is not: a cache of bodies (the HTTP side keeps one,
+//! told of changes by [`Store::subscribe`] and [`Store::observe`]) and a reader of bodies, which
+//! are sealed and opaque.
+//!
+//! What always holds: a write that was answered is on disk; a tenant's data is reached only
+//! through its [`TenantHandle`], which only a credential of the realm that enrolled it gets; a
+//! secret is kept as its SHA-256 only; each write leaves its line in the audit log, in the same
+//! transaction. No type of the database engine appears in the interface, and the contract tests
+//! (`tests/store_contract.rs`) are written against the interface alone.
+
+mod audit;
+mod backup;
+mod bypass;
+mod change;
+mod directory;
+mod enroll;
+mod error;
+mod heartbeat;
+mod lock;
+pub mod policy;
+mod readers;
+mod realm;
+mod schema;
+mod settings;
+mod snapshot;
+mod spool;
+mod tenant;
+mod token;
+mod types;
+mod verify;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dirless_program::Clock;
+use rusqlite::Connection;
+use tokio::sync::broadcast;
+
+pub use audit::{AUDIT_PAGE_MAX, AuditEntry};
+pub use backup::{BackupError, RestoreError, Restored, backup, restore};
+pub use bypass::{AllTenants, Totals};
+pub use change::{Change, Observer};
+pub use directory::{Credential, Operator, Principal};
+pub use enroll::Enrolment;
+pub use error::StoreError;
+pub use heartbeat::{Absorbed, Agent, Beat, EXTRAS_MAX, HeartbeatLimits, HeartbeatSink};
+pub use realm::{NewRealm, Realm, RealmChange};
+pub use settings::{AccessRules, DuplicatesReport};
+pub use snapshot::{BodyReader, PutOutcome, SnapshotMeta, SnapshotPut, SourceState};
+pub use spool::{BodyWriter, CHUNK_MAX, MEMORY_MAX, SpooledBody};
+pub use tenant::{KeyChange, TenantHandle};
+pub use token::{NewToken, Token, TokenCreation};
+pub use types::{
+    BadRealmName, Generation, Origin, RealmName, RealmState, Role, Scope, SecretHash, TokenId, etag_of, generate_secret,
+};
+pub use verify::{Problem, Verification, verify};
+pub use writer::GroupLimits;
+
+use change::Notices;
+use directory::Directory;
+use readers::Readers;
+use writer::{Effects, Workshop, Writer};
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The storage folder (`[storage] path`); made with mode 0700 when missing.
+    pub folder: PathBuf,
+    /// Reading connections.
+    pub readers: usize,
+    /// Writes that may wait; more of them wait to be queued.
+    pub queue: usize,
+    /// When a group of writes is full.
+    pub group: GroupLimits,
+    /// Where times come from.
+    pub clock: Clock,
+}
+
+impl StoreOptions {
+    /// The defaults, for a storage folder.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            readers: 4,
+            queue: 1024,
+            group: GroupLimits::default(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Who opens the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The one server of this folder.
+    Serve,
+    /// The command line, beside a running server.
+    Console,
+}
+
+/// A handle to the store; clones share it. The last one dropped finishes the queued writes.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    writer: Writer,
+    readers: Arc<Readers>,
+    directory: Arc<Directory>,
+    notices: Arc<Notices>,
+    clock: Clock,
+    folder: PathBuf,
+    token_uses: token::TokenUses,
+    /// Kept for its lock, released last.
+    _lock: lock::Lock,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Store")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store, makes what is missing and brings the schema up to date. Blocks for as long
+    /// as that takes; call it before serving.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] for a second server or beside a restore, [`StoreError::NewerSchema`],
+    /// [`StoreError::Corrupt`], [`StoreError::DiskFull`], [`StoreError::File`].
+    pub fn open(options: StoreOptions, purpose: Purpose) -> Result<Self, StoreError> {
+        let folder = options.folder;
+        dirless_program::fs::ensure_folder(&folder, 0o700).map_err(|error| StoreError::file(&folder, error))?;
+        let lock = lock::Lock::take(&folder, purpose)?;
+        let path = folder.join(schema::DATABASE);
+        let connection = schema::open_writer(&path)?;
+        let directory = Arc::new(Directory::default());
+        directory.load(&connection)?;
+        let notices = Arc::new(Notices::new());
+        let workshop = Workshop {
+            connection,
+            directory: Arc::clone(&directory),
+            notices: Arc::clone(&notices),
+            limits: options.group,
+        };
+        let writer = Writer::start(workshop, options.queue).map_err(|error| StoreError::file(&folder, error))?;
+        Ok(Self(Arc::new(Shared {
+            writer,
+            readers: Arc::new(Readers::new(path, options.readers)),
+            directory,
+            notices,
+            clock: options.clock,
+            folder,
+            token_uses: token::TokenUses::default(),
+            _lock: lock,
+        })))
+    }
+
+    /// Who presents a bearer with this hash. Memory only, never waits. `None` is answered with
+    /// 401, like everything else that is wrong with a request's credentials.
+    #[must_use]
+    pub fn authenticate(&self, bearer: &SecretHash) -> Option<Principal> {
+        self.0.directory.authenticate(bearer, self.0.clock.now())
+    }
+
+    /// The tenant, for a credential of the realm that enrolled it. Memory only, never waits.
+    ///
+    /// `None` when no realm or another realm enrolled it: the caller cannot tell which. Whether
+    /// the realm is suspended is the caller's to check ([`Credential::is_suspended`]).
+    #[must_use]
+    pub fn tenant(&self, credential: &Arc<Credential>, tenant: &str) -> Option<TenantHandle> {
+        let binding = self.0.directory.binding(tenant)?;
+        (binding.realm_row == credential.realm_row)
+            .then(|| TenantHandle::new(self.clone(), binding, Arc::clone(credential)))
+    }
+
+    /// Takes a body of at most `limit` bytes, piece by piece.
+    #[must_use]
+    pub fn body_writer(&self, limit: u64) -> BodyWriter {
+        BodyWriter::new(self.0.folder.clone(), limit)
+    }
+
+    /// Changes from now on, in commit order. A receiver that lags must forget what it cached.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.0.notices.subscribe()
+    }
+
+    /// Sets the one function that is called with each change after its commit and before its
+    /// writer is answered; `false` when there is one already.
+    pub fn observe(&self, observer: Observer) -> bool {
+        self.0.notices.observe(observer)
+    }
+
+    /// Whether writes are possible. `false` after [`Store::close`], or when the writing thread
+    /// ended by a defect, and then the program should exit.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.0.writer.is_alive()
+    }
+
+    /// Finishes the queued writes, empties the write-ahead log, and refuses everything after.
+    pub async fn close(&self) {
+        let shared = Arc::clone(&self.0);
+        shared.readers.stop();
+        // The thread is joined where blocking is allowed; that it panicked is logged there.
+        let _joined = tokio::task::spawn_blocking(move || shared.writer.stop()).await;
+    }
+
+    /// The storage folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection, &mut Effects) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.0.writer.write(0, work).await
+    }
+
+    pub(crate) async fn write_body<T, F>(&self, bytes: u64, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection, &mut Effects) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.0.writer.write(bytes, work).await
+    }
+
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.0.readers.read(work).await
+    }
+
+    pub(crate) fn token_uses(&self) -> &token::TokenUses {
+        &self.0.token_uses
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+}

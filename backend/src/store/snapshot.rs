@@ -1,0 +1,515 @@
+//! Snapshots: one sealed body per (tenant, source), replaced whole.
+//!
+//! A body is a generation row and chunk rows of at most 1 MiB; the source's pointer is moved in
+//! the transaction that writes them. The generation before stays readable for some minutes, so
+//! that a slow download survives a replacement; [`Store::sweep`] removes it.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use dirless_wire::{AgePublicKey, AwsAccountId, ETag, SourceName};
+use futures_util::Stream;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde_json::json;
+
+use super::audit;
+use super::directory::{parsed, parsed_or_null};
+use super::policy::{Admission, admit};
+use super::types::{DIGEST, digest_column, etag_of_digest, millis, signed, timestamp, unsigned};
+use super::{Change, Generation, Origin, SpooledBody, Store, StoreError, TenantHandle};
+
+/// How long a replaced or deleted body stays readable.
+const KEPT_AFTER: Duration = Duration::from_secs(300);
+
+/// What comes beside a body, from the request's headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotPut {
+    /// `X-Dirless-Recipient`: the key it is sealed to.
+    pub recipient: Option<AgePublicKey>,
+    /// `X-AWS-Account-ID`.
+    pub account: Option<AwsAccountId>,
+    /// `X-Dirless-User-Count`.
+    pub users: Option<u64>,
+    /// `X-Dirless-Group-Count`.
+    pub groups: Option<u64>,
+}
+
+/// What became of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum PutOutcome {
+    /// It is the source's current snapshot and on disk.
+    Stored(SnapshotMeta),
+    /// It is sealed to another key than the registered one: 409.
+    WrongRecipient {
+        /// The registered key.
+        registered: AgePublicKey,
+    },
+    /// It comes from another AWS account than the tenant's first: 409.
+    OtherAccount {
+        /// The first account.
+        first: AwsAccountId,
+    },
+}
+
+/// What is known of a stored snapshot without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// Its source.
+    pub source: SourceName,
+    /// Its number.
+    pub generation: Generation,
+    /// Tag of its body.
+    pub etag: ETag,
+    /// Length of its body in bytes.
+    pub length: u64,
+    /// The key it is sealed to, as its writer said.
+    pub recipient: Option<AgePublicKey>,
+    /// Users in it, as its writer said.
+    pub users: Option<u64>,
+    /// Groups in it, as its writer said.
+    pub groups: Option<u64>,
+    /// When it was stored last.
+    pub stored_at: Timestamp,
+    /// Row of the body.
+    body: i64,
+}
+
+/// A source of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// Nothing was ever stored: 404 `source_absent`.
+    Absent,
+    /// It was deleted: 404 `source_deleted`.
+    Deleted {
+        /// When.
+        at: Timestamp,
+        /// The number the deletion got.
+        generation: Generation,
+    },
+    /// It has a snapshot.
+    Present(SnapshotMeta),
+}
+
+impl TenantHandle {
+    /// Stores a body as the current snapshot of `source`, if the tenant's key and account allow.
+    /// A body equal to the current one keeps its generation and tag; its counts and time are new.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] and the other ways in which writing fails; nothing is stored then.
+    pub async fn put_snapshot(
+        &self,
+        source: &SourceName,
+        put: SnapshotPut,
+        body: SpooledBody,
+        origin: Origin,
+    ) -> Result<PutOutcome, StoreError> {
+        let (row, source, now, actor) = (self.row(), source.clone(), self.store().now(), self.actor(origin));
+        let tenant = self.tenant().clone();
+        let bytes = body.length;
+        self.store()
+            .write_body(bytes, move |connection, effects| {
+                let (registered, bound) = key_and_account(connection, row)?;
+                let bind = match admit(
+                    &registered,
+                    bound.as_ref(),
+                    put.recipient.as_ref(),
+                    put.account.as_ref(),
+                ) {
+                    Admission::Admit { bind } => bind,
+                    Admission::WrongRecipient(registered) => return Ok(PutOutcome::WrongRecipient { registered }),
+                    Admission::OtherAccount(first) => return Ok(PutOutcome::OtherAccount { first }),
+                };
+                if let Some(account) = bind {
+                    connection
+                        .prepare_cached("UPDATE tenants SET account = ?2 WHERE id = ?1")?
+                        .execute(params![row, account.as_str()])?;
+                    effects.changes.push(Change::Tenant { tenant: tenant.clone() });
+                }
+                let meta = store_body(connection, row, &source, &put, &body, now)?;
+                let details = json!({
+                    "source": source.as_str(), "generation": meta.generation.0, "etag": meta.etag.header(),
+                    "length": meta.length, "users": meta.users, "groups": meta.groups,
+                });
+                audit::record(connection, now, &actor, Some(&tenant), "snapshot.put", &details)?;
+                effects.changes.push(Change::Snapshot {
+                    tenant: tenant.clone(),
+                    source: source.clone(),
+                    generation: meta.generation,
+                    etag: meta.etag.clone(),
+                });
+                Ok(PutOutcome::Stored(meta))
+            })
+            .await
+    }
+
+    /// Deletes the current snapshot of `source`; `false` when there is none.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub async fn delete_snapshot(&self, source: &SourceName, origin: Origin) -> Result<bool, StoreError> {
+        let (row, source, now, actor) = (self.row(), source.clone(), self.store().now(), self.actor(origin));
+        let tenant = self.tenant().clone();
+        self.store()
+            .write(move |connection, effects| {
+                let Some(pointer) = pointer(connection, row, &source)? else {
+                    return Ok(false);
+                };
+                let Some(current) = pointer.current else {
+                    return Ok(false);
+                };
+                let generation = Generation(pointer.last + 1);
+                connection
+                    .prepare_cached("UPDATE sources SET last = ?2, current = NULL, deleted_at = ?3 WHERE id = ?1")?
+                    .execute(params![pointer.row, signed(generation.0), millis(now)])?;
+                supersede(connection, pointer.row, current, now)?;
+                let details = json!({"source": source.as_str(), "generation": generation.0});
+                audit::record(connection, now, &actor, Some(&tenant), "snapshot.delete", &details)?;
+                effects.changes.push(Change::SourceDeleted {
+                    tenant: tenant.clone(),
+                    source: source.clone(),
+                    generation,
+                });
+                Ok(true)
+            })
+            .await
+    }
+
+    /// The state of `source`, without its body.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub async fn source(&self, source: &SourceName) -> Result<SourceState, StoreError> {
+        let (row, source) = (self.row(), source.clone());
+        self.store()
+            .read(
+                move |connection| Ok(state(connection, row, &source)?.map_or(SourceState::Absent, |(_, state)| state)),
+            )
+            .await
+    }
+
+    /// All sources ever written, by name.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub async fn sources(&self) -> Result<Vec<(SourceName, SourceState)>, StoreError> {
+        let row = self.row();
+        self.store()
+            .read(move |connection| {
+                let mut select =
+                    connection.prepare_cached(&format!("{STATE_COLUMNS} WHERE s.tenant_id = ?1 ORDER BY s.source"))?;
+                let mut rows = select.query(params![row])?;
+                let mut states = Vec::new();
+                while let Some(row) = rows.next()? {
+                    states.push(read_state(row)?);
+                }
+                Ok(states)
+            })
+            .await
+    }
+
+    /// State and whole body of `source`, read as one: what a cache takes. The body is left out
+    /// when it is longer than `longest` bytes; use [`TenantHandle::reader`] then.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub async fn snapshot(
+        &self,
+        source: &SourceName,
+        longest: u64,
+    ) -> Result<(SourceState, Option<Bytes>), StoreError> {
+        let (row, source) = (self.row(), source.clone());
+        self.store()
+            .read(move |connection| {
+                let Some((_, state)) = state(connection, row, &source)? else {
+                    return Ok((SourceState::Absent, None));
+                };
+                let body = match &state {
+                    SourceState::Present(meta) if meta.length <= longest => Some(whole_body(connection, meta)?),
+                    _ => None,
+                };
+                Ok((state, body))
+            })
+            .await
+    }
+
+    /// Reads a body chunk by chunk. It may be used for some minutes after its replacement.
+    #[must_use]
+    pub fn reader(&self, meta: &SnapshotMeta) -> BodyReader {
+        BodyReader {
+            store: self.store().clone(),
+            body: meta.body,
+            left: meta.length,
+            next: 0,
+        }
+    }
+}
+
+/// Reads one body, a chunk of at most 1 MiB at a time, each from its own short transaction.
+#[derive(Debug)]
+pub struct BodyReader {
+    store: Store,
+    body: i64,
+    left: u64,
+    next: u32,
+}
+
+impl BodyReader {
+    /// The next chunk; `None` after the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] when the body is gone meanwhile, and when reading fails.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let (body, number) = (self.body, self.next);
+        let bytes = self
+            .store
+            .read(move |connection| {
+                let mut select =
+                    connection.prepare_cached("SELECT bytes FROM chunks WHERE generation_id = ?1 AND number = ?2")?;
+                let bytes: Option<Vec<u8>> = select.query_row(params![body, number], |row| row.get(0)).optional()?;
+                Ok(Bytes::from(bytes.ok_or(StoreError::Superseded)?))
+            })
+            .await?;
+        self.next += 1;
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| StoreError::corrupt("chunks longer than their body"))?;
+        Ok(Some(bytes))
+    }
+
+    /// The rest of the body as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+        futures_util::stream::try_unfold(self, |mut reader| async move {
+            Ok(reader.chunk().await?.map(|bytes| (bytes, reader)))
+        })
+    }
+}
+
+impl Store {
+    /// Removes bodies that were replaced or deleted some minutes ago; gives their number.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
+        let before = millis(self.now()) - i64::try_from(KEPT_AFTER.as_millis()).unwrap_or(i64::MAX);
+        self.write(move |connection, _effects| {
+            let swept = connection
+                .prepare_cached("DELETE FROM generations WHERE superseded_at IS NOT NULL AND superseded_at <= ?1")?
+                .execute(params![before])?;
+            Ok(swept as u64)
+        })
+        .await
+    }
+}
+
+struct Pointer {
+    row: i64,
+    last: u64,
+    current: Option<i64>,
+}
+
+fn pointer(connection: &Connection, tenant: i64, source: &SourceName) -> Result<Option<Pointer>, StoreError> {
+    let mut select =
+        connection.prepare_cached("SELECT id, last, current FROM sources WHERE tenant_id = ?1 AND source = ?2")?;
+    let mut rows = select.query(params![tenant, source.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(Pointer {
+        row: row.get(0)?,
+        last: unsigned(row.get(1)?)?,
+        current: row.get(2)?,
+    }))
+}
+
+fn key_and_account(connection: &Connection, row: i64) -> Result<(AgePublicKey, Option<AwsAccountId>), StoreError> {
+    let mut select = connection.prepare_cached("SELECT public_key, account FROM tenants WHERE id = ?1")?;
+    let mut rows = select.query(params![row])?;
+    match rows.next()? {
+        Some(row) => Ok((parsed(row, 0)?, parsed_or_null(row, 1)?)),
+        None => Err(StoreError::corrupt(format!("tenant row {row} is gone"))),
+    }
+}
+
+fn store_body(
+    connection: &Connection,
+    tenant: i64,
+    source: &SourceName,
+    put: &SnapshotPut,
+    body: &SpooledBody,
+    now: Timestamp,
+) -> Result<SnapshotMeta, StoreError> {
+    let pointer = match pointer(connection, tenant, source)? {
+        Some(pointer) => pointer,
+        None => first_pointer(connection, tenant, source, now)?,
+    };
+    let mut meta = SnapshotMeta {
+        source: source.clone(),
+        generation: Generation(pointer.last),
+        etag: etag_of_digest(&body.digest),
+        length: body.length,
+        recipient: put.recipient.clone(),
+        users: put.users,
+        groups: put.groups,
+        stored_at: timestamp(millis(now))?,
+        body: pointer.current.unwrap_or_default(),
+    };
+    if let Some(current) = pointer.current
+        && digest_of(connection, current)? == body.digest
+    {
+        refresh(connection, &meta)?;
+        return Ok(meta);
+    }
+    meta.generation = Generation(pointer.last + 1);
+    meta.body = insert_body(connection, pointer.row, &meta, body)?;
+    connection
+        .prepare_cached("UPDATE sources SET last = ?2, current = ?3, deleted_at = NULL WHERE id = ?1")?
+        .execute(params![pointer.row, signed(meta.generation.0), meta.body])?;
+    if let Some(replaced) = pointer.current {
+        supersede(connection, pointer.row, replaced, now)?;
+    }
+    Ok(meta)
+}
+
+fn first_pointer(
+    connection: &Connection,
+    tenant: i64,
+    source: &SourceName,
+    now: Timestamp,
+) -> Result<Pointer, StoreError> {
+    // "Deleted" until the pointer is set, which happens in the same transaction.
+    let row = connection
+        .prepare_cached(
+            "INSERT INTO sources (tenant_id, source, last, deleted_at) VALUES (?1, ?2, 0, ?3) RETURNING id",
+        )?
+        .query_row(params![tenant, source.as_str(), millis(now)], |row| row.get(0))?;
+    Ok(Pointer {
+        row,
+        last: 0,
+        current: None,
+    })
+}
+
+fn digest_of(connection: &Connection, body: i64) -> Result<[u8; DIGEST], StoreError> {
+    let bytes: Vec<u8> = connection
+        .prepare_cached("SELECT sha256 FROM generations WHERE id = ?1")?
+        .query_row(params![body], |row| row.get(0))?;
+    digest_column(&bytes)
+}
+
+fn refresh(connection: &Connection, meta: &SnapshotMeta) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE generations SET recipient = ?2, users = ?3, groups = ?4, stored_at = ?5 WHERE id = ?1")?
+        .execute(params![
+            meta.body,
+            meta.recipient.as_ref().map(AgePublicKey::as_str),
+            meta.users.map(signed),
+            meta.groups.map(signed),
+            millis(meta.stored_at),
+        ])?;
+    Ok(())
+}
+
+fn insert_body(
+    connection: &Connection,
+    source: i64,
+    meta: &SnapshotMeta,
+    body: &SpooledBody,
+) -> Result<i64, StoreError> {
+    let chunks = body.length.div_ceil(super::CHUNK_MAX as u64);
+    let row: i64 = connection
+        .prepare_cached(
+            "INSERT INTO generations (source_id, generation, sha256, length, chunks, recipient, users, groups, stored_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING id",
+        )?
+        .query_row(
+            params![
+                source,
+                signed(meta.generation.0),
+                body.digest,
+                signed(body.length),
+                signed(chunks),
+                meta.recipient.as_ref().map(AgePublicKey::as_str),
+                meta.users.map(signed),
+                meta.groups.map(signed),
+                millis(meta.stored_at),
+            ],
+            |row| row.get(0),
+        )?;
+    let mut insert =
+        connection.prepare_cached("INSERT INTO chunks (generation_id, number, bytes) VALUES (?1, ?2, ?3)")?;
+    body.each_chunk(|number, bytes| {
+        insert.execute(params![row, number, bytes])?;
+        Ok(())
+    })?;
+    Ok(row)
+}
+
+/// Marks a body as replaced, and removes those replaced before it: at most two bodies of a source
+/// take space, however fast it is written.
+fn supersede(connection: &Connection, source: i64, replaced: i64, now: Timestamp) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM generations WHERE source_id = ?1 AND superseded_at IS NOT NULL")?
+        .execute(params![source])?;
+    connection
+        .prepare_cached("UPDATE generations SET superseded_at = ?2 WHERE id = ?1")?
+        .execute(params![replaced, millis(now)])?;
+    Ok(())
+}
+
+const STATE_COLUMNS: &str = "SELECT s.source, s.last, s.deleted_at, g.id, g.generation, g.sha256, g.length, \
+     g.recipient, g.users, g.groups, g.stored_at FROM sources s LEFT JOIN generations g ON g.id = s.current";
+
+fn state(
+    connection: &Connection,
+    tenant: i64,
+    source: &SourceName,
+) -> Result<Option<(SourceName, SourceState)>, StoreError> {
+    let mut select = connection.prepare_cached(&format!("{STATE_COLUMNS} WHERE s.tenant_id = ?1 AND s.source = ?2"))?;
+    let mut rows = select.query(params![tenant, source.as_str()])?;
+    rows.next()?.map(read_state).transpose()
+}
+
+fn read_state(row: &Row<'_>) -> Result<(SourceName, SourceState), StoreError> {
+    let source: SourceName = parsed(row, 0)?;
+    let Some(body) = row.get::<_, Option<i64>>(3)? else {
+        let state = SourceState::Deleted {
+            at: timestamp(row.get(2)?)?,
+            generation: Generation(unsigned(row.get(1)?)?),
+        };
+        return Ok((source, state));
+    };
+    let digest = digest_column(row.get_ref(5)?.as_blob().map_err(rusqlite::Error::from)?)?;
+    let meta = SnapshotMeta {
+        source: source.clone(),
+        generation: Generation(unsigned(row.get(4)?)?),
+        etag: etag_of_digest(&digest),
+        length: unsigned(row.get(6)?)?,
+        recipient: parsed_or_null(row, 7)?,
+        users: row.get::<_, Option<i64>>(8)?.map(unsigned).transpose()?,
+        groups: row.get::<_, Option<i64>>(9)?.map(unsigned).transpose()?,
+        stored_at: timestamp(row.get(10)?)?,
+        body,
+    };
+    Ok((source, SourceState::Present(meta)))
+}
+
+fn whole_body(connection: &Connection, meta: &SnapshotMeta) -> Result<Bytes, StoreError> {
+    let mut select = connection.prepare_cached("SELECT bytes FROM chunks WHERE generation_id = ?1 ORDER BY number")?;
+    let mut rows = select.query(params![meta.body])?;
+    let mut body = BytesMut::with_capacity(usize::try_from(meta.length).unwrap_or_default());
+    while let Some(row) = rows.next()? {
+        body.extend_from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+    }
+    if body.len() as u64 != meta.length {
+        return Err(StoreError::corrupt(format!(
+            "a body of {} bytes, {} expected",
+            body.len(),
+            meta.length
+        )));
+    }
+    Ok(body.freeze())
+}

@@ -1,0 +1,338 @@
+//! The one writing thread: takes queued writes, runs a group of them in one transaction, each in
+//! its own savepoint, and answers each caller after the commit.
+//!
+//! What always holds: a caller that was told "done" finds its write after any crash; a write that
+//! fails takes nobody with it; changes are told in commit order, before the callers are answered.
+
+use std::fmt;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::StoreError;
+use super::change::{Change, Notices};
+use super::directory::{Binding, Directory};
+
+/// How often an idle writer looks whether another process has written.
+const IDLE_TICK: Duration = Duration::from_millis(500);
+
+/// When a group is full.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupLimits {
+    /// Most writes in one commit; 1 turns group commit off.
+    pub writes: usize,
+    /// Most body bytes in one commit, unless a single body is longer.
+    pub bytes: u64,
+}
+
+impl Default for GroupLimits {
+    fn default() -> Self {
+        Self {
+            writes: 256,
+            bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// What follows from a write once it is durable.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) binding: Option<Arc<Binding>>,
+    pub(crate) reload_bearers: bool,
+}
+
+/// A queued write. It may run more than once: when a group fails as a whole, each write of it is
+/// tried alone.
+trait Write: Send {
+    /// Runs inside a transaction; a refused write has left nothing behind once its savepoint is
+    /// rolled back.
+    fn run(&mut self, connection: &Connection, effects: &mut Effects) -> Result<(), StoreError>;
+    /// Answers the caller.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+struct Typed<T, F> {
+    work: F,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Write for Typed<T, F>
+where
+    T: Send,
+    F: FnMut(&Connection, &mut Effects) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, connection: &Connection, effects: &mut Effects) -> Result<(), StoreError> {
+        self.value = Some((self.work)(connection, effects)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { value, reply, .. } = *self;
+        let answer = outcome.and_then(|()| value.ok_or(StoreError::Closed));
+        // A caller that stopped waiting (a dropped request) is fine; the write stands.
+        let _gone = reply.send(answer);
+    }
+}
+
+struct Queued {
+    write: Box<dyn Write>,
+    bytes: u64,
+    effects: Effects,
+    /// Held until the caller is answered: the queue's bound.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The sending side, shared by all handles.
+pub(crate) struct Writer {
+    queue: Mutex<Option<Sender<Queued>>>,
+    room: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+/// What the thread works with.
+pub(crate) struct Workshop {
+    pub(crate) connection: Connection,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) limits: GroupLimits,
+}
+
+impl Writer {
+    pub(crate) fn start(workshop: Workshop, queue_length: usize) -> Result<Self, std::io::Error> {
+        let (sender, receiver) = channel();
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || serve(workshop, &receiver))?;
+        Ok(Self {
+            queue: Mutex::new(Some(sender)),
+            room: Arc::new(Semaphore::new(queue_length.max(1))),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Queues `work` and waits until it is durable. `bytes` is the length of the body it carries.
+    pub(crate) async fn write<T, F>(&self, bytes: u64, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection, &mut Effects) -> Result<T, StoreError> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.room)
+            .acquire_owned()
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let queued = Queued {
+            write: Box::new(Typed {
+                work,
+                value: None,
+                reply,
+            }),
+            bytes,
+            effects: Effects::default(),
+            _permit: permit,
+        };
+        {
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let sender = queue.as_ref().ok_or(StoreError::Closed)?;
+            sender.send(queued).map_err(|_stopped| StoreError::Closed)?;
+        }
+        answer.await.map_err(|_stopped| StoreError::Closed)?
+    }
+
+    /// Takes no more writes, finishes the queued ones, and waits for the thread. Blocks.
+    pub(crate) fn stop(&self) {
+        self.room.close();
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer ended by a panic");
+        }
+    }
+
+    /// Whether the thread still runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn serve(workshop: Workshop, queue: &Receiver<Queued>) {
+    let mut seen = data_version(&workshop.connection);
+    let mut carried: Option<Queued> = None;
+    loop {
+        let first = match carried.take() {
+            Some(queued) => Some(queued),
+            None => match queue.recv_timeout(IDLE_TICK) {
+                Ok(queued) => Some(queued),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            },
+        };
+        notice_others(&workshop, &mut seen);
+        let Some(first) = first else { continue };
+        let (group, next) = gather(first, queue, workshop.limits);
+        carried = next;
+        workshop.commit_group(group);
+    }
+    // Leaves one plain file behind; failing that, the log is replayed at the next start.
+    if let Err(error) = workshop
+        .connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_row| Ok(()))
+    {
+        tracing::warn!(%error, "the write-ahead log stays until the next start");
+    }
+}
+
+/// Takes what is waiting, up to the limits; one that would go over the byte limit is carried over.
+fn gather(first: Queued, queue: &Receiver<Queued>, limits: GroupLimits) -> (Vec<Queued>, Option<Queued>) {
+    let mut bytes = first.bytes;
+    let mut group = vec![first];
+    while group.len() < limits.writes {
+        match queue.try_recv() {
+            Ok(queued) if bytes.saturating_add(queued.bytes) > limits.bytes => return (group, Some(queued)),
+            Ok(queued) => {
+                bytes = bytes.saturating_add(queued.bytes);
+                group.push(queued);
+            }
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+        }
+    }
+    (group, None)
+}
+
+/// SQLite's `data_version` moves when another connection commits. Ours is the only writing one of
+/// this process, so a move means another process, such as the command line.
+fn data_version(connection: &Connection) -> i64 {
+    connection
+        .pragma_query_value(None, "data_version", |row| row.get(0))
+        .unwrap_or_default()
+}
+
+fn notice_others(workshop: &Workshop, seen: &mut i64) {
+    let now = data_version(&workshop.connection);
+    if now == *seen {
+        return;
+    }
+    match workshop.directory.load(&workshop.connection) {
+        Ok(()) => {
+            *seen = now;
+            workshop.notices.tell(Change::Everything);
+        }
+        Err(error) => tracing::error!(%error, "cannot read realms and tenants again; trying once more shortly"),
+    }
+}
+
+impl Workshop {
+    fn commit_group(&self, mut group: Vec<Queued>) {
+        if group.len() == 1 {
+            group.into_iter().for_each(|queued| self.commit_alone(queued));
+            return;
+        }
+        match self.try_group(&mut group) {
+            Ok(refused) => {
+                for (queued, refusal) in group.into_iter().zip(refused) {
+                    self.finish(queued, refusal.map_or(Ok(()), Err));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, writes = group.len(), "a group of writes failed; trying each alone");
+                group.into_iter().for_each(|queued| self.commit_alone(queued));
+            }
+        }
+    }
+
+    /// Runs the group in one transaction and gives back each write's own refusal, if any. An error
+    /// means that nothing of the group is stored.
+    fn try_group(&self, group: &mut [Queued]) -> Result<Vec<Option<StoreError>>, StoreError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let outcome = self.run_group(group).and_then(|refused| {
+            self.connection.execute_batch("COMMIT")?;
+            Ok(refused)
+        });
+        if outcome.is_err() {
+            self.rollback();
+        }
+        outcome
+    }
+
+    fn run_group(&self, group: &mut [Queued]) -> Result<Vec<Option<StoreError>>, StoreError> {
+        let mut refused = Vec::with_capacity(group.len());
+        for queued in group {
+            self.connection.prepare_cached("SAVEPOINT one")?.execute(())?;
+            queued.effects = Effects::default();
+            match queued.write.run(&self.connection, &mut queued.effects) {
+                Ok(()) => refused.push(None),
+                // SQLite may have thrown away the whole transaction, or the room that this write
+                // lacks was taken by another one of the group: each gets its own chance.
+                Err(error) if matches!(error, StoreError::DiskFull) || self.connection.is_autocommit() => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.connection.prepare_cached("ROLLBACK TO one")?.execute(())?;
+                    refused.push(Some(error));
+                }
+            }
+            self.connection.prepare_cached("RELEASE one")?.execute(())?;
+        }
+        Ok(refused)
+    }
+
+    fn commit_alone(&self, mut queued: Queued) {
+        let outcome = self.try_alone(&mut queued);
+        if outcome.is_err() {
+            self.rollback();
+        }
+        self.finish(queued, outcome);
+    }
+
+    fn try_alone(&self, queued: &mut Queued) -> Result<(), StoreError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        queued.effects = Effects::default();
+        queued.write.run(&self.connection, &mut queued.effects)?;
+        Ok(self.connection.execute_batch("COMMIT")?)
+    }
+
+    fn rollback(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "rolling back failed");
+        }
+    }
+
+    fn finish(&self, queued: Queued, outcome: Result<(), StoreError>) {
+        if outcome.is_ok() {
+            let effects = queued.effects;
+            if let Some(binding) = effects.binding {
+                self.directory.bind(binding);
+            }
+            if effects.reload_bearers
+                && let Err(error) = self.directory.load_bearers(&self.connection)
+            {
+                tracing::error!(%error, "cannot read the credentials again; they are as before until a restart");
+            }
+            effects.changes.into_iter().for_each(|change| self.notices.tell(change));
+        }
+        queued.write.answer(outcome);
+    }
+}
