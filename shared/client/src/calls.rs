@@ -37,6 +37,8 @@ pub struct AccessRules {
     pub config: AuthzConfig,
     /// All of it, unknown keys included, for whoever edits it.
     pub json: Map<String, Value>,
+    /// The text as it came, for whoever keeps it.
+    pub text: Vec<u8>,
     /// Entity tag, when the backend sends one.
     pub etag: Option<ETag>,
 }
@@ -281,11 +283,16 @@ impl Reader for RulesReader {
             return Err(answer.malformed(format!("status {} to access rules", answer.status().as_u16())));
         }
         let etag = answer.etag();
-        let body = answer.body(MAX_JSON_BYTES).await?;
+        let text = answer.body(MAX_JSON_BYTES).await?;
         let malformed = |error: serde_json::Error| answer.malformed(format!("access rules: {error}"));
-        let json: Map<String, Value> = serde_json::from_slice(&body).map_err(malformed)?;
-        let config = serde_json::from_slice(&body).map_err(malformed)?;
-        Ok(Some(AccessRules { config, json, etag }))
+        let json: Map<String, Value> = serde_json::from_slice(&text).map_err(malformed)?;
+        let config = serde_json::from_slice(&text).map_err(malformed)?;
+        Ok(Some(AccessRules {
+            config,
+            json,
+            text,
+            etag,
+        }))
     }
 }
 

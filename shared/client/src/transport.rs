@@ -285,19 +285,18 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     innermost.to_string()
 }
 
-/// The TLS library's verdict, wherever it sits in the chain; I/O errors carry theirs inside.
+/// The TLS library's verdict, wherever it sits in the chain.
 fn tls_advice(error: &reqwest::Error) -> Option<String> {
     let mut next = error.source();
     while let Some(cause) = next {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let found = match inner {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => cause.downcast_ref::<rustls::Error>(),
-        };
-        if let Some(found) = found {
+        if let Some(found) = cause.downcast_ref::<rustls::Error>() {
             return Some(advice_for(found));
         }
-        next = cause.source();
+        next = match cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            // `source` of an I/O error is the source of what it carries, and would skip that.
+            Some(carried) => Some(carried),
+            None => cause.source(),
+        };
     }
     None
 }
@@ -306,7 +305,8 @@ fn advice_for(error: &rustls::Error) -> String {
     use rustls::CertificateError as Certificate;
     let advice = match error {
         rustls::Error::InvalidCertificate(reason) => match reason {
-            Certificate::UnknownIssuer => "name the authority that signed it as CA file",
+            // The second is what an authority looks like that has the name of a trusted one but another key.
+            Certificate::UnknownIssuer | Certificate::BadSignature => "name the authority that signed it as CA file",
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
                 "the certificate is for another host name than the URL's"
             }
