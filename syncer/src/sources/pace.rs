@@ -1,0 +1,155 @@
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Calls a second below which throttling never pushes the pace.
+const SLOWEST: f64 = 0.5;
+/// What is left of the pace after a throttled call.
+const CUT: f64 = 0.8;
+/// Throttled replies that come closer together than this are one event.
+const ONE_EVENT: Duration = Duration::from_millis(500);
+/// How much faster the pace gets within a second without throttling, as a share of itself.
+const GROWTH_A_SECOND: f64 = 0.05;
+
+/// A pace for calls that a service throttles: unlimited until the service complains, then just
+/// below the rate at which it did, and slowly up again. The quota of an account is not known in
+/// advance and is shared with others, so it has to be found by trying.
+#[derive(Debug)]
+pub(super) struct Pace(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Calls a second; `None` before the first complaint.
+    rate: Option<f64>,
+    next: Instant,
+    cut_at: Option<Instant>,
+    window_start: Instant,
+    window_calls: f64,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Mutex::new(State {
+            rate: None,
+            next: now,
+            cut_at: None,
+            window_start: now,
+            window_calls: 0.0,
+        }))
+    }
+
+    /// Waits for this caller's turn.
+    pub(super) async fn turn(&self) {
+        let until = self.reserve(Instant::now());
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    fn reserve(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = state.rate?;
+        let at = state.next.max(now);
+        state.next = at + Duration::from_secs_f64(1.0 / rate);
+        (at > now).then_some(at)
+    }
+
+    /// A call was answered.
+    pub(super) fn succeeded(&self, now: Instant) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(state.window_start) > Duration::from_secs(2) {
+            // Halving both keeps a moving average without a history.
+            let half = now.saturating_duration_since(state.window_start) / 2;
+            state.window_start += half;
+            state.window_calls /= 2.0;
+        }
+        state.window_calls += 1.0;
+        if let Some(rate) = &mut state.rate {
+            // A success stands for 1/rate seconds, so a second's worth of them grows by the share.
+            *rate += GROWTH_A_SECOND;
+        }
+    }
+
+    /// A call was refused for coming too fast.
+    pub(super) fn throttled(&self, now: Instant) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state
+            .cut_at
+            .is_some_and(|at| now.saturating_duration_since(at) < ONE_EVENT)
+        {
+            return;
+        }
+        state.cut_at = Some(now);
+        let window = now.saturating_duration_since(state.window_start).as_secs_f64().max(0.1);
+        let seen = state.window_calls / window;
+        let before = state.rate.map_or(seen, |rate| rate.min(seen.max(SLOWEST)));
+        state.rate = Some((before * CUT).max(SLOWEST));
+        state.next = state.next.max(now);
+    }
+
+    /// Calls a second, when limited.
+    #[cfg(test)]
+    fn rate(&self) -> Option<f64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).rate
+    }
+}
+
+/// How long the `attempt`-th repetition of one throttled call waits: doubling from 0.1 s to 5 s,
+/// with `jitter` (0 to 1) choosing between half and all of it.
+pub(super) fn backoff(attempt: u32, jitter: f64) -> Duration {
+    let full = (0.1 * f64::from(2_u32.saturating_pow(attempt.min(10)))).min(5.0);
+    Duration::from_secs_f64(full * (0.5 + jitter.clamp(0.0, 1.0) / 2.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_waits_until_the_service_complains() {
+        let start = Instant::now();
+        let pace = Pace::new(start);
+        assert!((0..1000).all(|_| pace.reserve(start).is_none()));
+    }
+
+    #[test]
+    fn after_a_complaint_calls_come_below_the_rate_that_caused_it() {
+        let start = Instant::now();
+        let pace = Pace::new(start);
+        let mut now = start;
+        for _ in 0..100 {
+            now += Duration::from_millis(10);
+            pace.succeeded(now);
+        }
+        pace.throttled(now);
+        pace.throttled(now);
+        let rate = pace.rate().unwrap();
+        assert!((75.0..85.0).contains(&rate), "100 calls a second were cut to {rate}");
+        let last = (0..80).filter_map(|_| pace.reserve(now)).last().unwrap();
+        let took = (last - now).as_secs_f64();
+        assert!((0.9..1.1).contains(&took), "80 calls take {took} s");
+    }
+
+    #[test]
+    fn the_pace_recovers_and_never_stops() {
+        let start = Instant::now();
+        let pace = Pace::new(start);
+        for second in 1..50 {
+            pace.throttled(start + Duration::from_secs(second));
+        }
+        assert!(pace.rate().unwrap() >= SLOWEST);
+        for _ in 0..1000 {
+            pace.succeeded(start + Duration::from_secs(60));
+        }
+        assert!(pace.rate().unwrap() > 40.0);
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_ceiling() {
+        assert_eq!(backoff(0, 1.0), Duration::from_millis(100));
+        assert_eq!(backoff(3, 1.0), Duration::from_millis(800));
+        assert_eq!(backoff(3, 0.0), Duration::from_millis(400));
+        assert_eq!(backoff(60, 1.0), Duration::from_secs(5));
+    }
+}
