@@ -1,0 +1,201 @@
+//! The operator's commands: realms, tokens, backup, restore, verify. They work on the storage
+//! folder itself, beside a running server (which notices within a second), `restore` excepted.
+//!
+//! A secret that is made up is printed once, alone on standard output, so that it can be piped;
+//! everything said about it goes to standard error. A secret is never an argument.
+
+mod duration;
+mod realm;
+mod token;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use dirless_program::Clock;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::store::{self, Purpose, Store, StoreOptions, Verification};
+
+pub use duration::Span;
+pub use realm::RealmCommand;
+pub use token::TokenCommand;
+
+/// The operator's commands; flatten it into the program's own.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum AdminCommand {
+    /// Make, list, rotate and suspend realms.
+    #[command(subcommand)]
+    Realm(RealmCommand),
+    /// Make, list and revoke operator tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Copy the store to FILE, also while the server runs.
+    Backup {
+        /// The file to write (mode 0600); it is replaced whole, or left alone on any error.
+        file: PathBuf,
+    },
+    /// Put the backup in FILE in the place of the store; the server must be stopped.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Restore although the store has later writes than the backup.
+        #[arg(long)]
+        discard_newer: bool,
+    },
+    /// Check the store through and through, also while the server runs.
+    Verify,
+}
+
+/// What the commands touch of the world.
+pub struct Console<'a> {
+    /// Standard input.
+    pub input: &'a mut dyn Read,
+    /// Standard output: secrets and tables.
+    pub output: &'a mut dyn Write,
+    /// Standard error: what is said beside.
+    pub notes: &'a mut dyn Write,
+    /// Where times come from.
+    pub clock: Clock,
+    /// Where secrets come from.
+    pub random: &'a dyn SecureRandom,
+}
+
+impl std::fmt::Debug for Console<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Console").finish_non_exhaustive()
+    }
+}
+
+/// Runs a command on the storage folder with the process's own console.
+///
+/// # Errors
+/// What the operator has to know, with what to do next.
+pub fn run(command: AdminCommand, folder: &Path) -> anyhow::Result<()> {
+    let mut console = Console {
+        input: &mut std::io::stdin().lock(),
+        output: &mut std::io::stdout().lock(),
+        notes: &mut std::io::stderr().lock(),
+        clock: Clock::system(),
+        random: &SystemRandom::new(),
+    };
+    run_on(command, folder, &mut console)
+}
+
+/// [`run`] with another console.
+///
+/// # Errors
+/// What the operator has to know, with what to do next.
+pub fn run_on(command: AdminCommand, folder: &Path, console: &mut Console<'_>) -> anyhow::Result<()> {
+    match command {
+        AdminCommand::Backup { file } => {
+            let seen = store::backup(folder, &file).with_context(|| format!("no backup of {}", folder.display()))?;
+            say(console, &format!("wrote {}: {}", file.display(), sums(&seen)))
+        }
+        AdminCommand::Restore { file, discard_newer } => restore(folder, &file, discard_newer, console),
+        AdminCommand::Verify => verify(folder, console),
+        AdminCommand::Realm(command) => with_store(folder, console, async |store, console| {
+            realm::run(command, store, console).await
+        }),
+        AdminCommand::Token(command) => with_store(folder, console, async |store, console| {
+            token::run(command, store, console).await
+        }),
+    }
+}
+
+fn with_store(
+    folder: &Path,
+    console: &mut Console<'_>,
+    work: impl AsyncFnOnce(&Store, &mut Console<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let options = StoreOptions {
+        readers: 1,
+        clock: console.clock.clone(),
+        ..StoreOptions::new(folder)
+    };
+    let store = Store::open(options, Purpose::Console)
+        .with_context(|| format!("cannot open the store in {}", folder.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .context("cannot start")?;
+    runtime.block_on(async {
+        let outcome = work(&store, console).await;
+        store.close().await;
+        outcome
+    })
+}
+
+fn restore(folder: &Path, file: &Path, discard_newer: bool, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let now = console.clock.now();
+    let restored = store::restore(folder, file, discard_newer, now).context("nothing was restored")?;
+    say(
+        console,
+        &format!("restored {}: {}", file.display(), sums(&restored.verification)),
+    )?;
+    match restored.kept_aside {
+        Some(kept) => say(
+            console,
+            &format!(
+                "the store that was there is kept as {}; remove it when you are content",
+                kept.display()
+            ),
+        ),
+        None => Ok(()),
+    }
+}
+
+fn verify(folder: &Path, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let seen = store::verify(folder).with_context(|| format!("cannot check {}", folder.display()))?;
+    for problem in &seen.problems {
+        writeln!(console.output, "{problem}").context("cannot write to standard output")?;
+    }
+    if !seen.is_clean() {
+        bail!(
+            "{} problems in {}: stop dirless-backend and restore a backup",
+            seen.problems.len(),
+            folder.display()
+        );
+    }
+    writeln!(console.output, "clean: {}", sums(&seen)).context("cannot write to standard output")
+}
+
+fn sums(seen: &Verification) -> String {
+    format!(
+        "schema {}, {} tenants, {} bodies of {} bytes together",
+        seen.schema, seen.tenants, seen.bodies, seen.bytes
+    )
+}
+
+fn say(console: &mut Console<'_>, text: &str) -> anyhow::Result<()> {
+    writeln!(console.notes, "{text}").context("cannot write to standard error")
+}
+
+/// Writes rows as columns, two blanks between.
+fn table(console: &mut Console<'_>, head: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        let title = head.get(column).map_or(0, |title| title.len());
+        cells.chain([title]).max().unwrap_or_default()
+    };
+    let head: Vec<String> = head.iter().map(|&title| title.to_owned()).collect();
+    for row in [&head].into_iter().chain(rows) {
+        let cells = row
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| format!("{cell:<0$}", width(column)));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        writeln!(console.output, "{}", line.trim_end()).context("cannot write to standard output")?;
+    }
+    Ok(())
+}
+
+/// A time for a table: to the second, UTC; `-` for none.
+fn shown(time: Option<jiff::Timestamp>) -> String {
+    time.map_or_else(
+        || "-".to_owned(),
+        |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
+}
