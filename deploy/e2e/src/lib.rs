@@ -9,9 +9,15 @@
 
 use std::path::PathBuf;
 
+pub mod blob;
+pub mod demo;
 pub mod http;
 pub mod machine;
 pub mod moto;
+pub mod recorded;
+pub mod site;
+pub mod story;
+pub mod vectors;
 
 /// The root of the repository that this was built from.
 #[must_use]

@@ -1,11 +1,12 @@
 //! What tests of several crates share: a machine of their own ([`isolated`]), real programs run and
-//! watched ([`Program`]), waiting without guessing ([`eventually`]), and proptest strategies.
+//! watched ([`Program`]), waiting without guessing ([`eventually`]), and stand-ins for AWS ([`aws`]).
 //!
-//! It is a dev-dependency only and holds no test itself. What always holds: whatever is started
-//! here ends with the value that stands for it, also when the test panics.
+//! It is a dev-dependency only. What always holds: whatever is started here ends with the value that
+//! stands for it, also when the test panics.
 
 #![forbid(unsafe_code)]
 
+pub mod aws;
 mod isolated;
 mod process;
 mod wait;

@@ -1,0 +1,277 @@
+//! The demonstration: from people in AWS Identity Center to a login, an outage, and a leaver.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use dirless_testkit::{Program, Running, eventually};
+
+use crate::machine::{self, Person, getent};
+use crate::site::{self, BACKEND, Site};
+use crate::story::Story;
+
+/// How long a change may take to reach the host: several cycles of the agent's two seconds.
+const ARRIVAL: Duration = Duration::from_secs(30);
+
+/// What runs on the host.
+struct Host {
+    agent: Option<Running>,
+    _sshd: Running,
+    alice: Person,
+}
+
+/// Tells the whole story, on a machine of its own.
+///
+/// # Errors
+/// The first step that did not go as it should.
+pub fn run(story: &mut Story) -> anyhow::Result<()> {
+    let mut site = story.step("AWS: people and groups in IAM Identity Center (moto stands in)", aws)?;
+    let alice_id = story.step("A newcomer and a group", |story| newcomers(story, &site))?;
+    story.step("The backend, with its embedded database", |story| {
+        backend(story, &mut site)
+    })?;
+    story.step("The syncer: enrol, then read, number, seal and push", |story| {
+        sync(story, &site)
+    })?;
+    let mut host = story.step("A host joins and runs the agent", |story| host(story, &site))?;
+    story.step("Linux knows alice, through glibc, from a local file", look_up)?;
+    story.step("alice logs in through sshd with her key", |story| {
+        login(story, &site, &host.alice)
+    })?;
+    story.step("Everything but the host dies", |story| {
+        outage(story, &mut site, &mut host)
+    })?;
+    story.step("alice leaves the company", |story| {
+        leave(story, &mut site, &mut host, &alice_id)
+    })?;
+    story.summary();
+    Ok(())
+}
+
+fn aws(story: &mut Story) -> anyhow::Result<Site> {
+    machine::install(&["dirless-backend", "dirless-syncer", "dirless-agent"])?;
+    let site = Site::new()?;
+    story.remark(format!(
+        "AWS answers at {}, the instance metadata service at {}",
+        site.moto.url(),
+        site.metadata_url()
+    ));
+    Ok(site)
+}
+
+fn newcomers(story: &mut Story, site: &Site) -> anyhow::Result<String> {
+    let alice = site.moto.add_user("alice", "Alice Example")?;
+    let bob = site.moto.add_user("bob", "Bob Example")?;
+    site.moto.add_group("Engineering Team", &[&alice, &bob])?;
+    site.moto.add_group("on-call", &[&alice])?;
+    story.remark("alice and bob; groups \"Engineering Team\" (both) and \"on-call\" (alice)");
+    Ok(alice)
+}
+
+fn backend(story: &mut Story, site: &mut Site) -> anyhow::Result<()> {
+    story.command("dirless-backend serve &");
+    let backend = site.start_backend()?;
+    story.output(backend.ready());
+    Ok(())
+}
+
+fn sync(story: &mut Story, site: &Site) -> anyhow::Result<()> {
+    tell(story, "dirless-syncer enroll", site.syncer()?.arg("enroll"))?;
+    tell(story, "dirless-syncer once", site.syncer()?.arg("once"))?;
+    story.found("people read from AWS with credentials, region and account of the EC2 instance (IMDSv2)");
+    Ok(())
+}
+
+fn host(story: &mut Story, site: &Site) -> anyhow::Result<Host> {
+    let server = format!("http://{BACKEND}");
+    let key = Site::age_key();
+    let key = key.to_string_lossy();
+    let enroll = Program::ours("dirless")?
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", site.metadata_url())
+        .args([
+            "enroll",
+            "--server",
+            &server,
+            "--token-file",
+            "/srv/syncer/token",
+            "--age-key",
+            &key,
+        ]);
+    tell(
+        story,
+        &format!("dirless enroll --server {server} --token-file token --age-key age.key"),
+        enroll,
+    )?;
+    quicken()?;
+    tell(story, "dirless install", Program::ours("dirless")?.arg("install"))?;
+    let sshd = machine::start_sshd()?;
+    story.command("dirless-agent run &");
+    let agent = start_agent()?;
+    story.output(agent.ready());
+    Ok(Host {
+        agent: Some(agent),
+        _sshd: sshd,
+        alice: Person::new("alice")?,
+    })
+}
+
+fn look_up(story: &mut Story) -> anyhow::Result<()> {
+    eventually(ARRIVAL, "alice on the host", || {
+        getent("passwd", "alice").ok().flatten()
+    })?;
+    let passwd = tell(
+        story,
+        "getent passwd alice",
+        Program::system("getent").args(["passwd", "alice"]),
+    )?;
+    ensure!(
+        passwd.starts_with("alice:x:") && passwd.contains(":/home/alice:"),
+        "not a record of hers: {passwd}"
+    );
+    let id = tell(story, "id alice", Program::system("id").arg("alice"))?;
+    ensure!(
+        id.contains("(engineering-team)") && id.contains("(on-call)"),
+        "groups are missing: {id}"
+    );
+    tell(
+        story,
+        "getent group engineering-team",
+        Program::system("getent").args(["group", "engineering-team"]),
+    )?;
+    story.found("getent and id answer through glibc's name service, from one file");
+    Ok(())
+}
+
+fn login(story: &mut Story, site: &Site, alice: &Person) -> anyhow::Result<()> {
+    let key = alice.public_key();
+    let add = site
+        .syncer()?
+        .args(["local", "key", "add", "alice", "--file"])
+        .arg(&key);
+    tell(story, "dirless-syncer local key add alice --file id.pub", add)?;
+    story.command("ssh alice@127.0.0.1 'whoami; pwd'");
+    let said = eventually(ARRIVAL, "her key on the host", || {
+        alice.ssh("whoami; pwd").ok().filter(|outcome| outcome.status.success())
+    })?;
+    story.output(&said.stdout);
+    ensure!(
+        said.stdout.starts_with("alice\n"),
+        "logged in as somebody else: {}",
+        said.stdout
+    );
+    story.found("alice logged in through Debian's sshd with her key");
+    Ok(())
+}
+
+fn outage(story: &mut Story, site: &mut Site, host: &mut Host) -> anyhow::Result<()> {
+    story.command("kill -9 (backend); kill -9 (agent); no syncer, no network");
+    site.kill_backend()?;
+    host.agent.take().map_or(Ok(()), Running::kill)?;
+    ensure!(
+        site::call("GET", "/v1/health", &[], b"").is_err(),
+        "the backend still answers"
+    );
+    let passwd = getent("passwd", "alice")?.context("alice is gone with the backend")?;
+    story.command("getent passwd alice");
+    story.output(passwd);
+    tell(story, "id alice", Program::system("id").arg("alice"))?;
+    story.command("ssh alice@127.0.0.1 whoami");
+    let said = host.alice.ssh("whoami")?;
+    story.output(&said.stdout);
+    ensure!(said.stdout == "alice\n", "no login during the outage: {}", said.stderr);
+    story.found("backend and agent killed: getent, id and ssh answer as before");
+    Ok(())
+}
+
+fn leave(story: &mut Story, site: &mut Site, host: &mut Host, alice: &str) -> anyhow::Result<()> {
+    story.remark("backend and agent are back; alice is removed in Identity Center");
+    site.start_backend()?;
+    host.agent = Some(start_agent()?);
+    site.moto.remove_user(alice)?;
+    let refused = site.syncer()?.arg("once").run()?;
+    ensure!(
+        !refused.status.success(),
+        "half of the directory vanished and nobody asked"
+    );
+    story.command("dirless-syncer once");
+    story.output(refused.stdout.trim_end());
+    story.output(refused.stderr.trim_end());
+    story.remark("Half of all people vanish: the guard asks for a word first.");
+    let change = accepted_change(&refused.stderr).context("the guard names no change to accept")?;
+    let accept = site.syncer()?.args(["once", "--accept", &change]);
+    tell(story, &format!("dirless-syncer once --accept {change}"), accept)?;
+    eventually(ARRIVAL, "alice to vanish", || {
+        getent("passwd", "alice")
+            .is_ok_and(|entry| entry.is_none())
+            .then_some(())
+    })?;
+    story.command("getent passwd alice; echo $?");
+    story.output("2");
+    story.command("ssh alice@127.0.0.1 whoami");
+    let said = host.alice.ssh("whoami")?;
+    story.output(said.stderr.trim_end());
+    ensure!(!said.status.success(), "she still gets in");
+    ensure!(getent("passwd", "bob")?.is_some(), "bob went with her");
+    story.found("alice removed at the source: gone from the host, her login refused, bob untouched");
+    Ok(())
+}
+
+/// The word that the guard wants to hear: it stands behind `--accept` in its message.
+fn accepted_change(message: &str) -> Option<String> {
+    let rest = message.split("--accept").nth(1)?;
+    let word = rest.trim_start_matches([' ', '=']).split_whitespace().next()?;
+    Some(word.trim_matches(['`', '\'', '"', '.', ',']).to_owned())
+}
+
+/// Starts the agent of this host.
+///
+/// # Errors
+/// When it does not come up.
+pub fn start_agent() -> anyhow::Result<Running> {
+    Program::ours("dirless-agent")?.arg("run").serve()
+}
+
+/// Lets the agent look every second instead of every minute, so that a demonstration stays short.
+///
+/// # Errors
+/// When the file that enrolment wrote is not as expected.
+pub fn quicken() -> anyhow::Result<()> {
+    let path = Path::new("/etc/dirless/dirless-agent.toml");
+    let text = std::fs::read_to_string(path)?;
+    let mut faster = String::new();
+    for line in text.lines() {
+        let wait = ["interval_seconds", "probe_interval_seconds", "readmit_after_seconds"];
+        let key = line.split('=').next().unwrap_or(line).trim();
+        if wait.contains(&key) {
+            faster.push_str(&format!("{key} = 1\n"));
+        } else {
+            faster.push_str(line);
+            faster.push('\n');
+        }
+    }
+    ensure!(faster != text, "no interval_seconds in {}", path.display());
+    site::private(path, &faster)
+}
+
+/// Shows a command and what it says, and insists on success.
+fn tell(story: &Story, shown: &str, program: Program) -> anyhow::Result<String> {
+    story.command(shown);
+    let outcome = program.run()?;
+    story.output(outcome.stdout.trim_end());
+    story.output(outcome.stderr.trim_end());
+    ensure!(outcome.status.success(), "{shown} ended with {}", outcome.status);
+    Ok(outcome.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_to_accept_is_found_in_the_message() {
+        let message = "held back; to publish it: dirless-syncer once --accept 3f2a9c\n";
+        assert_eq!(accepted_change(message).as_deref(), Some("3f2a9c"));
+        assert_eq!(accepted_change("run `x --accept=ab1`."), Some("ab1".to_owned()));
+        assert_eq!(accepted_change("no word"), None);
+    }
+}
