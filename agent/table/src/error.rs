@@ -73,7 +73,7 @@ impl std::error::Error for WriteError {
 }
 
 /// Why a table cannot be used.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
     /// There is no file.
@@ -117,7 +117,10 @@ pub enum OpenError {
         what: &'static str,
     },
     /// The system refused.
-    Io(io::Error),
+    System {
+        /// Its error number.
+        errno: i32,
+    },
 }
 
 impl fmt::Display for OpenError {
@@ -132,19 +135,12 @@ impl fmt::Display for OpenError {
             Self::Version { found } => write!(f, "version {found} of the format is not known here"),
             Self::Length { expected, found } => write!(f, "{found} bytes long, was written with {expected}"),
             Self::Damaged { what } => write!(f, "damaged: {what}"),
-            Self::Io(error) => write!(f, "{error}"),
+            Self::System { errno } => write!(f, "{}", io::Error::from_raw_os_error(*errno)),
         }
     }
 }
 
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for OpenError {}
 
 /// A record that points outside the table or is malformed: the table is damaged, and nothing is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

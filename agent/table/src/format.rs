@@ -109,6 +109,7 @@ pub(crate) struct Checksum {
 }
 
 impl Checksum {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self {
             state: K2,
@@ -118,6 +119,7 @@ impl Checksum {
         }
     }
 
+    #[inline]
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         self.len += bytes.len() as u64;
         while self.filled != 0 {
@@ -136,6 +138,7 @@ impl Checksum {
         }
     }
 
+    #[inline]
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.word.get_mut(self.filled) {
             *place = byte;
@@ -148,6 +151,7 @@ impl Checksum {
         }
     }
 
+    #[inline]
     pub(crate) fn value(&self) -> u64 {
         let state = if self.filled == 0 {
             self.state
@@ -157,6 +161,7 @@ impl Checksum {
         mix(state, self.len)
     }
 
+    #[inline]
     pub(crate) fn of(bytes: &[u8]) -> u64 {
         let mut sum = Self::new();
         sum.update(bytes);
@@ -229,6 +234,7 @@ impl Header {
 
     /// Reads a header and checks it against the length of the file; every section it names lies
     /// inside the file.
+    #[inline]
     pub(crate) fn decode(bytes: &[u8; HEADER_LEN], len: u64) -> Result<Self, OpenError> {
         if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
             return Err(OpenError::NotATable);
@@ -267,6 +273,7 @@ impl Header {
         Ok(header)
     }
 
+    #[inline]
     fn fields(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
         let list = |at| {
             Some(List {

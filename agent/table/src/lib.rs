@@ -7,6 +7,9 @@
 //! rename and never changed in place, except for one word that tells readers of the old one to look
 //! again.
 //!
+//! Everything the NSS module reaches is `#[inline]`: compiled as one piece with the module, it is seen
+//! to be free of panics, and their machinery stays out of every process on the host.
+//!
 //! It is not a place for policy: ids and names are stored as given. Limits are checked before.
 
 mod check;
@@ -32,3 +35,6 @@ pub use writer::{GroupRecord, TableBuilder, TableMeta, UserRecord};
 
 /// Where the agent publishes the table and the NSS module looks for it.
 pub const TABLE_PATH: &str = "/var/lib/dirless/nss/table";
+
+/// [`TABLE_PATH`] as C has it.
+pub const TABLE_PATH_C: &std::ffi::CStr = c"/var/lib/dirless/nss/table";

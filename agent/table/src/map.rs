@@ -4,69 +4,122 @@
 //! therefore only ever replaced by rename (see `publish`), never written in place; the file is
 //! root-owned and writable by nobody else, so only root could cut it. A file that was already too
 //! short when opened is refused, since its length is in its header.
+//!
+//! Opening goes past `std::fs`: its paths to allocation, panics and their messages would come along into
+//! every process that loads the NSS module.
 
 use crate::error::OpenError;
 use crate::format::{HEADER_LEN, MAX_LEN, SUPERSEDED_AT};
-use std::ffi::{c_int, c_void};
-use std::fs::{File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("tables are mapped whole, and off_t is taken to be 64 bits wide: 64-bit systems only");
 
+const O_RDONLY: c_int = 0;
 #[cfg(any(target_arch = "aarch64", target_arch = "powerpc64"))]
 pub(crate) const O_NOFOLLOW: c_int = 0o100_000;
 #[cfg(not(any(target_arch = "aarch64", target_arch = "powerpc64")))]
 pub(crate) const O_NOFOLLOW: c_int = 0o400_000;
+const O_CLOEXEC: c_int = 0o2_000_000;
 /// So that opening a pipe somebody put there does not wait for a writer.
 const O_NONBLOCK: c_int = 0o4000;
 const O_NOCTTY: c_int = 0o400;
-const ELOOP: i32 = 40;
+const ENOENT: c_int = 2;
+const ENOTDIR: c_int = 20;
+const ELOOP: c_int = 40;
+const AT_EMPTY_PATH: c_int = 0x1000;
+const STATX_BASIC_STATS: c_uint = 0x7ff;
+const S_IFMT: u32 = 0o170_000;
+const S_IFREG: u32 = 0o100_000;
 const PROT_READ: c_int = 1;
 const MAP_SHARED: c_int = 1;
 
-unsafe extern "C" {
-    fn mmap(addr: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void;
-    fn munmap(addr: *mut c_void, len: usize) -> c_int;
+/// `struct statx`, the same on all architectures; 256 bytes.
+#[repr(C)]
+struct Statx {
+    mask: u32,
+    block_size: u32,
+    attributes: u64,
+    links: u32,
+    uid: u32,
+    gid: u32,
+    mode: u16,
+    spare: u16,
+    inode: u64,
+    size: u64,
+    more: [u64; 26],
 }
 
-/// Opens a file for mapping: regular, not through a link, of that owner, writable by nobody else.
-/// Returns its length too. The standard library adds O_CLOEXEC.
-pub(crate) fn open_checked(path: &Path, owner: u32) -> Result<(File, u64), OpenError> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
-        .open(path);
-    let file = opened.map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => OpenError::Missing,
-        _ if error.raw_os_error() == Some(ELOOP) => OpenError::NotAFile,
-        _ => OpenError::Io(error),
-    })?;
-    let metadata = file.metadata().map_err(OpenError::Io)?;
-    if !metadata.is_file() {
+const _: () = assert!(size_of::<Statx>() == 256);
+
+unsafe extern "C" {
+    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    fn close(fd: c_int) -> c_int;
+    fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut Statx) -> c_int;
+    fn mmap(addr: *mut c_void, len: usize, prot: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void;
+    fn munmap(addr: *mut c_void, len: usize) -> c_int;
+    fn __errno_location() -> *mut c_int;
+}
+
+#[inline]
+fn errno() -> c_int {
+    // SAFETY: glibc and musl return the address of this thread's errno.
+    unsafe { *__errno_location() }
+}
+
+/// An open descriptor.
+struct Descriptor(c_int);
+
+impl Drop for Descriptor {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0 >= 0 {
+            // SAFETY: opened by `map_checked`, closed only here.
+            unsafe { close(self.0) };
+        }
+    }
+}
+
+/// Opens a file and maps it: regular, not through a link, of that owner, writable by nobody else. The
+/// descriptor is closed again.
+#[inline]
+pub(crate) fn map_checked(path: &CStr, owner: u32) -> Result<(Mapping, u64), OpenError> {
+    let flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    // SAFETY: `path` is a C string; no mode is read without O_CREAT.
+    let file = Descriptor(unsafe { open(path.as_ptr(), flags) });
+    if file.0 < 0 {
+        return Err(match errno() {
+            ENOENT | ENOTDIR => OpenError::Missing,
+            ELOOP => OpenError::NotAFile,
+            errno => OpenError::System { errno },
+        });
+    }
+    // SAFETY: all-zero bytes are a valid `Statx`.
+    let mut found = unsafe { std::mem::zeroed::<Statx>() };
+    // SAFETY: the descriptor is open, the path an empty C string, `found` as large as the kernel's.
+    let failed = unsafe { statx(file.0, c"".as_ptr(), AT_EMPTY_PATH, STATX_BASIC_STATS, &raw mut found) };
+    if failed != 0 {
+        return Err(OpenError::System { errno: errno() });
+    }
+    let mode = u32::from(found.mode);
+    if mode & S_IFMT != S_IFREG {
         return Err(OpenError::NotAFile);
     }
-    if metadata.uid() != owner {
+    if found.uid != owner {
         return Err(OpenError::Owner {
-            found: metadata.uid(),
+            found: found.uid,
             expected: owner,
         });
     }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(OpenError::Writable {
-            mode: metadata.mode() & 0o7777,
-        });
+    if mode & 0o022 != 0 {
+        return Err(OpenError::Writable { mode: mode & 0o7777 });
     }
-    let len = metadata.len();
-    if len < HEADER_LEN as u64 || len > MAX_LEN {
-        return Err(OpenError::Size { found: len });
+    if found.size < HEADER_LEN as u64 || found.size > MAX_LEN {
+        return Err(OpenError::Size { found: found.size });
     }
-    Ok((file, len))
+    Ok((Mapping::new(&file, found.size)?, found.size))
 }
 
 /// A read-only shared mapping of at least a header's length.
@@ -84,22 +137,24 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps `len` bytes of `file`, which must hold that many and at least a header.
-    pub(crate) fn new(file: &File, len: u64) -> Result<Self, OpenError> {
+    #[inline]
+    fn new(file: &Descriptor, len: u64) -> Result<Self, OpenError> {
         let len = usize::try_from(len)
             .ok()
             .filter(|len| *len >= HEADER_LEN)
             .ok_or(OpenError::Size { found: len })?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the
         // descriptor is open for the duration of the call.
-        let address = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ, MAP_SHARED, file.as_raw_fd(), 0) };
+        let address = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ, MAP_SHARED, file.0, 0) };
         match NonNull::new(address.cast::<u8>()) {
             // MAP_FAILED is the address -1.
             Some(start) if address.addr() != usize::MAX => Ok(Self { start, len }),
-            _ => Err(OpenError::Io(std::io::Error::last_os_error())),
+            _ => Err(OpenError::System { errno: errno() }),
         }
     }
 
     /// A copy of the header.
+    #[inline]
     pub(crate) fn header(&self) -> [u8; HEADER_LEN] {
         // SAFETY: the mapping holds at least HEADER_LEN readable bytes; reading volatile makes no claim
         // that nobody else writes the superseded word meanwhile.
@@ -125,6 +180,7 @@ impl Mapping {
 }
 
 impl Drop for Mapping {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: this is the mapping made in `new`; slices of it borrow self and are gone.
         unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };

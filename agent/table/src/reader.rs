@@ -5,9 +5,10 @@ use crate::format::{
     Checksum, FLAG_ENUMERATE, HEADER_LEN, Header, Index, KIND_USER, List, MAX_LEN, SLOT, UNIT, first_choice, hash_id,
     hash_name, u32_at,
 };
-use crate::map::Mapping;
+use crate::map::{Mapping, map_checked};
 use crate::record::{Gids, Group, User, decode_group, decode_user};
-use std::fs::File;
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The answer to a lookup: there is one, there is certainly none, or the table is damaged.
@@ -50,12 +51,18 @@ impl Table {
     /// # Errors
     /// Everything that makes the file unusable; nothing about it is then known.
     pub fn open(path: &Path, owner: u32) -> Result<Self, OpenError> {
-        let (file, len) = crate::map::open_checked(path, owner)?;
-        Self::map(&file, len)
+        const EINVAL: i32 = 22;
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| OpenError::System { errno: EINVAL })?;
+        Self::open_c(&path, owner)
     }
 
-    fn map(file: &File, len: u64) -> Result<Self, OpenError> {
-        let mapping = Mapping::new(file, len)?;
+    /// As [`Table::open`], without an allocation.
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    #[inline]
+    pub fn open_c(path: &CStr, owner: u32) -> Result<Self, OpenError> {
+        let (mapping, len) = map_checked(path, owner)?;
         let header = Header::decode(&mapping.header(), len)?;
         Ok(Self {
             header,
@@ -91,11 +98,13 @@ impl Table {
     }
 
     /// Whether both were opened from the same written table.
+    #[inline]
     pub fn same_as(&self, other: &Self) -> bool {
         self.header == other.header
     }
 
     /// Counts, generation and age.
+    #[inline]
     pub fn stats(&self) -> TableStats {
         TableStats {
             users: self.header.users.count,
@@ -188,6 +197,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Corrupt`].
+    #[inline]
     pub fn user_at_position(&self, position: u32) -> Lookup<User<'_>> {
         let Some(offset) = self.listed(self.header.users, position)? else {
             return Ok(None);
@@ -199,6 +209,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Corrupt`].
+    #[inline]
     pub fn group_at_position(&self, position: u32) -> Lookup<Group<'_>> {
         let Some(offset) = self.listed(self.header.groups, position)? else {
             return Ok(None);
@@ -224,6 +235,7 @@ impl Table {
         })
     }
 
+    #[inline]
     fn listed(&self, list: List, position: u32) -> Lookup<u32> {
         if position >= list.count {
             return Ok(None);

@@ -20,6 +20,7 @@ pub struct User<'a> {
 
 impl<'a> User<'a> {
     /// The login name.
+    #[inline]
     pub fn name(&self) -> &'a [u8] {
         let [gecos, _, _] = self.starts;
         slice(self.strings, 0, gecos.saturating_sub(3))
@@ -44,11 +45,13 @@ impl<'a> User<'a> {
     }
 
     /// The gids of the groups that list this user, ascending.
+    #[inline]
     pub fn gids(&self) -> Gids<'a> {
         Gids { bytes: self.gids }
     }
 }
 
+#[inline]
 fn slice(bytes: &[u8], start: usize, end: usize) -> &[u8] {
     bytes.get(start..end).unwrap_or_default()
 }
@@ -61,6 +64,7 @@ pub struct Gids<'a> {
 
 impl<'a> Gids<'a> {
     /// How many.
+    #[inline]
     pub fn len(&self) -> usize {
         self.bytes.len() / 4
     }
@@ -71,6 +75,7 @@ impl<'a> Gids<'a> {
     }
 
     /// The gids, ascending.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
         self.bytes
             .as_chunks::<4>()

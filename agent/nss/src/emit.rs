@@ -1,0 +1,137 @@
+//! Records into the caller's structures and buffer. Nothing is written unless all of it fits.
+
+use crate::abi::{Group, Outcome, Passwd, Shadow};
+use dirless_table::{Group as StoredGroup, User};
+use std::ffi::{c_char, c_long, c_ulong};
+
+/// The caller's scratch space.
+#[derive(Debug, Clone, Copy)]
+pub struct Buffer {
+    start: *mut u8,
+    len: usize,
+}
+
+impl Buffer {
+    /// # Safety
+    /// `len` bytes at `start` are the caller's to write while this is used; `start` may be null if
+    /// `len` is 0.
+    pub unsafe fn new(start: *mut c_char, len: usize) -> Self {
+        let len = if start.is_null() { 0 } else { len };
+        Self {
+            start: start.cast(),
+            len,
+        }
+    }
+
+    /// Copies `bytes` to `at`, if they fit, and returns where they are.
+    fn put(&self, at: usize, bytes: &[u8]) -> Option<*mut u8> {
+        if at.checked_add(bytes.len())? > self.len {
+            return None;
+        }
+        // SAFETY: at..at+len lies inside the buffer, which is the caller's own memory and so does not
+        // overlap the table.
+        unsafe {
+            let target = self.start.add(at);
+            target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            Some(target)
+        }
+    }
+}
+
+/// # Safety
+/// `out` points to a passwd structure to write.
+pub(crate) unsafe fn passwd(user: &User<'_>, out: *mut Passwd, buffer: Buffer) -> Outcome {
+    let Some(strings) = buffer.put(0, user.strings) else {
+        return Outcome::ShortBuffer;
+    };
+    let [gecos, home, shell] = user.starts;
+    // SAFETY: the starts lie inside the strings (checked when the record was decoded), copied above.
+    let at = |offset: usize| unsafe { strings.add(offset).cast::<c_char>() };
+    let entry = Passwd {
+        name: at(0),
+        passwd: at(gecos - 2),
+        uid: user.uid,
+        gid: user.gid,
+        gecos: at(gecos),
+        dir: at(home),
+        shell: at(shell),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { out.write(entry) };
+    Outcome::Success
+}
+
+/// The pointers come first, aligned; the strings follow.
+///
+/// # Safety
+/// `out` points to a group structure to write.
+pub(crate) unsafe fn group(group: &StoredGroup<'_>, out: *mut Group, buffer: Buffer) -> Outcome {
+    let array = buffer.start.align_offset(align_of::<*mut c_char>());
+    let pointers = (group.member_count + 1).checked_mul(size_of::<*mut c_char>());
+    let Some(after) = pointers.and_then(|size| array.checked_add(size)) else {
+        return Outcome::ShortBuffer;
+    };
+    let Some(strings) = buffer.put(after, group.strings) else {
+        return Outcome::ShortBuffer;
+    };
+    // SAFETY: array..after lies before the strings, which fitted; aligned by `align_offset`.
+    let members = unsafe { buffer.start.add(array).cast::<*mut c_char>() };
+    let mut names = group.strings.get(group.members_start..).unwrap_or_default();
+    let mut at = group.members_start;
+    for number in 0..group.member_count {
+        let Some(len) = names.iter().position(|byte| *byte == 0) else {
+            return Outcome::Damaged;
+        };
+        // SAFETY: `number` is below the count the array was sized for; `at` lies inside the strings.
+        unsafe { members.add(number).write(strings.add(at).cast()) };
+        at += len + 1;
+        names = names.get(len + 1..).unwrap_or_default();
+    }
+    // SAFETY: the array has one place more than members; `out` is the caller's promise; the `x` lies
+    // two before the members (checked when the record was decoded).
+    unsafe {
+        members.add(group.member_count).write(std::ptr::null_mut());
+        let passwd = strings.add(group.members_start - 2).cast();
+        out.write(Group {
+            name: strings.cast(),
+            passwd,
+            gid: group.gid,
+            members,
+        });
+    }
+    Outcome::Success
+}
+
+/// A locked password that never ages, as deployed Dirless hosts have it: the account has no password,
+/// and pam_unix finds nothing expired.
+///
+/// # Safety
+/// `out` points to an spwd structure to write.
+pub(crate) unsafe fn shadow(user: &User<'_>, out: *mut Shadow, buffer: Buffer) -> Outcome {
+    const LOCKED: &[u8] = b"!\0";
+    let [gecos, ..] = user.starts;
+    let name = user.strings.get(..gecos - 2).unwrap_or_default();
+    if name.len() + LOCKED.len() > buffer.len {
+        return Outcome::ShortBuffer;
+    }
+    let (Some(target), Some(passwd)) = (buffer.put(0, name), buffer.put(name.len(), LOCKED)) else {
+        return Outcome::ShortBuffer;
+    };
+    let entry = Shadow {
+        name: target.cast(),
+        passwd: passwd.cast(),
+        last_change: LAST_CHANGE,
+        min: 0,
+        max: 99_999,
+        warn: 7,
+        inactive: -1,
+        expire: -1,
+        flag: c_ulong::MAX,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { out.write(entry) };
+    Outcome::Success
+}
+
+/// A fixed day in the past (2024-06-26), so that no clock makes the password look changed in the future.
+const LAST_CHANGE: c_long = 19_900;
