@@ -18,6 +18,7 @@ pub mod recorded;
 pub mod site;
 pub mod story;
 pub mod vectors;
+pub mod world;
 
 /// The root of the repository that this was built from.
 #[must_use]

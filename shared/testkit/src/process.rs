@@ -129,7 +129,7 @@ impl Program {
     /// When it cannot be started or does not end within a minute.
     pub fn run(mut self) -> anyhow::Result<Outcome> {
         let folder = tempfile::tempdir()?;
-        let mut child = self.spawn(folder.path())?;
+        let mut child = self.spawn_into(folder.path())?;
         let ended = eventually(PATIENCE, &format!("{} to end", self.name), || {
             child.try_wait().transpose()
         });
@@ -213,8 +213,16 @@ impl Program {
         }
     }
 
+    /// Starts it and waits for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(self) -> anyhow::Result<Running> {
+        self.launch(tempfile::tempdir()?)
+    }
+
     fn launch(mut self, folder: TempDir) -> anyhow::Result<Running> {
-        let child = self.spawn(folder.path())?;
+        let child = self.spawn_into(folder.path())?;
         Ok(Running {
             name: self.name,
             child,
@@ -223,7 +231,7 @@ impl Program {
         })
     }
 
-    fn spawn(&mut self, folder: &Path) -> anyhow::Result<Child> {
+    fn spawn_into(&mut self, folder: &Path) -> anyhow::Result<Child> {
         let mut child = self
             .command
             .stdin(if self.input.is_empty() {
@@ -358,7 +366,7 @@ mod tests {
     #[test]
     fn stopping_is_by_signal_and_reports_the_last_words() {
         let running = shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done")
-            .launch(tempfile::tempdir().unwrap())
+            .spawn()
             .unwrap();
         eventually(PATIENCE, "the trap", || running.log().contains("up").then_some(())).unwrap();
         let outcome = running.stop().unwrap();
