@@ -1,8 +1,6 @@
 //! Defects 5 and 9 to 16 of deployed Dirless, each shown to be absent on a whole host.
 //! (docs/testing.md has the list of all sixteen.)
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
