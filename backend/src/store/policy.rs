@@ -86,3 +86,77 @@ pub fn admit(
         _ => Admission::Admit { bind: None },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> AgePublicKey {
+        text.parse().unwrap()
+    }
+
+    fn keys() -> (AgePublicKey, AgePublicKey) {
+        (
+            key("age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s"),
+            key("age1sc4gd6wwdn3mfcc9r26lmeh0ze0l67artuy6gjp73ztafn3amensnq6mr6"),
+        )
+    }
+
+    /// The whole table of the key policy.
+    #[test]
+    fn exactly_one_call_replaces_a_key() {
+        let (one, two) = keys();
+        for call in [KeyCall::Enroll, KeyCall::PutPublicKey] {
+            for by in [ReplaceBy::Enroll, ReplaceBy::RotateKey] {
+                assert_eq!(decide_key(None, &two, call, by), KeyDecision::First);
+                assert_eq!(decide_key(Some(&one), &one, call, by), KeyDecision::Same);
+            }
+        }
+        let other = |call, by| decide_key(Some(&one), &two, call, by);
+        let (replace, refuse) = (KeyDecision::Replace(one.clone()), KeyDecision::Refuse(one.clone()));
+        assert_eq!(other(KeyCall::Enroll, ReplaceBy::Enroll), replace);
+        assert_eq!(other(KeyCall::PutPublicKey, ReplaceBy::Enroll), refuse);
+        assert_eq!(other(KeyCall::Enroll, ReplaceBy::RotateKey), refuse);
+        assert_eq!(other(KeyCall::PutPublicKey, ReplaceBy::RotateKey), replace);
+    }
+
+    #[test]
+    fn recipient_comes_before_account_and_silence_is_consent() {
+        let (one, two) = keys();
+        let (first, second): (AwsAccountId, AwsAccountId) =
+            ("123456789012".parse().unwrap(), "210987654321".parse().unwrap());
+        let silent = Admission::Admit { bind: None };
+        assert_eq!(admit(&one, None, None, None), silent);
+        assert_eq!(admit(&one, Some(&first), None, None), silent);
+        assert_eq!(admit(&one, Some(&first), Some(&one), Some(&first)), silent);
+        let bind = Admission::Admit {
+            bind: Some(first.clone()),
+        };
+        assert_eq!(admit(&one, None, Some(&one), Some(&first)), bind);
+        assert_eq!(
+            admit(&one, Some(&first), None, Some(&second)),
+            Admission::OtherAccount(first.clone())
+        );
+        assert_eq!(
+            admit(&one, Some(&first), Some(&two), Some(&second)),
+            Admission::WrongRecipient(one.clone())
+        );
+        assert_eq!(
+            admit(&one, None, Some(&two), Some(&first)),
+            Admission::WrongRecipient(one)
+        );
+    }
+
+    #[test]
+    fn the_configuration_spells_the_policy_with_a_dash() {
+        #[derive(serde::Deserialize)]
+        struct Keys {
+            replace_by: ReplaceBy,
+        }
+        let read = |text: &str| toml::from_str::<Keys>(text).map(|keys| keys.replace_by);
+        assert_eq!(read("replace_by = 'enroll'").unwrap(), ReplaceBy::Enroll);
+        assert_eq!(read("replace_by = 'rotate-key'").unwrap(), ReplaceBy::RotateKey);
+        assert!(read("replace_by = 'never'").is_err());
+        assert_eq!(ReplaceBy::default(), ReplaceBy::Enroll);
+    }
+}

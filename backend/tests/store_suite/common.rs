@@ -1,0 +1,133 @@
+//! What the store's tests share.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dirless_backend::store::policy::ReplaceBy;
+use dirless_backend::store::{
+    Credential, Enrolment, NewRealm, Origin, Principal, Purpose, PutOutcome, RealmName, SecretHash, SnapshotMeta,
+    SnapshotPut, SourceState, SpooledBody, Store, StoreOptions, TenantHandle,
+};
+use dirless_program::Clock;
+use dirless_wire::{AgePublicKey, SourceName, TenantId};
+use jiff::Timestamp;
+
+pub(crate) const KEYS: [&str; 2] = [
+    "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s",
+    "age1sc4gd6wwdn3mfcc9r26lmeh0ze0l67artuy6gjp73ztafn3amensnq6mr6",
+];
+
+pub(crate) fn key(number: usize) -> AgePublicKey {
+    KEYS[number].parse().unwrap()
+}
+
+pub(crate) fn tenant_id(text: &str) -> TenantId {
+    text.parse().unwrap()
+}
+
+pub(crate) fn source(text: &str) -> SourceName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn origin() -> Origin {
+    Origin::network("192.0.2.7".parse().unwrap())
+}
+
+/// 2026-01-01T00:00:00Z.
+pub(crate) fn start() -> Timestamp {
+    Timestamp::from_second(1_767_225_600).unwrap()
+}
+
+pub(crate) fn options(folder: &Path) -> StoreOptions {
+    StoreOptions {
+        clock: Clock::manual(start()),
+        ..StoreOptions::new(folder)
+    }
+}
+
+pub(crate) fn open(folder: &Path) -> Store {
+    Store::open(options(folder), Purpose::Serve).unwrap()
+}
+
+/// A credential of a realm, which is made when missing; its secret is `secret-of-` and the name.
+pub(crate) async fn credential(store: &Store, realm: &str) -> Arc<Credential> {
+    let secret = SecretHash::of(format!("secret-of-{realm}").as_bytes());
+    if store.authenticate(&secret).is_none() {
+        let made = store
+            .create_realm(&RealmName::parse(realm).unwrap(), secret)
+            .await
+            .unwrap();
+        assert_eq!(made, NewRealm::Created);
+    }
+    match store.authenticate(&secret).unwrap() {
+        Principal::Realm(credential) => credential,
+        Principal::Operator(_) => unreachable!("a realm's secret"),
+    }
+}
+
+/// A tenant of a realm, enrolled with the first key when it is not.
+pub(crate) async fn tenant(store: &Store, realm: &str, id: &str) -> TenantHandle {
+    let credential = credential(store, realm).await;
+    if store.tenant(&credential, id).is_none() {
+        let enrolled = store
+            .enroll(&credential, &tenant_id(id), &key(0), ReplaceBy::Enroll, origin())
+            .await
+            .unwrap();
+        assert_eq!(enrolled, Enrolment::Enrolled);
+    }
+    store.tenant(&credential, id).unwrap()
+}
+
+pub(crate) async fn put(tenant: &TenantHandle, name: &str, body: &[u8]) -> SnapshotMeta {
+    let body = SpooledBody::from_bytes(Bytes::copy_from_slice(body));
+    let put = SnapshotPut {
+        users: Some(3),
+        ..SnapshotPut::default()
+    };
+    match tenant.put_snapshot(&source(name), put, body, origin()).await.unwrap() {
+        PutOutcome::Stored(meta) => meta,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn body_of(tenant: &TenantHandle, name: &str) -> Option<Bytes> {
+    match tenant.snapshot(&source(name), u64::MAX).await.unwrap() {
+        (SourceState::Present(_), body) => Some(body.unwrap()),
+        _ => None,
+    }
+}
+
+/// `length` bytes that differ from seed to seed.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        // xorshift64: fast in an unoptimised build.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A store of its own, and the hand of its clock.
+pub(crate) struct Fixture {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    _folder: tempfile::TempDir,
+}
+
+/// The embedded engine.
+pub(crate) fn sqlite() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path());
+    let clock = options.clock.clone();
+    Fixture {
+        store: Store::open(options, Purpose::Serve).unwrap(),
+        clock,
+        _folder: folder,
+    }
+}

@@ -1,0 +1,83 @@
+//! The store through its interface alone: the contract every engine keeps, a comparison with a
+//! model in memory, and what only this engine has (files, locks, backups, full disks).
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod admin;
+mod backup;
+mod common;
+mod contract;
+mod contract_heartbeats;
+mod contract_realms;
+mod engine;
+mod migration;
+mod model;
+mod scope;
+
+/// Makes one test of each function of the contract, for one engine.
+macro_rules! contract {
+    ($engine:ident, $open:path, $module:ident: $($name:ident),+ $(,)?) => {
+        mod $engine {
+            mod $module {
+                $(
+                    #[tokio::test]
+                    async fn $name() {
+                        let fixture = $open();
+                        crate::$module::$name(&fixture).await;
+                    }
+                )+
+            }
+        }
+    };
+}
+
+contract!(
+    sqlite_snapshots,
+    crate::common::sqlite,
+    contract:
+    a_tenant_belongs_to_the_realm_that_enrolled_it,
+    enrolling_again_replaces_or_refuses_the_key,
+    putting_a_key_is_the_other_way_round,
+    a_snapshot_comes_back_as_it_was_put,
+    an_equal_body_keeps_its_generation,
+    generations_grow_through_deletions,
+    a_foreign_recipient_is_refused,
+    the_first_account_wins,
+    long_bodies_stream_in_chunks,
+    a_slow_reader_survives_a_replacement,
+    a_body_over_the_limit_is_refused,
+    settings_and_access_rules_are_kept,
+    duplicates_are_kept_for_each_agent,
+    every_write_is_in_the_audit_log,
+    changes_are_told_before_the_writer_is_answered,
+    one_refused_write_does_not_fail_its_group,
+    totals_are_summed_over_tenants,
+    a_closed_store_refuses_everything,
+);
+
+contract!(
+    sqlite_realms,
+    crate::common::sqlite,
+    contract_realms:
+    names_and_secrets_are_unique,
+    rotation_ends_the_old_secret_now_or_later,
+    the_configured_secret_is_the_default_realms,
+    a_suspended_realm_is_recognised,
+    tokens_have_scopes_and_an_end,
+    a_revoked_token_is_nobody,
+    the_last_use_of_a_token_is_written,
+);
+
+contract!(
+    sqlite_heartbeats,
+    crate::common::sqlite,
+    contract_heartbeats:
+    beats_are_seen_at_once_and_survive_on_disk,
+    a_tenant_sees_only_its_own_agents,
+    memory_is_bounded_and_flushed_beats_make_room,
+    odd_beats_are_refused,
+    extras_are_kept_until_others_come,
+    a_failed_flush_keeps_its_beats,
+    flushing_twice_writes_once,
+    running_flushes_until_stopped,
+);
