@@ -6,3 +6,4 @@
 pub mod config;
 pub mod host;
 pub mod paths;
+pub mod pipeline;

@@ -1,0 +1,368 @@
+//! The worker: gathers the inputs of a run from files, runs it, and puts its outcome in place.
+//!
+//! Order of the writes: good bodies are linked, the good access rules and the ratchet are written, all
+//! of it synced; then the table, then the report. A worker that dies in between leaves a table that is
+//! whole and a ratchet that is at least as high.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use dirless_model::NameRule;
+use dirless_model::access::AccessRules;
+use dirless_program::{Clock, Secret, SecretError};
+use dirless_seal::Identity;
+use dirless_table::{OpenError, Table, TableMeta};
+
+use super::{
+    AccessInput, Body, Content, Ending, HostFiles, HostLimits, Inputs, LimitsError, Outcome, Problem, Published,
+    Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, run,
+};
+use crate::paths::Paths;
+
+/// Longest text of the access rules, in bytes.
+const LONGEST_RULES: u64 = 16 << 20;
+/// Longest note beside a body, in bytes.
+const LONGEST_NOTE: u64 = 64 << 10;
+
+/// What the configuration says about publishing.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The sources in the order of precedence; see [`super::SOURCES`].
+    pub sources: Vec<String>,
+    /// How raw names become names.
+    pub name_rule: NameRule,
+    /// Do `getpwent` and `getgrent` list the directory?
+    pub enumerate: bool,
+    /// The host name that access rules are compared with; see [`local_hostname`].
+    pub hostname: String,
+    /// Who must own the limits and the table; 0 on a real host.
+    pub owner: u32,
+    /// Most address space that the worker may take, in bytes; `None` leaves it alone, for callers
+    /// that are no worker.
+    pub memory: Option<u64>,
+}
+
+impl Options {
+    /// The usual options for a host called `hostname`.
+    #[must_use]
+    pub fn new(hostname: String) -> Self {
+        Self {
+            sources: super::SOURCES.map(str::to_owned).to_vec(),
+            name_rule: NameRule::default(),
+            enumerate: true,
+            hostname,
+            owner: 0,
+            memory: None,
+        }
+    }
+}
+
+/// Why a worker could not even begin, or could not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The host limits cannot be used.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    /// The tenant's key cannot be read.
+    #[error(transparent)]
+    Key(#[from] SecretError),
+    /// The tenant's key file holds no identity.
+    #[error("{path} cannot be used: {reason}")]
+    Identity {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The ratchet cannot be used.
+    #[error(transparent)]
+    Ratchet(#[from] RatchetError),
+    /// Another worker is at it.
+    #[error("another publish is running; it will do")]
+    Busy,
+    /// A file could not be read or written.
+    #[error("cannot {doing} {path}: {source}")]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl PublishError {
+    fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::File { doing, path, source }
+    }
+
+    /// The worker's exit code (sysexits(3)): 78 something on this host is set up wrongly, 75 try
+    /// again, 74 a file cannot be read or written.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Limits(_) | Self::Key(_) | Self::Identity { .. } => 78,
+            Self::Busy => 75,
+            Self::Ratchet(_) | Self::File { .. } => 74,
+        }
+    }
+}
+
+/// The worker's exit code for a run that came to its end: 0 published or unchanged, 75 not ready yet,
+/// 65 what there is may not be published, 74 the table cannot be written.
+#[must_use]
+fn exit_code(ending: Ending) -> u8 {
+    match ending {
+        Ending::Published | Ending::Unchanged => 0,
+        Ending::NotReady => 75,
+        Ending::Refused => 65,
+        Ending::Failed => 74,
+    }
+}
+
+/// The kernel's host name.
+#[must_use]
+pub fn local_hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Publishes from what lies in the agent's folder: `dirless-agent publish`. Prints one line of JSON to
+/// `out` and returns the exit code.
+///
+/// # Errors
+/// When the worker cannot begin or cannot keep its own state; see [`PublishError::exit_code`].
+pub fn publish_command(
+    paths: &Paths,
+    options: &Options,
+    clock: &Clock,
+    out: &mut dyn Write,
+) -> Result<u8, PublishError> {
+    if let Some(memory) = options.memory {
+        limit_memory(memory);
+    }
+    let lock_path = paths.publish_lock();
+    let lock = File::create(&lock_path).map_err(PublishError::file("create", &lock_path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Err(PublishError::Busy),
+        Err(fs::TryLockError::Error(error)) => return Err(PublishError::file("lock", &lock_path)(error)),
+    }
+    let before = Report::load(&paths.report()).unwrap_or_default();
+    let inputs = gather(paths, options)?;
+    let mut outcome = run(&inputs, clock, None);
+    keep(paths, &inputs, &outcome)?;
+    finish(paths, options, clock, before, &mut outcome);
+    let report = &outcome.report;
+    let saved = report.save(&paths.report());
+    let mut line = serde_json::to_string(&report.line()).unwrap_or_default();
+    line.push('\n');
+    out.write_all(line.as_bytes())
+        .map_err(PublishError::file("write", Path::new("standard output")))?;
+    // A disk too full for the report is told by the exit code when it was too full for the table.
+    if report.ending != Ending::Failed {
+        saved.map_err(PublishError::file("write", &paths.report()))?;
+    }
+    Ok(exit_code(report.ending))
+}
+
+/// A bomb that gets past the caps ends this worker and nothing else.
+fn limit_memory(bytes: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let current = getrlimit(Resource::As);
+    let limit = current.maximum.map_or(bytes, |maximum| maximum.min(bytes));
+    // The caps on the input hold without it, so a system that refuses costs only the second line.
+    let _ = setrlimit(
+        Resource::As,
+        Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        },
+    );
+}
+
+/// Reads everything that a run depends on.
+///
+/// # Errors
+/// When the key, the limits, the ratchet or the host's account files cannot be read.
+pub fn gather(paths: &Paths, options: &Options) -> Result<Inputs, PublishError> {
+    let limits = HostLimits::load(&paths.limits(), options.owner)?;
+    let key_path = paths.age_key();
+    let key = Secret::from_file(&key_path)?;
+    let identity = Identity::parse(key.expose()).map_err(|error| PublishError::Identity {
+        path: key_path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let host = HostFiles {
+        passwd: read_accounts(&paths.passwd())?,
+        group: read_accounts(&paths.group())?,
+        shells: read_small(&paths.shells(), LONGEST_RULES)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+    };
+    let sources = options.sources.iter().map(|name| source_input(paths, name));
+    Ok(Inputs {
+        sources: sources.collect::<Result<_, _>>()?,
+        identity,
+        access: AccessInput {
+            fetched: read_small(&paths.access_rules(), LONGEST_RULES)?,
+            last_good: read_small(&paths.good_access_rules(), LONGEST_RULES)?,
+        },
+        name_rule: options.name_rule.clone(),
+        hostname: options.hostname.clone(),
+        limits,
+        host,
+        ratchet: Ratchet::load(&paths.ratchet())?,
+    })
+}
+
+/// Without the host's accounts no clash with them can be seen, so their absence is an error.
+fn read_accounts(path: &Path) -> Result<String, PublishError> {
+    let bytes = fs::read(path).map_err(PublishError::file("read", path))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A file of at most `longest` bytes; `None` when it is not there. What is longer is cut, which no
+/// JSON survives.
+fn read_small(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, PublishError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(PublishError::file("read", path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(longest)
+        .read_to_end(&mut bytes)
+        .map_err(PublishError::file("read", path))?;
+    Ok(Some(bytes))
+}
+
+fn source_input(paths: &Paths, name: &str) -> Result<SourceInput, PublishError> {
+    let note = read_small(&paths.source_note(name), LONGEST_NOTE)?;
+    // A damaged note is as good as none: the daemon writes it again with the next fetch.
+    let note: Option<SourceNote> = note.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let there = |path: std::path::PathBuf| path.exists().then_some(Body::File(path));
+    let (sealed, good) = (paths.sealed(name), paths.last_good(name));
+    let last_good = if same_file(&sealed, &good) { None } else { there(good) };
+    Ok(SourceInput {
+        name: name.to_owned(),
+        note,
+        fetched: there(sealed),
+        last_good,
+    })
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+/// Keeps what was accepted, before anything is published.
+fn keep(paths: &Paths, inputs: &Inputs, outcome: &Outcome) -> Result<(), PublishError> {
+    for source in &outcome.report.sources {
+        let (sealed, good) = (paths.sealed(&source.name), paths.last_good(&source.name));
+        match source.taken {
+            Taken::Fetched if !same_file(&sealed, &good) => {
+                link_whole(&sealed, &good).map_err(PublishError::file("keep", &good))?;
+            }
+            // An emptied source must not come back by way of its last good body.
+            Taken::Empty => dirless_program::fs::remove(&good).map_err(PublishError::file("remove", &good))?,
+            Taken::Fetched | Taken::LastGood | Taken::Nothing => {}
+        }
+    }
+    let fetched = inputs.access.fetched.as_deref();
+    if let Some(text) = fetched.filter(|text| AccessRules::parse(text).is_ok())
+        && inputs.access.last_good.as_deref() != Some(text)
+    {
+        let path = paths.good_access_rules();
+        dirless_program::fs::publish(&path, 0o600, text).map_err(PublishError::file("write", &path))?;
+    }
+    if outcome.ratchet != inputs.ratchet {
+        let path = paths.ratchet();
+        outcome
+            .ratchet
+            .save(&path)
+            .map_err(PublishError::file("write", &path))?;
+    }
+    Ok(())
+}
+
+/// Gives the file `from` the second name `to`, replacing what has it. The daemon replaces bodies by
+/// rename, so that the second name keeps the bytes it has.
+fn link_whole(from: &Path, to: &Path) -> io::Result<()> {
+    let aside = to.with_extension("good.new");
+    dirless_program::fs::remove(&aside)?;
+    fs::hard_link(from, &aside)?;
+    fs::rename(&aside, to)?;
+    to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Writes the table when it says something new, and completes the report.
+fn finish(paths: &Paths, options: &Options, clock: &Clock, before: Option<Report>, outcome: &mut Outcome) {
+    let start = clock.now();
+    let report = &mut outcome.report;
+    report.published = before.and_then(|report| report.published);
+    if let Some(content) = &outcome.content {
+        let digest = content.digest(options.enumerate);
+        let in_place = Table::open(&paths.table(), options.owner);
+        let current = report.published.as_ref().is_some_and(|published| {
+            let stats = in_place.as_ref().map(Table::stats);
+            published.digest == digest && stats.is_ok_and(|stats| stats.generation == published.generation)
+        });
+        if current {
+            report.ending = Ending::Unchanged;
+        } else {
+            place(paths, options, start, &in_place, digest, content, report);
+        }
+    }
+    let end = clock.now();
+    report.durations.publish = super::milliseconds(start, end);
+    report.finished_at = end.to_string();
+}
+
+fn place(
+    paths: &Paths,
+    options: &Options,
+    now: jiff::Timestamp,
+    in_place: &Result<Table, OpenError>,
+    digest: String,
+    content: &Content,
+    report: &mut Report,
+) {
+    let told = report.published.as_ref().map_or(0, |published| published.generation);
+    let found = in_place.as_ref().map_or(0, |table| table.stats().generation);
+    let meta = TableMeta {
+        generation: told.max(found).saturating_add(1),
+        created: u64::try_from(now.as_second()).unwrap_or(0),
+        enumerate: options.enumerate,
+    };
+    match super::publish(&paths.table(), meta, content) {
+        Ok(_) => {
+            let users = &content.directory.users;
+            report.ending = Ending::Published;
+            report.published = Some(Published {
+                generation: meta.generation,
+                digest,
+                at: now.to_string(),
+                users: users.len(),
+                groups: content.groups(),
+                users_with_keys: users.iter().filter(|user| !user.keys.is_empty()).count(),
+            });
+        }
+        Err(error) => {
+            report.ending = Ending::Failed;
+            report.problem = Some(Problem {
+                code: "table".to_owned(),
+                reason: format!(
+                    "the lookup table {} cannot be written: {error}",
+                    paths.table().display()
+                ),
+                hint: "the table in place keeps serving; make room on that disk, and see that the folder is root's"
+                    .to_owned(),
+            });
+        }
+    }
+}
