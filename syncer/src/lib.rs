@@ -9,5 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod cycle;
+pub mod document;
+pub mod guard;
+pub mod import;
+pub mod keys;
 pub mod ledger;
+pub mod remote;
+pub mod shape;
 pub mod sources;
+pub mod state;

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 pub use allocate::{Allocator, Exhausted, NoRoom};
 pub use error::LedgerError;
-pub use store::{Ledger, Settled};
+pub use store::{Ledger, Preview, Settled};
 
 /// What identifies an object: the source, the kind, and the source's own id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -34,6 +34,97 @@ pub struct Settled {
     pub retired: usize,
 }
 
+/// The next state of the ledger, not yet written.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// What settling will answer.
+    pub settled: Settled,
+    entries: Vec<Entry>,
+    fresh: Vec<Entry>,
+    events: Vec<(u32, Event)>,
+}
+
+impl Preview {
+    /// The lines of the ledger as they will be, for the source that was asked about.
+    pub fn lines(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().chain(&self.fresh)
+    }
+
+    /// What settling `live` would make of a ledger with the lines `entries`.
+    ///
+    /// # Errors
+    /// When the range is used up.
+    pub fn of(
+        entries: Vec<Entry>,
+        source: &str,
+        live: &BTreeMap<(ObjectKind, ObjectId), String>,
+        allocator: &Allocator,
+        now: Timestamp,
+    ) -> Result<Self, LedgerError> {
+        let taken: BTreeSet<u32> = entries.iter().map(|entry| entry.number).collect();
+        let known: HashMap<_, _> = entries
+            .iter()
+            .filter(|entry| entry.object.source == source)
+            .map(|entry| ((entry.object.kind, entry.object.id.clone()), entry))
+            .collect();
+        let mut free = allocator.free(&taken);
+        let mut settled = Settled::default();
+        let mut fresh = Vec::new();
+        let mut events = Vec::new();
+        for (key, name) in live {
+            let number = if let Some(entry) = known.get(key) {
+                if entry.retired {
+                    settled.returned += 1;
+                    events.push((entry.number, Event::Returned));
+                }
+                if entry.last_name != *name {
+                    events.push((entry.number, Event::Named(name.clone())));
+                }
+                entry.number
+            } else {
+                let number = free.next().ok_or_else(|| allocator.exhausted())?;
+                fresh.push(first_line(number, source, key, name, now));
+                number
+            };
+            settled.numbers.insert(key.clone(), number);
+        }
+        for (key, entry) in &known {
+            if !entry.retired && !live.contains_key(key) {
+                settled.retired += 1;
+                events.push((entry.number, Event::Retired));
+            }
+        }
+        settled.assigned = fresh.len();
+        let entries = entries
+            .into_iter()
+            .filter(|entry| entry.object.source == source)
+            .collect();
+        Ok(Self {
+            settled,
+            entries,
+            fresh,
+            events,
+        })
+    }
+}
+
+fn first_line(number: u32, source: &str, key: &(ObjectKind, ObjectId), name: &str, now: Timestamp) -> Entry {
+    Entry {
+        number,
+        object: Object {
+            source: source.to_owned(),
+            kind: key.0,
+            id: key.1.clone(),
+        },
+        first_name: name.to_owned(),
+        last_name: name.to_owned(),
+        assigned_at: now,
+        origin: Origin::Assigned,
+        subids: None,
+        retired: false,
+    }
+}
+
 impl Ledger {
     /// Opens the ledger at `path` for writing, and makes it when it is missing.
     ///
@@ -170,6 +261,20 @@ impl Ledger {
         Ok(entries.into_values().collect())
     }
 
+    /// What [`Ledger::settle`] would do, without doing it.
+    ///
+    /// # Errors
+    /// When the range is used up or the file cannot be read.
+    pub fn preview(
+        &self,
+        source: &str,
+        live: &BTreeMap<(ObjectKind, ObjectId), String>,
+        allocator: &Allocator,
+        now: Timestamp,
+    ) -> Result<Preview, LedgerError> {
+        Preview::of(self.entries()?, source, live, allocator, now)
+    }
+
     /// Gives every object of `live` (with its name) the number it has always had, or a new one,
     /// and notes which objects of `source` are gone, back or renamed. All in one transaction that is on
     /// disk when this returns; on any error nothing has happened.
@@ -183,63 +288,11 @@ impl Ledger {
         allocator: &Allocator,
         now: Timestamp,
     ) -> Result<Settled, LedgerError> {
-        let entries = self.entries()?;
-        let taken: BTreeSet<u32> = entries.iter().map(|entry| entry.number).collect();
-        let known: HashMap<_, _> = entries
-            .into_iter()
-            .filter(|entry| entry.object.source == source)
-            .map(|entry| ((entry.object.kind, entry.object.id.clone()), entry))
-            .collect();
-        let mut free = allocator.free(&taken);
-        let mut settled = Settled::default();
-        let mut fresh = Vec::new();
-        let mut events = Vec::new();
-        for (key, name) in live {
-            let number = match known.get(key) {
-                Some(entry) => {
-                    if entry.retired {
-                        settled.returned += 1;
-                        events.push((entry.number, Event::Returned));
-                    }
-                    if entry.last_name != *name {
-                        events.push((entry.number, Event::Named(name.clone())));
-                    }
-                    entry.number
-                }
-                None => {
-                    let number = free.next().ok_or_else(|| allocator.exhausted())?;
-                    fresh.push((number, key, name));
-                    number
-                }
-            };
-            settled.numbers.insert(key.clone(), number);
+        let preview = self.preview(source, live, allocator, now)?;
+        if !preview.fresh.is_empty() || !preview.events.is_empty() {
+            self.append(&preview.fresh, &preview.events, now)?;
         }
-        for (key, entry) in &known {
-            if !entry.retired && !live.contains_key(key) {
-                settled.retired += 1;
-                events.push((entry.number, Event::Retired));
-            }
-        }
-        settled.assigned = fresh.len();
-        if fresh.is_empty() && events.is_empty() {
-            return Ok(settled);
-        }
-        let entries = fresh.into_iter().map(|(number, (kind, id), name)| Entry {
-            number,
-            object: Object {
-                source: source.to_owned(),
-                kind: *kind,
-                id: id.clone(),
-            },
-            first_name: name.clone(),
-            last_name: name.clone(),
-            assigned_at: now,
-            origin: Origin::Assigned,
-            subids: None,
-            retired: false,
-        });
-        self.append(&entries.collect::<Vec<_>>(), &events, now)?;
-        Ok(settled)
+        Ok(preview.settled)
     }
 
     /// Adds lines that come from elsewhere. A line that is already there just so is passed over.

@@ -17,7 +17,7 @@ pub use complete::{Complete, Page, read_to_end};
 pub use error::SourceError;
 
 /// One source of identities.
-pub trait Source: Send + Sync {
+pub trait Source: std::fmt::Debug + Send + Sync {
     /// Its name on the wire and in the ledger, such as `aws-identity-center`.
     fn name(&self) -> &'static str;
 

@@ -1,0 +1,401 @@
+//! One cycle: read the source whole, give out numbers, compare, and publish what changed.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use dirless_client::Client;
+use dirless_model::ObjectId;
+use dirless_model::snapshot::{Document, ObjectKind};
+use dirless_program::Clock;
+use dirless_wire::SourceName;
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::document::{LeftOut, Mapped, digest};
+use crate::guard::{Difference, Verdict, judge};
+use crate::keys::Access;
+use crate::ledger::{Allocator, Entry, Ledger, Preview, Settled};
+use crate::remote::{Body, Holds, Remote};
+use crate::shape::{ReadBack, Shape};
+use crate::sources::{Progress, Source};
+use crate::state::{Held, Published, Report, State};
+
+/// Everything a cycle works with.
+#[derive(Debug)]
+pub struct Cycle<'a> {
+    config: &'a Config,
+    source: &'a dyn Source,
+    remote: Remote<'a>,
+    state: State,
+    clock: Clock,
+}
+
+/// How a cycle ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new snapshot is at the backend.
+    Pushed {
+        /// Its sequence number.
+        sequence: u64,
+        /// Counts of what changed.
+        summary: String,
+    },
+    /// The backend has exactly what the source says.
+    Unchanged,
+    /// The change waits for a person.
+    Held(Box<Held>),
+}
+
+/// What a cycle would do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What would change.
+    pub difference: Difference,
+    /// Why it would be held back, if it would.
+    pub verdict: Verdict,
+    /// Objects that are not published.
+    pub left_out: Vec<LeftOut>,
+    /// Users and groups to be published.
+    pub counts: (usize, usize),
+    /// What the ledger would do.
+    pub settled: Settled,
+    /// Does the backend lack, or hold otherwise, what was published last?
+    pub missing_at_backend: bool,
+    document: Document,
+    digest: String,
+    before: Before,
+    live: BTreeMap<(ObjectKind, ObjectId), String>,
+}
+
+/// What is published now, as far as can be known.
+#[derive(Clone, Debug)]
+struct Before {
+    shape: Option<Shape>,
+    published: Option<Published>,
+    /// The highest sequence number in use anywhere.
+    sequence: u64,
+    /// Why what the backend holds cannot be compared with.
+    unreadable: Option<String>,
+    missing_at_backend: bool,
+    etag: Option<String>,
+}
+
+impl Plan {
+    /// Is there nothing to push?
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        let published = self.before.published.as_ref();
+        !self.missing_at_backend && published.is_some_and(|published| published.digest == self.digest)
+    }
+}
+
+impl<'a> Cycle<'a> {
+    /// A cycle over `source`, as `access` allows.
+    ///
+    /// # Errors
+    /// When the source's name cannot stand in a URL.
+    pub fn new(
+        config: &'a Config,
+        access: &'a Access,
+        client: Client,
+        source: &'a dyn Source,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let name = SourceName::new(source.name())?;
+        Ok(Self {
+            config,
+            source,
+            remote: Remote::new(client, name, access),
+            state: State::at(&config.syncer.state_folder),
+            clock,
+        })
+    }
+
+    /// Works out what [`Cycle::once`] would do. Neither the ledger nor the backend nor the state
+    /// is written.
+    ///
+    /// # Errors
+    /// Whatever would keep a cycle from publishing.
+    pub async fn plan(&self, progress: &dyn Progress) -> anyhow::Result<Plan> {
+        let path = self.config.ledger_path();
+        let entries = if path.exists() {
+            Ledger::open_to_read(&path)?.entries()?
+        } else {
+            Vec::new()
+        };
+        self.work_out(entries, progress).await
+    }
+
+    /// Runs the cycle; the change named `accept` may pass the guard.
+    ///
+    /// # Errors
+    /// Whatever kept it from publishing. What was published before keeps serving.
+    pub async fn once(&self, accept: Option<&str>, progress: &dyn Progress) -> anyhow::Result<Outcome> {
+        if let Some(id) = accept {
+            self.state.set_accepted(Some(id))?;
+        }
+        let outcome = self.run(progress).await;
+        if let Err(error) = &outcome {
+            let mut report = self.state.report().unwrap_or_default();
+            report.error = Some(format!("{error:#}"));
+            // On a full disk this fails too; the error itself is what matters.
+            let _ = self.state.set_report(&report);
+        }
+        outcome
+    }
+
+    async fn run(&self, progress: &dyn Progress) -> anyhow::Result<Outcome> {
+        let mut ledger = Ledger::open(&self.config.ledger_path())?;
+        let plan = self.work_out(ledger.entries()?, progress).await?;
+        for left_out in &plan.left_out {
+            tracing::warn!(event = "object.left_out", id = %left_out.id, "not published: {left_out}");
+        }
+        if plan.is_unchanged() {
+            self.note_unchanged(&plan)?;
+            return Ok(Outcome::Unchanged);
+        }
+        if let Verdict::Hold(reasons) = &plan.verdict {
+            let id = plan.difference.id();
+            if self.state.accepted()?.as_deref() != Some(id.as_str()) {
+                return Ok(Outcome::Held(Box::new(self.hold(&plan, id, reasons.clone())?)));
+            }
+            tracing::warn!(event = "change.accepted", change = id, "the held change was accepted");
+        }
+        self.publish(&mut ledger, plan).await
+    }
+
+    async fn work_out(&self, ledger: Vec<Entry>, progress: &dyn Progress) -> anyhow::Result<Plan> {
+        let directory = self.source.read(progress).await?;
+        let mapped = Mapped::new(&directory, &self.config.names);
+        drop(directory);
+        self.check_limits(&mapped)?;
+        let before = self.before(&ledger).await?;
+        let allocator = Allocator::new(self.config.ids.range)?;
+        let live = mapped.live();
+        let preview = Preview::of(ledger, self.source.name(), &live, &allocator, self.clock.now())?;
+        let lines: Vec<&Entry> = preview.lines().collect();
+        let ids = self.config.ids.primary;
+        let mut document = mapped.document(&preview.settled.numbers, &lines, ids, &self.config.hosts)?;
+        document.meta.source = Some(self.source.name().to_owned());
+        let after = Shape::of(&document);
+        let nothing = Shape::default();
+        let difference = Difference::between(before.shape.as_ref().unwrap_or(&nothing), &after);
+        let mut verdict = judge(before.shape.as_ref(), &after, &difference, self.config.guard.percent);
+        if let Some(reason) = &before.unreadable {
+            verdict = match verdict {
+                Verdict::Publish => Verdict::Hold(vec![reason.clone()]),
+                Verdict::Hold(reasons) => Verdict::Hold([reasons, vec![reason.clone()]].concat()),
+            };
+        }
+        Ok(Plan {
+            difference,
+            verdict,
+            counts: mapped.counts(),
+            left_out: mapped.left_out,
+            settled: preview.settled,
+            missing_at_backend: before.missing_at_backend,
+            digest: digest(&document)?,
+            document,
+            before,
+            live,
+        })
+    }
+
+    fn check_limits(&self, mapped: &Mapped) -> anyhow::Result<()> {
+        let (users, groups) = mapped.counts();
+        let limits = self.config.limits;
+        if users > limits.users || groups > limits.groups {
+            bail!(
+                "the source shows {users} users and {groups} groups, over [limits] users = {} and groups = {}; \
+                 nothing was published",
+                limits.users,
+                limits.groups
+            );
+        }
+        Ok(())
+    }
+
+    /// What is published: what was noted here, checked against the backend, or else what the backend holds.
+    async fn before(&self, ledger: &[Entry]) -> anyhow::Result<Before> {
+        let published = self.state.published()?;
+        let used = self.state.sequence()?;
+        let used = used.max(published.as_ref().map_or(0, |published| published.sequence));
+        let mut before = Before {
+            shape: published.as_ref().map(|published| published.shape.clone()),
+            sequence: used,
+            unreadable: None,
+            missing_at_backend: false,
+            etag: None,
+            published,
+        };
+        if let Some(shape) = &before.shape {
+            self.check_ledger(shape, ledger)?;
+        }
+        let held = self.remote.look(before.published.as_ref(), &self.config.names).await;
+        match held.context("looking at what the backend holds")? {
+            Holds::Ours { etag } => before.etag = etag.map(|etag| etag.header().to_owned()),
+            Holds::Nothing => before.missing_at_backend = true,
+            Holds::Other(Body::Readable(back)) => self.other(*back, ledger, used, &mut before)?,
+            Holds::Other(Body::Unreadable(reason)) => {
+                before.missing_at_backend = true;
+                if before.published.is_none() {
+                    before.unreadable = Some(format!(
+                        "the backend holds a snapshot that cannot be compared with, for age.key does not open it ({reason})"
+                    ));
+                }
+            }
+        }
+        Ok(before)
+    }
+
+    fn other(&self, back: ReadBack, ledger: &[Entry], used: u64, before: &mut Before) -> anyhow::Result<()> {
+        before.missing_at_backend = true;
+        let theirs = back.meta.sequence.unwrap_or(0);
+        if before.published.is_some() && theirs > used {
+            bail!(
+                "the backend holds snapshot {theirs} of {}, but this syncer has only used numbers up to {used}: another \
+                 syncer publishes the same source. Stop one of them; if the other is gone for good, run \
+                 `dirless-syncer ledger rebuild` here and remove published.json",
+                self.source.name()
+            );
+        }
+        before.sequence = used.max(theirs);
+        if back.has_ids {
+            self.check_ledger(&back.shape, ledger)?;
+            let retired = back
+                .retired
+                .iter()
+                .map(|line| (line.kind, line.id.as_str(), line.number));
+            self.check_numbers(retired, ledger)?;
+        }
+        if before.shape.is_none() {
+            before.shape = Some(back.shape);
+        }
+        Ok(())
+    }
+
+    /// Every number that is published must be in the ledger; otherwise the ledger was lost, and
+    /// giving out numbers from it would move people.
+    fn check_ledger(&self, shape: &Shape, ledger: &[Entry]) -> anyhow::Result<()> {
+        let users = shape
+            .users
+            .iter()
+            .map(|(key, user)| (ObjectKind::User, key.as_str(), user.uid));
+        let groups = shape
+            .groups
+            .iter()
+            .map(|(key, group)| (ObjectKind::Group, key.as_str(), group.gid));
+        self.check_numbers(
+            users.chain(groups).filter(|(_, key, _)| !key.starts_with("name:")),
+            ledger,
+        )
+    }
+
+    fn check_numbers<'n>(
+        &self,
+        numbers: impl Iterator<Item = (ObjectKind, &'n str, u32)>,
+        ledger: &[Entry],
+    ) -> anyhow::Result<()> {
+        let own = ledger.iter().filter(|entry| entry.object.source == self.source.name());
+        let known: BTreeMap<_, _> = own
+            .map(|entry| ((entry.object.kind, entry.object.id.as_str()), entry.number))
+            .collect();
+        for (kind, key, number) in numbers {
+            if known.get(&(kind, key)) != Some(&number) {
+                bail!(
+                    "the id ledger {} does not have number {number} of {} {key}, which is published: the ledger was \
+                     lost or replaced. Put it back, or run `dirless-syncer ledger rebuild`; nothing was published",
+                    self.config.ledger_path().display(),
+                    crate::ledger::kind_text(kind)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&self, plan: &Plan, id: String, reasons: Vec<String>) -> anyhow::Result<Held> {
+        let now = self.clock.now();
+        let earlier = self.state.held()?.filter(|held| held.id == id);
+        let held = Held {
+            since: earlier.map_or_else(|| now.to_string(), |held| held.since),
+            id,
+            reasons,
+            difference: plan.difference.clone(),
+        };
+        self.state.set_held(Some(&held))?;
+        let mut report = self.state.report()?;
+        self.note_read(&mut report, plan, now);
+        self.state.set_report(&report)?;
+        Ok(held)
+    }
+
+    fn note_read(&self, report: &mut Report, plan: &Plan, now: Timestamp) {
+        report.last_read = Some(now.to_string());
+        report.error = None;
+        report.left_out = plan.left_out.iter().map(Into::into).collect();
+    }
+
+    fn note_unchanged(&self, plan: &Plan) -> anyhow::Result<()> {
+        if let (Some(published), Some(etag)) = (&plan.before.published, &plan.before.etag)
+            && published.etag.as_ref() != Some(etag)
+        {
+            let etag = Some(etag.clone());
+            self.state.set_published(&Published {
+                etag,
+                ..published.clone()
+            })?;
+        }
+        self.state.set_held(None)?;
+        let now = self.clock.now();
+        let mut report = self.state.report()?;
+        self.note_read(&mut report, plan, now);
+        report.last_verified = Some(now.to_string());
+        (report.users, report.groups) = plan.counts;
+        Ok(self.state.set_report(&report)?)
+    }
+
+    async fn publish(&self, ledger: &mut Ledger, plan: Plan) -> anyhow::Result<Outcome> {
+        let now = self.clock.now();
+        let allocator = Allocator::new(self.config.ids.range)?;
+        let settled = ledger.settle(self.source.name(), &plan.live, &allocator, now)?;
+        if settled.numbers != plan.settled.numbers {
+            bail!("the id ledger changed while the source was read; nothing was published, the next cycle tries again");
+        }
+        let sequence = plan.before.sequence + 1;
+        // On disk before the push: a number that hosts have seen must never be used again for
+        // something else, whatever happens to this process.
+        self.state.set_sequence(sequence)?;
+        let mut document = plan.document.clone();
+        document.meta.sequence = Some(sequence);
+        document.meta.generated_at = Some(now.to_string());
+        let account = match self.source.account().await {
+            Ok(account) => Some(account),
+            Err(error) => {
+                tracing::warn!(event = "account.unknown", "pushing without the AWS account id: {error}");
+                None
+            }
+        };
+        let (written, body) = self.remote.push(&document, account).await?;
+        let published = Published {
+            sequence,
+            digest: plan.digest.clone(),
+            body,
+            etag: written.etag.map(|etag| etag.header().to_owned()),
+            at: now.to_string(),
+            shape: Shape::of(&document),
+        };
+        self.state.set_published(&published)?;
+        self.state.set_held(None)?;
+        self.state.set_accepted(None)?;
+        let mut report = self.state.report()?;
+        self.note_read(&mut report, &plan, now);
+        report.last_push = Some(now.to_string());
+        report.last_verified = Some(now.to_string());
+        (report.users, report.groups) = plan.counts;
+        self.state.set_report(&report)?;
+        Ok(Outcome::Pushed {
+            sequence,
+            summary: plan.difference.summary(),
+        })
+    }
+}
