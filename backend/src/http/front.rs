@@ -1,0 +1,110 @@
+//! The hot path: reads of snapshots that are in memory, answered without the router, the database, a
+//! timer or a boxed future. Whatever it cannot answer passes on to the router.
+
+use std::net::SocketAddr;
+
+use axum::response::IntoResponse;
+use dirless_wire::if_none_match;
+use http::header::{CONTENT_LENGTH, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::address::Client;
+use super::limits::Pace;
+use super::{Failure, ReplyBody, auth};
+use crate::app::App;
+use crate::cache::Answer;
+use crate::metrics::Route;
+
+/// Where snapshots and what belongs to them are.
+const SNAPSHOTS: &str = "/v1/snapshot/";
+
+/// What the hot path made of a request.
+pub(crate) enum Front {
+    /// The answer.
+    Reply(Response<ReplyBody>),
+    /// It is for the router, which wants to know who asks.
+    Pass(Client),
+}
+
+/// Counts the request against its address, then answers it if it can be answered from memory.
+pub(crate) fn answer(app: &App, request: &Request<Incoming>, peer: SocketAddr) -> Front {
+    let headers = request.headers();
+    let client = Client::of(peer, headers, &app.config.server.trusted_proxies);
+    if let Pace::Wait(seconds) = app.limits.request(&client) {
+        return refuse(app, Failure::rate_limited(seconds), &client);
+    }
+    let wanted = request.uri().path().strip_prefix(SNAPSHOTS);
+    let Some(name) = wanted.filter(|_| *request.method() == Method::GET || *request.method() == Method::HEAD) else {
+        return Front::Pass(client);
+    };
+    let tenant = match auth::tenant(app, headers, &client) {
+        Ok(tenant) => tenant,
+        Err(failure) => return refuse(app, failure, &client),
+    };
+    let Some(answer) = app.cache.find(tenant.tenant(), name) else {
+        return Front::Pass(client);
+    };
+    let Some(reply) = render(&answer, request.method(), headers) else {
+        return Front::Pass(client);
+    };
+    if let Pace::Wait(seconds) = app.limits.tenant(tenant.tenant()) {
+        return refuse(app, Failure::rate_limited(seconds), &client);
+    }
+    app.metrics.count(Route::Snapshot, reply.status());
+    tracing::debug!(
+        target: "dirless_backend::access",
+        status = reply.status().as_u16(), tenant = %tenant.tenant(), source = name, client = %client.address,
+        "a snapshot was read"
+    );
+    Front::Reply(reply)
+}
+
+fn refuse(app: &App, failure: Failure, client: &Client) -> Front {
+    let code = failure.code();
+    let reply = failure.into_response().map(ReplyBody::Stream);
+    app.metrics.count(Route::Snapshot, reply.status());
+    tracing::debug!(target: "dirless_backend::access", ?code, client = %client.address, "a request was refused");
+    Front::Reply(reply)
+}
+
+/// Applies `If-None-Match` and the method to an answer; `None` when its body is needed and not in
+/// memory.
+pub(crate) fn render(answer: &Answer, method: &Method, headers: &HeaderMap) -> Option<Response<ReplyBody>> {
+    let unchanged = answer.tag.as_ref().is_some_and(|(tag, _)| names(headers, tag));
+    let body = if unchanged || *method == Method::HEAD {
+        ReplyBody::empty()
+    } else {
+        ReplyBody::Whole(answer.body.clone()?)
+    };
+    let mut reply = Response::new(body);
+    *reply.status_mut() = if unchanged {
+        StatusCode::NOT_MODIFIED
+    } else {
+        answer.status
+    };
+    write_headers(answer, unchanged, reply.headers_mut());
+    Some(reply)
+}
+
+/// The headers of an answer; those that describe the body only when there is one to describe.
+pub(crate) fn write_headers(answer: &Answer, unchanged: bool, headers: &mut HeaderMap) {
+    if let Some((_, tag)) = &answer.tag {
+        headers.insert(ETAG, tag.clone());
+    }
+    if unchanged {
+        return;
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.length));
+    for (name, value) in &answer.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// Whether `If-None-Match` names this tag. Several header lines are one list (RFC 9110 section 5.3).
+pub(crate) fn names(headers: &HeaderMap, tag: &dirless_wire::ETag) -> bool {
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .any(|value| if_none_match(value.as_bytes(), tag))
+}

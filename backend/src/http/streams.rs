@@ -1,0 +1,98 @@
+//! Bodies as hyper sees them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// Body of an answer: at hand, or made by a route.
+pub(crate) enum ReplyBody {
+    /// The rest of a body in memory; shared with the cache, never copied.
+    Whole(Bytes),
+    /// Whatever a route answers with.
+    Stream(axum::body::Body),
+}
+
+impl ReplyBody {
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Body of a request that tells its connection whether it was read to the end.
+pub(crate) struct RequestBody {
+    body: Incoming,
+    whole: Arc<AtomicBool>,
+}
+
+/// The other end of a [`RequestBody`].
+#[derive(Debug)]
+pub(crate) struct Finished(Arc<AtomicBool>);
+
+impl Finished {
+    /// Whether nothing of the body is left unread.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl RequestBody {
+    pub(crate) fn new(body: Incoming) -> (Self, Finished) {
+        let whole = Arc::new(AtomicBool::new(body.is_end_stream()));
+        let finished = Finished(Arc::clone(&whole));
+        (Self { body, whole }, finished)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.whole.store(true, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,78 @@
+//! `GET` and `PUT /v1/snapshot/authz-config`: the access rules of a tenant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::response::Response;
+use dirless_wire::{AuthzConfig, ErrorCode, ErrorReply, StatusReply};
+use http::{HeaderMap, Method};
+
+use super::documents;
+use crate::app::App;
+use crate::cache::AUTHZ_CONFIG;
+use crate::http::address::Client;
+use crate::http::{Failure, auth, json_with_tag, read_small};
+use crate::store::{Origin, etag_of};
+
+/// Some 20,000 rules.
+const LONGEST: usize = 1024 * 1024;
+
+/// The access rules; "not enforced, no rules" when none were ever put.
+#[utoipa::path(get, path = "/v1/snapshot/authz-config", tag = "tenant", operation_id = "readAccessRules",
+    params(("If-None-Match" = Option<String>, Header, description = "Tag of the copy at hand")),
+    responses(
+        (status = 200, body = AuthzConfig, headers(("ETag" = String))),
+        (status = 304, description = "The copy at hand is current"),
+        (status = 401, body = ErrorReply), (status = 403, body = ErrorReply), (status = 429, body = ErrorReply),
+    ), security(("bearer" = [], "tenant" = [])))]
+pub(super) async fn read(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    documents::answer(&app, &client, &method, &headers, AUTHZ_CONFIG, |tenant| async move {
+        let rules = tenant.access_rules().await?;
+        Ok(rules.map_or_else(|| documents::bytes_of(&AuthzConfig::default()), |rules| rules.body))
+    })
+    .await
+}
+
+/// Replaces the access rules. Fields we do not know are kept and handed out again.
+#[utoipa::path(put, path = "/v1/snapshot/authz-config", tag = "tenant", operation_id = "replaceAccessRules",
+    request_body = AuthzConfig,
+    params(("If-Match" = Option<String>, Header, description = "Tag of the rules that are to be replaced")),
+    responses(
+        (status = 200, body = StatusReply, headers(("ETag" = String))),
+        (status = 400, body = ErrorReply), (status = 401, body = ErrorReply), (status = 403, body = ErrorReply),
+        (status = 412, body = ErrorReply, description = "The rules have changed since they were read"),
+        (status = 413, body = ErrorReply), (status = 422, body = ErrorReply), (status = 429, body = ErrorReply),
+    ), security(("bearer" = [], "tenant" = [])))]
+pub(super) async fn replace(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let tenant = auth::tenant_paced(&app, &headers, &client)?;
+    let expected = super::snapshot::precondition(&headers)?;
+    let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
+    let body = read_small(&headers, body, LONGEST, pause).await?;
+    if let Err(error) = serde_json::from_slice::<AuthzConfig>(&body) {
+        let failure = Failure::new(
+            ErrorCode::InvalidBody,
+            format!("the access rules cannot be used: {error}"),
+        );
+        return Err(
+            failure.hint("send {\"enforce_group_memberships\": bool, \"host_group_rules\": [{\"group\", \"host\"}]}")
+        );
+    }
+    let absent = etag_of(&documents::bytes_of(&AuthzConfig::default()));
+    let tag = tenant
+        .put_access_rules_if(body, expected, &absent, Origin::network(client.address))
+        .await?;
+    let tag = tag.ok_or_else(super::snapshot::precondition_failed)?;
+    Ok(json_with_tag(&StatusReply::ok(), &tag))
+}

@@ -1,0 +1,102 @@
+//! `POST /v1/agent/heartbeat`: a host is alive, and says what it serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::response::Response;
+use dirless_wire::{ErrorCode, ErrorReply, Heartbeat, HostReport, StatusReply};
+use http::HeaderMap;
+
+use crate::app::App;
+use crate::http::address::Client;
+use crate::http::{Failure, auth, read_json, status_ok};
+use crate::store::{Absorbed, Beat, EXTRAS_MAX};
+
+/// A capped report is some 40 KiB at worst.
+const LONGEST: usize = 128 * 1024;
+
+/// Takes a heartbeat into memory; it is on disk a few seconds later.
+#[utoipa::path(post, path = "/v1/agent/heartbeat", tag = "tenant", operation_id = "heartbeat",
+    request_body = Heartbeat,
+    responses(
+        (status = 200, body = StatusReply),
+        (status = 400, body = ErrorReply), (status = 401, body = ErrorReply), (status = 403, body = ErrorReply),
+        (status = 413, body = ErrorReply), (status = 422, body = ErrorReply), (status = 429, body = ErrorReply),
+        (status = 503, body = ErrorReply, description = "Too many heartbeats wait for the disk"),
+    ), security(("bearer" = [], "tenant" = [])))]
+pub(super) async fn beat(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let tenant = auth::tenant_paced(&app, &headers, &client)?;
+    let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
+    let heartbeat: Heartbeat = read_json(&headers, body, LONGEST, pause).await?;
+    let extras = heartbeat.report.map(fit);
+    let beat = Beat {
+        agent_id: &heartbeat.agent_id,
+        hostname: &heartbeat.hostname,
+        extras: extras.as_deref(),
+    };
+    match app.heartbeats.beat(&tenant, beat) {
+        Absorbed::Taken | Absorbed::WithoutExtras => Ok(status_ok()),
+        Absorbed::Refused => {
+            let text = format!(
+                "agent_id is 1 to {0} bytes, hostname at most {0}",
+                Heartbeat::MAX_NAME_BYTES
+            );
+            Err(Failure::new(ErrorCode::InvalidBody, text))
+        }
+        Absorbed::Full => Err(Failure::unavailable("too many heartbeats wait for the disk", 5)),
+    }
+}
+
+/// The report as text that the store takes: of long lists the end is left out, the totals stay.
+fn fit(mut report: HostReport) -> String {
+    report.cap();
+    loop {
+        let text = serde_json::to_string(&report).unwrap_or_default();
+        if text.len() <= EXTRAS_MAX {
+            return text;
+        }
+        if report.dropped.is_empty() && report.problems.is_empty() && report.sources.is_empty() {
+            return String::new();
+        }
+        let half = report.dropped.len() / 2;
+        report.dropped.truncate(half);
+        if half == 0 {
+            report.problems.truncate(report.problems.len() / 2);
+            report.sources.pop_last();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dirless_wire::DroppedEntry;
+
+    use super::*;
+
+    #[test]
+    fn a_long_report_is_cut_to_what_the_store_takes() {
+        let entry = DroppedEntry {
+            kind: "user".to_owned(),
+            name: "n".repeat(256),
+            reason: "r".repeat(256),
+        };
+        let report = HostReport {
+            dropped: vec![entry; 500],
+            dropped_total: 500,
+            problems: vec!["p".repeat(300); 40],
+            ..HostReport::default()
+        };
+        let text = fit(report);
+        assert!(text.len() <= EXTRAS_MAX && !text.is_empty());
+        let kept: HostReport = serde_json::from_str(&text).unwrap();
+        assert_eq!(kept.dropped_total, 500);
+        assert!(!kept.dropped.is_empty());
+    }
+}

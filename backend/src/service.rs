@@ -1,0 +1,154 @@
+//! `dirless-backend run`: from a configuration to a serving process, and back down.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use dirless_program::{Clock, Lookup, service};
+use ring::rand::SystemRandom;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::app::App;
+use crate::config::{BearerOrigin, BearerSecret, Config, resolve_secret};
+use crate::net::{self, Serving, Tls};
+use crate::routes;
+use crate::store::{Purpose, RealmChange, SecretHash, Store, StoreOptions};
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()> {
+    dirless_program::log::start(&config.log, environment).context("cannot start logging")?;
+    raise_open_files();
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
+    let clock = Clock::system();
+    let options = StoreOptions {
+        clock: clock.clone(),
+        ..StoreOptions::new(&config.storage.path)
+    };
+    let store = Store::open(options, Purpose::Serve)
+        .with_context(|| format!("cannot open the store in {}", config.storage.path.display()))?;
+    let bearer = resolve_secret(&config.hmac, &config.storage.path, environment, &SystemRandom::new())
+        .context("there is no secret for deployed components")?;
+    let address = config.listen_address();
+    let workers = worker_count(config.server.workers);
+    let listeners =
+        net::bind(address, workers).with_context(|| format!("cannot listen on {address} ([server] host, port)"))?;
+    let bound = listeners
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .unwrap_or(address);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    runtime.block_on(async {
+        let hash = SecretHash::of(bearer.secret.expose().as_bytes());
+        let change = store
+            .ensure_default_realm(hash)
+            .await
+            .context("cannot keep the hash of the secret")?;
+        if change != RealmChange::Done {
+            bail!("the secret of [hmac] is that of another realm or of a token: give the default realm one of its own");
+        }
+        announce(&bearer);
+        let app = App::new(config, store, clock);
+        let serving = Serving { app, listeners, tls };
+        let scheme = if serving.tls.is_some() { "https" } else { "http" };
+        tracing::info!(address = %bound, scheme, workers, "serving on {scheme}://{bound}");
+        service::ready(&format!("serving on {scheme}://{bound}"));
+        serve(serving).await
+    })
+}
+
+async fn serve(serving: Serving) -> anyhow::Result<()> {
+    let app = Arc::clone(&serving.app);
+    let reload = serving.tls.clone().map(|tls| tokio::spawn(reload_on_hangup(tls)));
+    let scraping = match app.config.metrics.listen {
+        None => None,
+        Some(address) => {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} ([metrics] listen)"))?;
+            let router = routes::metrics_router(&app);
+            Some(tokio::spawn(async move { axum::serve(listener, router).await }))
+        }
+    };
+    let (stop_beats, stopping) = oneshot::channel::<()>();
+    let sink = Arc::clone(app.heartbeats());
+    let beats = tokio::spawn(async move {
+        // An error means that the sender is gone, which is a stop as well.
+        sink.run(async { drop(stopping.await) }).await;
+    });
+    let stop = service::stop_signal();
+    let shutdown = async {
+        match stop.await {
+            Ok(signal) => tracing::info!(signal, "stopping"),
+            Err(error) => tracing::error!(%error, "cannot wait for signals; stopping"),
+        }
+        service::stopping();
+    };
+    let outcome = serving.run(shutdown, service::alive).await;
+    // After the last request: flush the heartbeats, then close the store.
+    let _ = stop_beats.send(());
+    beats.await.context("the flushing of heartbeats ended by a defect")?;
+    app.store.close().await;
+    for task in scraping.iter().map(tokio::task::JoinHandle::abort_handle) {
+        task.abort();
+    }
+    if let Some(task) = reload {
+        task.abort();
+    }
+    Ok(outcome?)
+}
+
+async fn reload_on_hangup(tls: Arc<Tls>) {
+    let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    let Ok(mut hangup) = hangup else {
+        tracing::warn!("cannot wait for SIGHUP; changed certificate files are noticed all the same");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("the TLS certificate was read again"),
+            Err(error) => tracing::error!(%error, "the TLS certificate cannot be used; the old one stays"),
+        }
+    }
+}
+
+fn announce(bearer: &BearerSecret) {
+    match &bearer.origin {
+        BearerOrigin::Generated(path) => {
+            tracing::info!(path = %path.display(), "made a secret for hosts and syncers and kept it in {}", path.display());
+            // The one time it is shown, and not through the log, which is kept and read by others.
+            let mut output = std::io::stdout().lock();
+            let line = writeln!(output, "secret (shown once): {}", bearer.secret.expose());
+            if line.and_then(|()| output.flush()).is_err() {
+                tracing::warn!("standard output is closed, so the new secret was not shown; it is in its file");
+            }
+        }
+        BearerOrigin::File(path) => tracing::debug!(path = %path.display(), "the secret is from a file"),
+        BearerOrigin::Config => tracing::warn!("[hmac] secret is in the configuration; secret_file is safer"),
+        BearerOrigin::Credential => tracing::debug!("the secret is from the service manager"),
+        BearerOrigin::Environment => tracing::debug!("the secret is from the environment"),
+    }
+}
+
+fn worker_count(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        number => number,
+    }
+}
+
+/// Each connection is a file. The soft limit is often 1024 for the sake of programs that use select(2).
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
