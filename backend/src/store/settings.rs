@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use dirless_wire::ETag;
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
-use super::types::{digest_column, etag_of_digest, millis, sha256, timestamp};
-use super::{Change, Origin, StoreError, TenantHandle, audit};
+use super::types::{digest_column, etag_of, etag_of_digest, millis, sha256, timestamp};
+use super::{Change, Expected, Origin, StoreError, TenantHandle, audit};
 
 /// The access rules of a tenant, as they were put: JSON that is not looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,14 +99,36 @@ impl TenantHandle {
     /// # Errors
     /// When writing fails.
     pub async fn put_access_rules(&self, body: Bytes, origin: Origin) -> Result<ETag, StoreError> {
+        let tag = etag_of(&body);
+        self.put_access_rules_if(body, Expected::Anything, &tag, origin).await?;
+        Ok(tag)
+    }
+
+    /// [`TenantHandle::put_access_rules`], provided that what is stored is what the writer expects;
+    /// `None` when it is not. `absent` is the tag that readers see while there are no rules.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub async fn put_access_rules_if(
+        &self,
+        body: Bytes,
+        expected: Expected,
+        absent: &ETag,
+        origin: Origin,
+    ) -> Result<Option<ETag>, StoreError> {
         let (row, now, actor, tenant) = (
             self.row(),
             self.store().now(),
             self.actor(origin),
             self.tenant().clone(),
         );
+        let absent = absent.clone();
         self.store()
             .write(move |connection, effects| {
+                let stored = stored_tag(connection, row)?;
+                if !expected.holds(Some(stored.as_ref().unwrap_or(&absent))) {
+                    return Ok(None);
+                }
                 let digest = sha256(&body);
                 connection
                     .prepare_cached(
@@ -119,7 +141,7 @@ impl TenantHandle {
                 let details = json!({"etag": etag.header(), "length": body.len()});
                 audit::record(connection, now, &actor, Some(&tenant), "access_rules.put", &details)?;
                 effects.changes.push(Change::AccessRules { tenant: tenant.clone() });
-                Ok(etag)
+                Ok(Some(etag))
             })
             .await
     }
@@ -214,4 +236,15 @@ impl TenantHandle {
             })
             .await
     }
+}
+
+/// Tag of the access rules, if any were ever put.
+fn stored_tag(connection: &Connection, tenant: i64) -> Result<Option<ETag>, StoreError> {
+    let digest: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT sha256 FROM access_rules WHERE tenant_id = ?1")?
+        .query_row(params![tenant], |row| row.get(0))
+        .optional()?;
+    digest
+        .map(|digest| Ok(etag_of_digest(&digest_column(&digest)?)))
+        .transpose()
 }

@@ -17,7 +17,7 @@ use super::audit;
 use super::directory::{parsed, parsed_or_null};
 use super::policy::{Admission, admit};
 use super::types::{DIGEST, digest_column, etag_of_digest, millis, signed, timestamp, unsigned};
-use super::{Change, Generation, Origin, SpooledBody, Store, StoreError, TenantHandle};
+use super::{Change, Expected, Generation, Origin, SpooledBody, Store, StoreError, TenantHandle};
 
 /// How long a replaced or deleted body stays readable.
 const KEPT_AFTER: Duration = Duration::from_secs(300);
@@ -51,6 +51,9 @@ pub enum PutOutcome {
         /// The first account.
         first: AwsAccountId,
     },
+    /// Something else is stored than the writer expected: 412. Only from
+    /// [`TenantHandle::put_snapshot_if`].
+    Unexpected,
 }
 
 /// What is known of a stored snapshot without its body.
@@ -105,6 +108,22 @@ impl TenantHandle {
         body: SpooledBody,
         origin: Origin,
     ) -> Result<PutOutcome, StoreError> {
+        self.put_snapshot_if(source, put, Expected::Anything, body, origin)
+            .await
+    }
+
+    /// [`TenantHandle::put_snapshot`], provided that what is stored is what the writer expects.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub async fn put_snapshot_if(
+        &self,
+        source: &SourceName,
+        put: SnapshotPut,
+        expected: Expected,
+        body: SpooledBody,
+        origin: Origin,
+    ) -> Result<PutOutcome, StoreError> {
         let (row, source, now, actor) = (self.row(), source.clone(), self.store().now(), self.actor(origin));
         let tenant = self.tenant().clone();
         let bytes = body.length;
@@ -121,6 +140,9 @@ impl TenantHandle {
                     Admission::WrongRecipient(registered) => return Ok(PutOutcome::WrongRecipient { registered }),
                     Admission::OtherAccount(first) => return Ok(PutOutcome::OtherAccount { first }),
                 };
+                if expected != Expected::Anything && !expected.holds(current_tag(connection, row, &source)?.as_ref()) {
+                    return Ok(PutOutcome::Unexpected);
+                }
                 if let Some(account) = bind {
                     connection
                         .prepare_cached("UPDATE tenants SET account = ?2 WHERE id = ?1")?
@@ -323,6 +345,14 @@ fn pointer(connection: &Connection, tenant: i64, source: &SourceName) -> Result<
         last: unsigned(row.get(1)?)?,
         current: row.get(2)?,
     }))
+}
+
+/// Tag of the current snapshot, if there is one.
+fn current_tag(connection: &Connection, tenant: i64, source: &SourceName) -> Result<Option<ETag>, StoreError> {
+    Ok(match state(connection, tenant, source)? {
+        Some((_, SourceState::Present(meta))) => Some(meta.etag),
+        _ => None,
+    })
 }
 
 fn key_and_account(connection: &Connection, row: i64) -> Result<(AgePublicKey, Option<AwsAccountId>), StoreError> {

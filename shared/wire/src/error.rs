@@ -53,6 +53,8 @@ pub enum ErrorCode {
     HeadersTooLarge,
     /// 500: our fault, logged under the request id.
     Internal,
+    /// 507: the disk of the server is full.
+    StorageFull,
     /// 503: the store is busy or stopping; try again.
     Unavailable,
     /// A code this version does not know.
@@ -80,6 +82,7 @@ impl ErrorCode {
             Self::RateLimited => 429,
             Self::HeadersTooLarge => 431,
             Self::Unavailable => 503,
+            Self::StorageFull => 507,
             Self::Internal | Self::Unknown => 500,
         }
     }
