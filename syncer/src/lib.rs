@@ -15,6 +15,7 @@ pub mod guard;
 pub mod import;
 pub mod keys;
 pub mod ledger;
+pub mod local;
 pub mod remote;
 pub mod shape;
 pub mod sources;

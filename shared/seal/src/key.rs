@@ -4,9 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use age::secrecy::ExposeSecret;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use ring::digest;
 use zeroize::Zeroizing;
 
 /// Why a text is no key.
@@ -125,8 +122,7 @@ impl Recipient {
     /// digest of the `age1…` form.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let digest = digest::digest(&digest::SHA256, self.text.as_bytes());
-        format!("SHA256:{}", STANDARD_NO_PAD.encode(digest))
+        crate::fingerprint(self.text.as_bytes())
     }
 
     pub(crate) fn age(&self) -> &dyn age::Recipient {

@@ -17,4 +17,4 @@ mod tenant;
 
 pub use envelope::{Limits, OpenError, Opened, open, seal};
 pub use key::{Identity, KeyError, Recipient};
-pub use tenant::{sha256_hex, tenant_id};
+pub use tenant::{fingerprint, sha256_hex, tenant_id};

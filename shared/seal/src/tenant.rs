@@ -1,5 +1,7 @@
 //! Digests derived from a tenant's secret, and of public bytes.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ring::{digest, hmac};
 
 /// The tenant id that deployed programs derive: lower-case hex of HMAC-SHA256 (RFC 2104) with the
@@ -14,6 +16,16 @@ pub fn tenant_id(secret: &str, account: &str) -> String {
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// `SHA256:` and the unpadded base64 of the SHA-256 digest of `bytes`: of an SSH key's blob this is
+/// what ssh-keygen(1) shows.
+#[must_use]
+pub fn fingerprint(bytes: &[u8]) -> String {
+    format!(
+        "SHA256:{}",
+        STANDARD_NO_PAD.encode(digest::digest(&digest::SHA256, bytes))
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {
