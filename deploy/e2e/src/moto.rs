@@ -143,3 +143,24 @@ fn program() -> anyhow::Result<PathBuf> {
     }
     bail!("{} is missing; deploy/setup installs it", path.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_and_groups_come_and_go() {
+        dirless_testkit::isolated("moto::tests::people_and_groups_come_and_go", || {
+            let moto = Moto::start()?;
+            let alice = moto.add_user("alice", "Alice Example")?;
+            let bob = moto.add_user("bob", "Bob Example")?;
+            moto.add_group("Engineering Team", &[&alice, &bob])?;
+            moto.remove_user(&alice)?;
+            let users = moto.identity_store("ListUsers", json!({}))?;
+            assert_eq!(text(&users, "/Users/0/UserName")?, "bob");
+            assert_eq!(users.pointer("/Users/1"), None);
+            Ok(())
+        })
+        .unwrap();
+    }
+}
