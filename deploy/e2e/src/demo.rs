@@ -69,7 +69,7 @@ fn newcomers(story: &mut Story, site: &Site) -> anyhow::Result<String> {
 }
 
 fn backend(story: &mut Story, site: &mut Site) -> anyhow::Result<()> {
-    story.command("dirless-backend serve &");
+    story.command("dirless-backend run &");
     let backend = site.start_backend()?;
     story.output(backend.ready());
     Ok(())

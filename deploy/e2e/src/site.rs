@@ -101,7 +101,7 @@ impl Site {
 /// # Errors
 /// When it does not come up.
 pub fn start_backend() -> anyhow::Result<Running> {
-    Program::ours("dirless-backend")?.arg("serve").serve()
+    Program::ours("dirless-backend")?.arg("run").serve()
 }
 
 /// A request of this site's tenant to the backend, with the headers of deployed clients.
