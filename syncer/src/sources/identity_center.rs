@@ -23,6 +23,9 @@ use crate::config::IdentityCenterConfig;
 /// Entries a page, the most that the API gives.
 const PAGE: i32 = 100;
 
+/// The source's name.
+pub const NAME: &str = "aws-identity-center";
+
 /// The source `aws-identity-center`.
 #[derive(Debug)]
 pub struct IdentityCenter {
@@ -149,7 +152,7 @@ impl IdentityCenter {
 
 impl Source for IdentityCenter {
     fn name(&self) -> &'static str {
-        "aws-identity-center"
+        NAME
     }
 
     fn account(&self) -> BoxFuture<'_, Result<AwsAccountId, SourceError>> {

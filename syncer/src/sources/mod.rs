@@ -34,6 +34,9 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     fn read<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<SourceDirectory, SourceError>>;
 }
 
+/// The names of all sources that this program can read.
+pub const NAMES: [&str; 1] = [identity_center::NAME];
+
 /// Opens the source that the configuration names.
 ///
 /// # Errors

@@ -1,0 +1,162 @@
+//! The command line: one file a command, one line each in [`Command`] and in [`Arguments::run`].
+
+mod check;
+mod enroll;
+mod import;
+mod ledger;
+mod once;
+mod plan;
+mod progress;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use dirless_program::command::{GenerateArguments, generate};
+use dirless_program::log::LogFormat;
+use dirless_program::{Clock, Lookup};
+
+use crate::config::Config;
+use crate::cycle::Cycle;
+use crate::keys::{self, Access};
+use crate::sources::{self, Source};
+
+/// Exit code of `plan` when something would be published.
+pub const EXIT_CHANGES: u8 = 10;
+/// Exit code of `plan` and `once` when the change is, or would be, held back.
+pub const EXIT_HELD: u8 = 11;
+
+/// Reads people and groups from AWS IAM Identity Center, keeps their ids for good, and pushes
+/// sealed snapshots to the Dirless backend.
+#[derive(Debug, Parser)]
+#[command(name = "dirless-syncer", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// Configuration file [default: $DIRLESS_SYNCER_CONFIG or /etc/dirless/dirless-syncer.toml].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How log lines are written, whatever the configuration says.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read and publish, again and again, until told to stop.
+    Run,
+    /// Read and publish once. Exits with 11 when the change is held back.
+    Once(once::OnceArguments),
+    /// Show what would appear, change and disappear; push nothing. Exits with 0 when nothing
+    /// would, 10 when something would, 11 when it would be held back.
+    Plan(plan::PlanArguments),
+    /// Register this tenant's key at the backend and write the key files.
+    Enroll(enroll::EnrollArguments),
+    /// Check the configuration file; with --online also the backend and the source.
+    Check(check::CheckArguments),
+    /// Show the last read, the last push, and a change that is held back.
+    Status(status::StatusArguments),
+    /// Take over the ids that hosts use today, from a snapshot or a passwd or group file.
+    Import(import::ImportArguments),
+    /// Look at the permanent id ledger, or restore a lost one.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    /// Write man pages or shell completions.
+    #[command(hide = true)]
+    Generate(GenerateArguments),
+}
+
+/// What every command but `generate` starts from.
+struct Setting<'a> {
+    path: PathBuf,
+    config: Config,
+    environment: Lookup<'a>,
+    clock: Clock,
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What kept it from doing what it is for; a `ConfigError` in the chain is exit code 78.
+    pub fn run(self, environment: Lookup<'_>) -> anyhow::Result<ExitCode> {
+        if let Command::Generate(arguments) = &self.command {
+            generate(Self::command(), arguments)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let path = Config::path(self.config, environment);
+        let mut config = Config::load(&path)?;
+        if let Some(format) = self.log_format {
+            config.log.format = format;
+        }
+        dirless_program::log::start(&config.log, environment).context("starting the log")?;
+        let setting = Setting {
+            path,
+            config,
+            environment,
+            clock: Clock::system(),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        runtime.block_on(Box::pin(setting.dispatch(self.command)))
+    }
+}
+
+impl Setting<'_> {
+    async fn dispatch(&self, command: Command) -> anyhow::Result<ExitCode> {
+        match command {
+            Command::Run => run::run(self).await,
+            Command::Once(arguments) => once::once(self, arguments).await,
+            Command::Plan(arguments) => plan::plan(self, arguments).await,
+            Command::Enroll(arguments) => enroll::enroll(self, arguments).await,
+            Command::Check(arguments) => check::check(self, arguments).await,
+            Command::Status(arguments) => status::status(self, arguments),
+            Command::Import(arguments) => import::import(self, arguments).await,
+            Command::Ledger(command) => ledger::ledger(self, command).await,
+            Command::Generate(_) => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn access(&self) -> anyhow::Result<Access> {
+        Ok(keys::load(&self.config, self.environment)?)
+    }
+
+    async fn source(&self) -> anyhow::Result<Box<dyn Source>> {
+        Ok(sources::open(&self.config).await?)
+    }
+
+    fn cycle<'s>(&'s self, access: &'s Access, source: &'s dyn Source) -> anyhow::Result<Cycle<'s>> {
+        let client = keys::client(&self.config, &access.bearer, Some(&access.tenant))?;
+        Cycle::new(&self.config, access, client, source, self.clock.clone())
+    }
+
+    /// Prints `text` on standard output; a closed pipe is no error.
+    fn print(text: &str) -> anyhow::Result<()> {
+        use std::io::Write;
+        match writeln!(std::io::stdout().lock(), "{text}") {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.context("writing to standard output"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_names_every_command() {
+        Arguments::command().debug_assert();
+        for command in [
+            "run", "once", "plan", "enroll", "check", "status", "import", "ledger", "generate",
+        ] {
+            assert!(Arguments::command().find_subcommand(command).is_some(), "{command}");
+        }
+    }
+}

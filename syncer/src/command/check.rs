@@ -1,0 +1,53 @@
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::Setting;
+use crate::keys::KeyFolder;
+use crate::ledger::Allocator;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArguments {
+    /// Also ask the backend and the source, as far as that changes nothing.
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) async fn check(setting: &Setting<'_>, arguments: CheckArguments) -> anyhow::Result<ExitCode> {
+    let config = &setting.config;
+    Setting::print(&format!("{} is good", setting.path.display()))?;
+    if config.backend.url.starts_with("http://") {
+        Setting::print("note: the backend is reached without TLS; the token crosses the network in clear")?;
+    }
+    let allocator = Allocator::new(config.ids.range)?;
+    Setting::print(&format!("ids: {} numbers in {}", allocator.size(), config.ids.range))?;
+    if !KeyFolder::of(config).is_enrolled() {
+        Setting::print("not enrolled yet: run `dirless-syncer enroll`")?;
+    }
+    if arguments.online {
+        let source = setting.source().await?;
+        Setting::print(&format!("source {}: found", source.name()))?;
+        match source.account().await {
+            Ok(account) => Setting::print(&format!("AWS account {account}"))?,
+            Err(error) => Setting::print(&format!("note: {error}"))?,
+        }
+        let access = setting.access()?;
+        let client = crate::keys::client(config, &access.bearer, Some(&access.tenant))?;
+        let key = client
+            .cycle()
+            .get_public_key()
+            .await
+            .context("asking the backend for the registered key")?;
+        match key {
+            Some(key) if key.as_str() == access.recipient.as_str() => {
+                Setting::print("backend: reachable, the key registered there is the one here")?;
+            }
+            Some(key) => anyhow::bail!(
+                "the backend has {key} registered, but age_public.key is {}: hosts could not open what is published",
+                access.recipient.as_str()
+            ),
+            None => anyhow::bail!("the backend has no key for this tenant: run `dirless-syncer enroll`"),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,153 @@
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use dirless_client::Backoff;
+use dirless_program::service;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{Setting, enroll, once};
+use crate::cycle::Outcome;
+use crate::keys::{self, KeyFolder};
+use crate::sources::{Progress, Unwatched};
+use crate::state::State;
+
+/// How often a held change is looked at for an acceptance.
+const ACCEPTED_EVERY: Duration = Duration::from_secs(5);
+/// What a cycle may take beyond the read's own deadline before the watchdog is left to bite: the
+/// client's longest transfers, twice.
+const BEYOND_READ: Duration = Duration::from_secs(900);
+/// Waits after a failed cycle: from five seconds up to the interval.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
+    let stop = service::stop_signal();
+    tokio::pin!(stop);
+    let reason = tokio::select! {
+        ended = forever(setting) => {
+            return ended.map(|never| match never {});
+        }
+        reason = &mut stop => reason.context("installing signal handlers")?,
+    };
+    service::stopping();
+    tracing::info!(event = "syncer.stopping", signal = reason, "stopping");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The loop. Everything it writes is published whole, so that it may be dropped at any await.
+async fn forever(setting: &Setting<'_>) -> anyhow::Result<std::convert::Infallible> {
+    let config = &setting.config;
+    if !KeyFolder::of(config).is_enrolled() {
+        let token = keys::bearer(config, setting.environment)?;
+        let tenant = enroll::register(setting, &token).await?;
+        tracing::info!(event = "syncer.enrolled", tenant = %tenant, "enrolled");
+    }
+    let access = setting.access()?;
+    service::ready("reading for the first time");
+    let interval = Duration::from_secs(config.syncer.interval_seconds);
+    let mut backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
+    let mut ticks = Ticks::new();
+    loop {
+        let started = Instant::now();
+        let cycle = async {
+            // Opened anew each time: region, store and credentials may have come up since.
+            let source = setting.source().await?;
+            let watch: &dyn Progress = &Unwatched;
+            setting.cycle(&access, source.as_ref())?.once(None, watch).await
+        };
+        let limit = Duration::from_secs(config.identity_center.deadline_seconds) + BEYOND_READ;
+        let outcome = ticks.during(started + limit, cycle).await;
+        let wait = match outcome {
+            Ok(outcome) => {
+                backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
+                report(&outcome, started.elapsed());
+                // Spread over a tenth, so that syncers that started together drift apart.
+                interval.mul_f64(0.95 + 0.1 * rand::random::<f64>())
+            }
+            Err(error) => {
+                let wait = backoff.wait().min(interval);
+                tracing::error!(event = "cycle.failed", wait_ms = wait.as_millis(), "{error:#}");
+                service::status(&format!("last cycle failed: {error:#}"));
+                wait
+            }
+        };
+        sleep(setting, &mut ticks, wait).await;
+    }
+}
+
+fn report(outcome: &Outcome, took: Duration) {
+    let took_ms = took.as_millis();
+    match outcome {
+        Outcome::Pushed { sequence, summary } => {
+            tracing::info!(
+                event = "snapshot.published",
+                sequence,
+                took_ms,
+                "published snapshot {sequence}: {summary}"
+            );
+            service::status(&format!("published snapshot {sequence}"));
+        }
+        Outcome::Unchanged => {
+            tracing::info!(event = "snapshot.unchanged", took_ms, "nothing changed");
+            service::status("up to date");
+        }
+        Outcome::Held(held) => {
+            tracing::error!(
+                event = "change.held",
+                change = held.id,
+                took_ms,
+                "{}",
+                once::explain(held)
+            );
+            service::status(&format!("change {} is held back; see `dirless-syncer status`", held.id));
+        }
+    }
+}
+
+/// Waits, but not while a held change has been accepted.
+async fn sleep(setting: &Setting<'_>, ticks: &mut Ticks, wait: Duration) {
+    let state = State::at(&setting.config.syncer.state_folder);
+    let until = Instant::now() + wait;
+    while Instant::now() < until {
+        let next = until.min(Instant::now() + ACCEPTED_EVERY);
+        ticks
+            .during(next + ACCEPTED_EVERY, tokio::time::sleep_until(next))
+            .await;
+        let held = state.held().ok().flatten();
+        let accepted = state.accepted().ok().flatten();
+        if held.is_some_and(|held| Some(held.id) == accepted) {
+            return;
+        }
+    }
+}
+
+/// Tells the watchdog that the loop is alive while something is awaited, but only for as long as
+/// that may take: past the deadline the watchdog is right to bite.
+struct Ticks(Option<tokio::time::Interval>);
+
+impl Ticks {
+    fn new() -> Self {
+        Self(service::watchdog_interval().map(|every| {
+            let mut interval = tokio::time::interval(every);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        }))
+    }
+
+    async fn during<T>(&mut self, until: Instant, work: impl Future<Output = T>) -> T {
+        let mut work = Box::pin(work);
+        let Some(interval) = &mut self.0 else {
+            return work.await;
+        };
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = interval.tick() => {
+                    if Instant::now() < until {
+                        service::alive();
+                    }
+                }
+            }
+        }
+    }
+}

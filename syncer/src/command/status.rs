@@ -1,0 +1,78 @@
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Setting, once};
+use crate::keys::KeyFolder;
+use crate::ledger::{Ledger, LedgerError};
+use crate::state::State;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArguments {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn status(setting: &Setting<'_>, arguments: StatusArguments) -> anyhow::Result<ExitCode> {
+    let state = State::at(&setting.config.syncer.state_folder);
+    let report = state.report()?;
+    let held = state.held()?;
+    let published = state.published()?;
+    let enrolled = KeyFolder::of(&setting.config).is_enrolled();
+    let numbers = match Ledger::open_to_read(&setting.config.ledger_path()) {
+        Ok(ledger) => Some(ledger.entries()?),
+        Err(LedgerError::Missing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let counts = numbers.map(|entries| {
+        let retired = entries.iter().filter(|entry| entry.retired).count();
+        (entries.len(), retired)
+    });
+    if arguments.json {
+        let value = json!({
+            "enrolled": enrolled,
+            "sequence": state.sequence()?,
+            "published_at": published.as_ref().map(|published| &published.at),
+            "report": report,
+            "held": held,
+            "accepted": state.accepted()?,
+            "ledger": counts.map(|(all, retired)| json!({"numbers": all, "retired": retired})),
+        });
+        Setting::print(&serde_json::to_string_pretty(&value)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    let or_never = |time: &Option<String>| time.clone().unwrap_or_else(|| "never".to_owned());
+    let _ = writeln!(
+        text,
+        "enrolled       {}",
+        if enrolled {
+            "yes"
+        } else {
+            "no: run `dirless-syncer enroll`"
+        }
+    );
+    let _ = writeln!(text, "last read      {}", or_never(&report.last_read));
+    let _ = writeln!(text, "last push      {}", or_never(&report.last_push));
+    let _ = writeln!(text, "last verified  {}", or_never(&report.last_verified));
+    let _ = writeln!(text, "published      {} users, {} groups", report.users, report.groups);
+    if let Some((all, retired)) = counts {
+        let _ = writeln!(
+            text,
+            "ledger         {all} numbers, {retired} of them of objects that are gone"
+        );
+    }
+    for left_out in &report.left_out {
+        let _ = writeln!(text, "left out       {}: {}", left_out.object, left_out.reason);
+    }
+    if let Some(error) = &report.error {
+        let _ = writeln!(text, "last error     {error}");
+    }
+    if let Some(held) = &held {
+        let _ = writeln!(text, "\nsince {}: {}", held.since, once::explain(held));
+    }
+    Setting::print(text.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
