@@ -1,0 +1,258 @@
+//! The notation of RFC 4512 section 4.1 for attribute types and object classes.
+
+use super::{AttributeType, ClassKind, ObjectClass, Usage};
+
+/// Why a definition cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DefinitionError {
+    /// A definition starts with `attributetype` or `objectclass`.
+    #[error("expected attributetype or objectclass, found {0:?}")]
+    Kind(String),
+    /// The text ends in the middle.
+    #[error("the definition is cut short")]
+    End,
+    /// Something else was expected.
+    #[error("expected {expected}, found {found:?}")]
+    Expected {
+        /// What the notation asks for.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
+}
+
+/// One definition.
+pub(super) enum Item {
+    Attribute(AttributeType),
+    Class(ObjectClass),
+}
+
+/// The definitions of `text` in order, each with its line. Blank lines and lines that start with `#`
+/// are passed over.
+pub(super) fn items(text: &str) -> impl Iterator<Item = Result<(usize, Item), (usize, DefinitionError)>> {
+    let mut tokens = Tokens { rest: text, line: 1 };
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let keyword = tokens.next()?;
+        let line = tokens.line;
+        let item = match keyword.to_ascii_lowercase().as_str() {
+            "attributetype" => attribute(&mut tokens).map(Item::Attribute),
+            "objectclass" => class(&mut tokens).map(Item::Class),
+            _ => Err(DefinitionError::Kind(keyword.to_owned())),
+        };
+        failed = item.is_err();
+        Some(item.map(|item| (line, item)).map_err(|error| (tokens.line, error)))
+    })
+}
+
+struct Tokens<'a> {
+    rest: &'a str,
+    line: usize,
+}
+
+impl<'a> Tokens<'a> {
+    /// The next word, parenthesis, `$` or quoted string (with its quotes); none at the end.
+    fn next(&mut self) -> Option<&'a str> {
+        loop {
+            let trimmed = self.rest.trim_start();
+            let passed = self.rest.len() - trimmed.len();
+            self.line += self.rest.get(..passed).map_or(0, |blank| blank.matches('\n').count());
+            self.rest = trimmed;
+            if !self.rest.starts_with('#') {
+                break;
+            }
+            let end = self.rest.find('\n').unwrap_or(self.rest.len());
+            self.rest = self.rest.get(end..).unwrap_or_default();
+        }
+        let length = match self.rest.chars().next()? {
+            '(' | ')' | '$' => 1,
+            '\'' => self.rest.get(1..)?.find('\'').map_or(self.rest.len(), |end| end + 2),
+            _ => self
+                .rest
+                .find(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '$'))
+                .unwrap_or(self.rest.len()),
+        };
+        let (token, rest) = self.rest.split_at_checked(length)?;
+        self.line += token.matches('\n').count();
+        self.rest = rest;
+        Some(token)
+    }
+
+    fn word(&mut self) -> Result<&'a str, DefinitionError> {
+        self.next().ok_or(DefinitionError::End)
+    }
+
+    fn open(&mut self) -> Result<(), DefinitionError> {
+        match self.word()? {
+            "(" => Ok(()),
+            found => Err(DefinitionError::Expected {
+                expected: "(",
+                found: found.to_owned(),
+            }),
+        }
+    }
+
+    fn quoted(&mut self) -> Result<&'a str, DefinitionError> {
+        let token = self.word()?;
+        unquote(token).ok_or_else(|| DefinitionError::Expected {
+            expected: "a quoted string",
+            found: token.to_owned(),
+        })
+    }
+
+    /// One quoted string, or several in parentheses.
+    fn quoted_list(&mut self) -> Result<Vec<Box<str>>, DefinitionError> {
+        let token = self.word()?;
+        if token != "(" {
+            return unquote(token)
+                .map(|name| vec![name.into()])
+                .ok_or_else(|| DefinitionError::Expected {
+                    expected: "a quoted string or a list of them",
+                    found: token.to_owned(),
+                });
+        }
+        let mut list = Vec::new();
+        loop {
+            match self.word()? {
+                ")" => return Ok(list),
+                token => list.push(
+                    unquote(token)
+                        .ok_or_else(|| DefinitionError::Expected {
+                            expected: "a quoted string or )",
+                            found: token.to_owned(),
+                        })?
+                        .into(),
+                ),
+            }
+        }
+    }
+
+    /// One OID or name, or several separated by `$` in parentheses.
+    fn oid_list(&mut self) -> Result<Vec<Box<str>>, DefinitionError> {
+        let first = self.word()?;
+        if first != "(" {
+            return Ok(vec![first.into()]);
+        }
+        let mut list = Vec::new();
+        loop {
+            match self.word()? {
+                ")" => return Ok(list),
+                "$" => {}
+                oid => list.push(oid.into()),
+            }
+        }
+    }
+
+    /// Passes over the value of an extension (`X-…`).
+    fn skip_extension(&mut self) -> Result<(), DefinitionError> {
+        self.quoted_list().map(drop)
+    }
+}
+
+fn unquote(token: &str) -> Option<&str> {
+    token.strip_prefix('\'')?.strip_suffix('\'')
+}
+
+/// The text of a definition with its white space made single, as the subschema subentry shows it.
+fn single_spaced(before: &str, after: &str) -> Box<str> {
+    let length = before.len() - after.len();
+    let text = before.get(..length).unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ").into()
+}
+
+fn attribute(tokens: &mut Tokens<'_>) -> Result<AttributeType, DefinitionError> {
+    let start = tokens.rest;
+    tokens.open()?;
+    let mut attribute = AttributeType {
+        oid: tokens.word()?.into(),
+        names: Vec::new(),
+        description: None,
+        superior: None,
+        equality: None,
+        ordering: None,
+        substring: None,
+        syntax: None,
+        single_value: false,
+        no_user_modification: false,
+        usage: Usage::UserApplications,
+        text: Box::default(),
+    };
+    loop {
+        match tokens.word()? {
+            ")" => break,
+            "NAME" => attribute.names = tokens.quoted_list()?,
+            "DESC" => attribute.description = Some(tokens.quoted()?.into()),
+            "SUP" => attribute.superior = Some(tokens.word()?.into()),
+            "EQUALITY" => attribute.equality = Some(tokens.word()?.into()),
+            "ORDERING" => attribute.ordering = Some(tokens.word()?.into()),
+            "SUBSTR" => attribute.substring = Some(tokens.word()?.into()),
+            // The length in braces is a hint (RFC 4512 section 4.1.2) and bounds nothing.
+            "SYNTAX" => attribute.syntax = tokens.word()?.split('{').next().map(Into::into),
+            "SINGLE-VALUE" => attribute.single_value = true,
+            "NO-USER-MODIFICATION" => attribute.no_user_modification = true,
+            "COLLECTIVE" | "OBSOLETE" => {}
+            "USAGE" => {
+                attribute.usage = match tokens.word()? {
+                    "userApplications" => Usage::UserApplications,
+                    "directoryOperation" | "distributedOperation" | "dSAOperation" => Usage::Operational,
+                    found => {
+                        return Err(DefinitionError::Expected {
+                            expected: "a usage",
+                            found: found.to_owned(),
+                        });
+                    }
+                }
+            }
+            extension if extension.starts_with("X-") => tokens.skip_extension()?,
+            found => {
+                return Err(DefinitionError::Expected {
+                    expected: "a part of an attribute type",
+                    found: found.to_owned(),
+                });
+            }
+        }
+    }
+    attribute.text = single_spaced(start, tokens.rest);
+    Ok(attribute)
+}
+
+fn class(tokens: &mut Tokens<'_>) -> Result<ObjectClass, DefinitionError> {
+    let start = tokens.rest;
+    tokens.open()?;
+    let mut class = ObjectClass {
+        oid: tokens.word()?.into(),
+        names: Vec::new(),
+        description: None,
+        superiors: Vec::new(),
+        kind: ClassKind::Structural,
+        must: Vec::new(),
+        may: Vec::new(),
+        text: Box::default(),
+    };
+    loop {
+        match tokens.word()? {
+            ")" => break,
+            "NAME" => class.names = tokens.quoted_list()?,
+            "DESC" => class.description = Some(tokens.quoted()?.into()),
+            "SUP" => class.superiors = tokens.oid_list()?,
+            "ABSTRACT" => class.kind = ClassKind::Abstract,
+            "STRUCTURAL" => class.kind = ClassKind::Structural,
+            "AUXILIARY" => class.kind = ClassKind::Auxiliary,
+            "MUST" => class.must = tokens.oid_list()?,
+            "MAY" => class.may = tokens.oid_list()?,
+            "OBSOLETE" => {}
+            extension if extension.starts_with("X-") => tokens.skip_extension()?,
+            found => {
+                return Err(DefinitionError::Expected {
+                    expected: "a part of an object class",
+                    found: found.to_owned(),
+                });
+            }
+        }
+    }
+    class.text = single_spaced(start, tokens.rest);
+    Ok(class)
+}
