@@ -2,24 +2,47 @@
 
 use dirless_table::{GroupRecord, TableBuilder, TableMeta, UserRecord, publish_bytes};
 use nss_dirless::Module;
-use nss_dirless::abi::Outcome;
-use std::ffi::{CStr, CString, c_char, c_int, c_long};
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-pub(crate) const META: TableMeta = TableMeta { generation: 1, created: 1_763_000_000, enumerate: true };
+pub(crate) const META: TableMeta = TableMeta {
+    generation: 1,
+    created: 1_763_000_000,
+    enumerate: true,
+};
 
 pub(crate) fn user<'a>(name: &'a str, uid: u32) -> UserRecord<'a> {
-    UserRecord { name, uid, gid: uid, gecos: "Some One", home: "/home/x", shell: "/bin/sh", keys: "" }
+    UserRecord {
+        name,
+        uid,
+        gid: uid,
+        gecos: "Some One",
+        home: "/home/x",
+        shell: "/bin/sh",
+        keys: "",
+    }
 }
 
 /// alice (60001) in eng (2001) and ops (2000), bob (60002) in eng; `count` further users.
 pub(crate) fn table(meta: TableMeta, count: u32) -> Vec<u8> {
     let mut builder = TableBuilder::in_memory(meta).unwrap();
-    builder.add_group(&GroupRecord { name: "eng", gid: 2001 }, ["alice", "bob"]).unwrap();
-    builder.add_group(&GroupRecord { name: "ops", gid: 2000 }, ["alice"]).unwrap();
-    builder.add_group(&GroupRecord { name: "nobodys", gid: 2002 }, []).unwrap();
+    builder
+        .add_group(&GroupRecord { name: "eng", gid: 2001 }, ["alice", "bob"])
+        .unwrap();
+    builder
+        .add_group(&GroupRecord { name: "ops", gid: 2000 }, ["alice"])
+        .unwrap();
+    builder
+        .add_group(
+            &GroupRecord {
+                name: "nobodys",
+                gid: 2002,
+            },
+            [],
+        )
+        .unwrap();
     builder.add_user(&user("alice", 60_001)).unwrap();
     builder.add_user(&user("bob", 60_002)).unwrap();
     for n in 0..count {
@@ -40,7 +63,10 @@ impl Host {
         let path = CString::new(folder.path().join("table").as_os_str().as_bytes()).unwrap();
         let owner = std::fs::metadata(folder.path()).unwrap().uid();
         let path: &'static CStr = Box::leak(path.into_boxed_c_str());
-        Self { folder, module: Box::leak(Box::new(Module::new(path, owner))) }
+        Self {
+            folder,
+            module: Box::leak(Box::new(Module::new(path, owner))),
+        }
     }
 
     pub(crate) fn with(bytes: &[u8]) -> Self {
@@ -56,48 +82,4 @@ impl Host {
     pub(crate) fn publish(&self, bytes: &[u8]) {
         publish_bytes(&self.path(), bytes).unwrap();
     }
-
-    pub(crate) fn uid_of(&self, name: &str) -> Result<u32, Outcome> {
-        uid_of(self.module, name)
-    }
 }
-
-/// Asks for a user by name with a buffer of the usual size.
-pub(crate) fn uid_of(module: &Module, name: &str) -> Result<u32, Outcome> {
-    let mut buffer = [0; 1024];
-    let mut out = std::mem::MaybeUninit::<nss_dirless::abi::Passwd>::uninit();
-    let thread = (&raw const buffer).addr();
-    // SAFETY: the buffer and the structure are this function's own.
-    let (outcome, out) = unsafe {
-        let scratch = nss_dirless::Buffer::new((&raw mut buffer).cast::<c_char>(), buffer.len());
-        let outcome = module.passwd(thread, nss_dirless::Key::Name(name.as_bytes()), out.as_mut_ptr(), scratch);
-        (outcome, out)
-    };
-    match outcome {
-        // SAFETY: written on success; its strings are in the buffer.
-        Outcome::Success => unsafe {
-            let out = out.assume_init();
-            assert_eq!(CStr::from_ptr(out.name).to_bytes(), name.as_bytes(), "somebody else's answer");
-            Ok(out.uid)
-        },
-        other => Err(other),
-    }
-}
-
-/// Waits for something that must come true within a few seconds.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !holds() {
-        assert!(start.elapsed().as_secs() < 5, "{what}: not within 5 seconds");
-        std::thread::yield_now();
-    }
-}
-
-pub(crate) fn write_as_table(path: &Path, bytes: &[u8]) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::write(path, bytes).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
-}
-
-pub(crate) type Errno = c_int;
-pub(crate) type Long = c_long;
