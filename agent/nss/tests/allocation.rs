@@ -5,13 +5,17 @@
     reason = "tests call a C interface and count allocations"
 )]
 
-mod common;
+#[path = "common/host.rs"]
+mod host;
+#[path = "common/tables.rs"]
+mod tables;
 
-use common::{Host, META, table};
+use host::Host;
 use nss_dirless::abi::{Group, Outcome, Passwd, Shadow};
 use nss_dirless::{Buffer, Database, GidList, Key};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
+use tables::{META, table};
 
 struct Counting;
 
@@ -47,8 +51,7 @@ fn nothing_allocates() {
         let mut passwd = std::mem::zeroed::<Passwd>();
         let mut group = std::mem::zeroed::<Group>();
         let mut shadow = std::mem::zeroed::<Shadow>();
-        let buffer = || Buffer::new((&raw mut *memory.as_mut_ptr()).cast(), 4096 * 8);
-        let mut buffer = buffer;
+        let mut buffer = || Buffer::new(memory.as_mut_ptr().cast(), 4096 * 8);
         for _ in 0..1000 {
             for key in [Key::Name(b"alice"), Key::Id(60_002), Key::Name(b"nobody"), Key::Id(1)] {
                 let _ = host.module.passwd(1, key, &raw mut passwd, buffer());

@@ -1,6 +1,6 @@
 //! Asking a module in this process, as glibc would.
 
-use crate::common::Host;
+use crate::host::Host;
 use nss_dirless::Module;
 use nss_dirless::abi::Outcome;
 use std::ffi::{CStr, c_char};

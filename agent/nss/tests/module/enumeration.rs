@@ -1,6 +1,7 @@
 //! setpwent, getpwent, endpwent and their like.
 
-use crate::common::{Host, META, table};
+use crate::host::Host;
+use crate::tables::{META, table};
 use dirless_table::TableMeta;
 use nss_dirless::abi::{Group, Outcome, Passwd, Shadow};
 use nss_dirless::{Buffer, Database, Module};

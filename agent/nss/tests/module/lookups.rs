@@ -1,7 +1,8 @@
 //! What a single call writes and returns.
 
 use crate::ask::{uid_of, write_as_table};
-use crate::common::{Host, META, table, user};
+use crate::host::Host;
+use crate::tables::{META, table, user};
 use dirless_table::{GroupRecord, TableBuilder};
 use nss_dirless::abi::{self, Group, Outcome, Passwd, Shadow};
 use nss_dirless::{Buffer, GidList, Key, Module};

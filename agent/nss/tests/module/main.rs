@@ -7,8 +7,10 @@
 )]
 
 mod ask;
-#[path = "../common/mod.rs"]
-mod common;
 mod enumeration;
+#[path = "../common/host.rs"]
+mod host;
 mod lookups;
 mod replacement;
+#[path = "../common/tables.rs"]
+mod tables;

@@ -1,7 +1,8 @@
 //! Tables that appear, are replaced, and go bad.
 
 use crate::ask::{eventually, uid_of, write_as_table};
-use crate::common::{Host, META, table};
+use crate::host::Host;
+use crate::tables::{META, table};
 use dirless_table::TableMeta;
 use nss_dirless::abi::Outcome;
 use std::sync::Arc;
