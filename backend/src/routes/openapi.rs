@@ -38,6 +38,7 @@ use super::{
         metrics::read,
         read,
     ),
+    components(schemas(dirless_wire::SourceName)),
     modifiers(&Credentials)
 )]
 struct Description;
