@@ -103,7 +103,12 @@ fn host(story: &mut Story, site: &Site) -> anyhow::Result<Host> {
         enroll,
     )?;
     quicken()?;
-    tell(story, "dirless install", Program::ours("dirless")?.arg("install"))?;
+    let install = ["install", "--nss", "--ssh", "--mkhomedir"];
+    tell(
+        story,
+        "dirless install --nss --ssh --mkhomedir",
+        Program::ours("dirless")?.args(install),
+    )?;
     let sshd = machine::start_sshd()?;
     story.command("dirless-agent run &");
     let agent = start_agent()?;

@@ -22,6 +22,8 @@ pub fn install(packages: &[&str]) -> anyhow::Result<()> {
         .args(packages)
         .succeed()?;
     Program::system("ldconfig").succeed()?;
+    // As Debian's openssh-server does at its installation; sshd checks no configuration without them.
+    Program::system("ssh-keygen").arg("-A").succeed()?;
     Ok(())
 }
 
@@ -30,7 +32,6 @@ pub fn install(packages: &[&str]) -> anyhow::Result<()> {
 /// # Errors
 /// When it does not come up.
 pub fn start_sshd() -> anyhow::Result<Running> {
-    Program::system("ssh-keygen").arg("-A").succeed()?;
     Program::system("/usr/sbin/sshd").args(["-D", "-e"]).serve_on(22)
 }
 
