@@ -13,6 +13,7 @@
 
 mod audit;
 mod backup;
+mod body;
 mod bypass;
 mod change;
 mod directory;

@@ -197,10 +197,12 @@ async fn a_damaged_store_is_replaced_without_asking() {
     assert_eq!(body_in(folder.path()).await, b"good");
 }
 
+type IsFound = fn(&Problem) -> bool;
+
 /// Each kind of damage is found, by its own words.
 #[tokio::test]
 async fn verify_finds_each_kind_of_damage() {
-    let damages: [(&str, fn(&Problem) -> bool); 9] = [
+    let damages: [(&str, IsFound); 9] = [
         ("UPDATE chunks SET bytes = zeroblob(length(bytes))", is_body),
         ("UPDATE chunks SET bytes = x'00' WHERE number = 1", is_body),
         ("DELETE FROM chunks WHERE number = 0", is_body),

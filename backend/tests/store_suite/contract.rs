@@ -362,8 +362,8 @@ pub(crate) async fn changes_are_told_before_the_writer_is_answered(fixture: &Fix
         generation: meta.generation,
         etag: meta.etag,
     };
-    assert_eq!(*seen.lock().unwrap(), [expected.clone()]);
     assert_eq!(changes.recv().await.unwrap(), expected);
+    assert_eq!(*seen.lock().unwrap(), [expected]);
     handle.delete_snapshot(&source("local"), origin()).await.unwrap();
     let deleted = changes.recv().await.unwrap();
     assert!(

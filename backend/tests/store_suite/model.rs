@@ -271,9 +271,9 @@ async fn compare(store: &Store, model: &Model) {
         );
         let rules = handle.access_rules().await.unwrap().map(|rules| rules.body);
         assert_eq!(rules, known.rules.map(|value| value.to_string().into()));
-        for at in 0..SOURCES.len() {
+        for (at, name) in SOURCES.iter().enumerate() {
             let expected = known.sources.get(&at).cloned().unwrap_or_default();
-            let (state, body) = handle.snapshot(&source(SOURCES[at]), u64::MAX).await.unwrap();
+            let (state, body) = handle.snapshot(&source(name), u64::MAX).await.unwrap();
             assert!(body == expected.body, "{tenant} {at}");
             match state {
                 SourceState::Absent => assert_eq!(expected.last, 0),

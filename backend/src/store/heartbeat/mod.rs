@@ -4,19 +4,23 @@
 //! with its row number, until room is needed; a row number makes the next flush an update by
 //! integer key, which is ten times cheaper than an upsert by text key.
 
+mod rows;
+mod shard;
+
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dirless_wire::TenantId;
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
 
 use super::bypass::AllTenants;
-use super::types::{millis, timestamp};
+use super::types::millis;
 use super::{Store, StoreError, TenantHandle};
+use rows::{on_disk, write_batch};
+use shard::{Due, Shard};
 
 /// Longest extras of one agent, in bytes of JSON.
 pub const EXTRAS_MAX: usize = 8 * 1024;
@@ -29,9 +33,6 @@ const SHARDS: usize = 16;
 
 /// Beats written in one write of the store.
 const BATCH: usize = 2000;
-
-/// Bytes an entry takes beside its texts: map slots, three fat pointers, numbers.
-const ENTRY_OVERHEAD: usize = 160;
 
 /// Bounds of the memory and the delay.
 #[derive(Clone, Copy, Debug)]
@@ -89,39 +90,6 @@ pub struct Agent {
     pub last_seen_at: Timestamp,
     /// What else it said, as JSON.
     pub extras: Option<String>,
-}
-
-/// How far an entry is ahead of the database.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Ahead {
-    No,
-    Seen,
-    Changed,
-}
-
-struct Entry {
-    row: Option<i64>,
-    hostname: Box<str>,
-    extras: Option<Box<str>>,
-    last_seen: i64,
-    ahead: Ahead,
-}
-
-#[derive(Default)]
-struct Shard {
-    agents: HashMap<i64, HashMap<Box<str>, Entry>>,
-    bytes: usize,
-}
-
-/// A copy of what has to be written.
-struct Due {
-    tenant: i64,
-    agent_id: Box<str>,
-    row: Option<i64>,
-    hostname: Box<str>,
-    extras: Option<Box<str>>,
-    last_seen: i64,
-    ahead: Ahead,
 }
 
 /// Absorbs heartbeats. One for each store; share it behind an `Arc`.
@@ -283,195 +251,4 @@ impl HeartbeatSink {
 
 fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What is shown of an agent.
-struct Seen {
-    hostname: String,
-    last_seen: i64,
-    extras: Option<String>,
-}
-
-impl Seen {
-    fn into_agent(self, tenant: &TenantId, agent_id: String) -> Result<Agent, StoreError> {
-        Ok(Agent {
-            tenant: tenant.clone(),
-            agent_id,
-            hostname: self.hostname,
-            last_seen_at: timestamp(self.last_seen)?,
-            extras: self.extras,
-        })
-    }
-}
-
-impl Entry {
-    fn seen(&self) -> Seen {
-        Seen {
-            hostname: self.hostname.to_string(),
-            last_seen: self.last_seen,
-            extras: self.extras.as_deref().map(str::to_owned),
-        }
-    }
-
-    fn bytes(&self, agent_id: &str) -> usize {
-        ENTRY_OVERHEAD + agent_id.len() + self.hostname.len() + self.extras.as_deref().map_or(0, str::len)
-    }
-
-    fn differs(&self, beat: &Beat<'_>, extras: Option<&str>) -> bool {
-        *self.hostname != *beat.hostname || extras.is_some_and(|extras| self.extras.as_deref() != Some(extras))
-    }
-}
-
-impl Shard {
-    /// Takes a beat, if there is or can be made room for it in `room` bytes.
-    fn take(&mut self, tenant: i64, beat: &Beat<'_>, extras: Option<&str>, now: i64, room: usize) -> bool {
-        let growth = beat.agent_id.len() + beat.hostname.len() + extras.map_or(0, str::len) + ENTRY_OVERHEAD;
-        if let Some(entry) = self
-            .agents
-            .get_mut(&tenant)
-            .and_then(|agents| agents.get_mut(beat.agent_id))
-        {
-            entry.last_seen = entry.last_seen.max(now);
-            entry.ahead = entry.ahead.max(Ahead::Seen);
-            if !entry.differs(beat, extras) {
-                return true;
-            }
-        }
-        if self.bytes + growth > room {
-            self.forget_flushed();
-        }
-        if self.bytes + growth > room {
-            return false;
-        }
-        let agents = self.agents.entry(tenant).or_default();
-        let before = agents.remove(beat.agent_id);
-        let entry = Entry {
-            row: before.as_ref().and_then(|entry| entry.row),
-            hostname: beat.hostname.into(),
-            extras: match (extras, &before) {
-                (Some(extras), _) => Some(extras.into()),
-                (None, before) => before.as_ref().and_then(|entry| entry.extras.clone()),
-            },
-            last_seen: now,
-            ahead: Ahead::Changed,
-        };
-        self.bytes += entry.bytes(beat.agent_id);
-        self.bytes -= before.map_or(0, |entry| entry.bytes(beat.agent_id));
-        agents.insert(beat.agent_id.into(), entry);
-        true
-    }
-
-    /// Drops what the database has.
-    fn forget_flushed(&mut self) {
-        let mut bytes = 0;
-        for agents in self.agents.values_mut() {
-            agents.retain(|agent_id, entry| {
-                let keep = entry.ahead != Ahead::No;
-                bytes += if keep { entry.bytes(agent_id) } else { 0 };
-                keep
-            });
-        }
-        self.agents.retain(|_, agents| !agents.is_empty());
-        self.bytes = bytes;
-    }
-
-    /// Copies what is ahead and takes it as written; [`Shard::put_back`] undoes that.
-    fn due(&mut self) -> Vec<Due> {
-        let mut due = Vec::new();
-        for (tenant, agents) in &mut self.agents {
-            for (agent_id, entry) in agents.iter_mut().filter(|(_, entry)| entry.ahead != Ahead::No) {
-                let ahead = std::mem::replace(&mut entry.ahead, Ahead::No);
-                let texts = ahead == Ahead::Changed || entry.row.is_none();
-                due.push(Due {
-                    tenant: *tenant,
-                    agent_id: agent_id.clone(),
-                    row: entry.row,
-                    hostname: if texts { entry.hostname.clone() } else { "".into() },
-                    extras: if texts { entry.extras.clone() } else { None },
-                    last_seen: entry.last_seen,
-                    ahead: if texts { Ahead::Changed } else { ahead },
-                });
-            }
-        }
-        due
-    }
-
-    fn entry(&mut self, due: &Due) -> Option<&mut Entry> {
-        self.agents.get_mut(&due.tenant)?.get_mut(&due.agent_id)
-    }
-
-    fn learn(&mut self, due: &Due, row: i64) {
-        if let Some(entry) = self.entry(due) {
-            entry.row = Some(row);
-        }
-    }
-
-    fn put_back(&mut self, due: &Due) {
-        if let Some(entry) = self.entry(due) {
-            entry.ahead = entry.ahead.max(due.ahead);
-        }
-    }
-
-    fn each(&self, tenant: Option<i64>, mut take: impl FnMut(i64, &str, &Entry)) {
-        let wanted = self
-            .agents
-            .iter()
-            .filter(|(key, _)| tenant.is_none_or(|only| only == **key));
-        for (key, agents) in wanted {
-            agents.iter().for_each(|(agent_id, entry)| take(*key, agent_id, entry));
-        }
-    }
-}
-
-/// Writes one batch and gives the row of each.
-fn write_batch(connection: &Connection, batch: &[Due]) -> Result<Vec<i64>, StoreError> {
-    let mut seen = connection.prepare_cached("UPDATE agents SET last_seen_at = max(last_seen_at, ?2) WHERE id = ?1")?;
-    let mut changed = connection.prepare_cached(
-        "UPDATE agents SET last_seen_at = max(last_seen_at, ?2), hostname = ?3, extras = coalesce(?4, extras) \
-         WHERE id = ?1",
-    )?;
-    let mut new = connection.prepare_cached(
-        "INSERT INTO agents (tenant_id, agent_id, hostname, last_seen_at, extras) VALUES (?1, ?2, ?3, ?4, ?5) \
-         ON CONFLICT (tenant_id, agent_id) DO UPDATE SET hostname = excluded.hostname, \
-         last_seen_at = max(agents.last_seen_at, excluded.last_seen_at), \
-         extras = coalesce(excluded.extras, agents.extras) RETURNING id",
-    )?;
-    let mut rows = Vec::with_capacity(batch.len());
-    for due in batch {
-        match due.row {
-            Some(row) if due.ahead == Ahead::Seen => {
-                seen.execute(params![row, due.last_seen])?;
-                rows.push(row);
-            }
-            Some(row) => {
-                changed.execute(params![row, due.last_seen, due.hostname, due.extras])?;
-                rows.push(row);
-            }
-            None => {
-                let values = params![due.tenant, due.agent_id, due.hostname, due.last_seen, due.extras];
-                rows.push(new.query_row(values, |row| row.get(0))?);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-fn on_disk(
-    connection: &Connection,
-    tenant: Option<i64>,
-    since: i64,
-) -> Result<BTreeMap<(i64, String), Seen>, StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT tenant_id, agent_id, hostname, last_seen_at, extras FROM agents \
-         WHERE last_seen_at >= ?1 AND (?2 IS NULL OR tenant_id = ?2)",
-    )?;
-    let rows = select.query_map(params![since, tenant], |row| {
-        let seen = Seen {
-            hostname: row.get(2)?,
-            last_seen: row.get(3)?,
-            extras: row.get(4)?,
-        };
-        Ok(((row.get(0)?, row.get(1)?), seen))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

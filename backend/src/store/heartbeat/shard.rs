@@ -1,0 +1,183 @@
+//! One share of the agents in memory.
+
+use std::collections::HashMap;
+
+use dirless_wire::TenantId;
+
+use super::super::StoreError;
+use super::super::types::timestamp;
+use super::{Agent, Beat};
+
+/// Bytes an entry takes beside its texts: map slots, three fat pointers, numbers.
+const ENTRY_OVERHEAD: usize = 160;
+
+/// How far an entry is ahead of the database.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ahead {
+    No,
+    Seen,
+    Changed,
+}
+
+pub(super) struct Entry {
+    pub(super) row: Option<i64>,
+    pub(super) hostname: Box<str>,
+    pub(super) extras: Option<Box<str>>,
+    pub(super) last_seen: i64,
+    pub(super) ahead: Ahead,
+}
+
+#[derive(Default)]
+pub(super) struct Shard {
+    pub(super) agents: HashMap<i64, HashMap<Box<str>, Entry>>,
+    pub(super) bytes: usize,
+}
+
+/// A copy of what has to be written.
+pub(super) struct Due {
+    pub(super) tenant: i64,
+    pub(super) agent_id: Box<str>,
+    pub(super) row: Option<i64>,
+    pub(super) hostname: Box<str>,
+    pub(super) extras: Option<Box<str>>,
+    pub(super) last_seen: i64,
+    pub(super) ahead: Ahead,
+}
+
+/// What is shown of an agent.
+pub(super) struct Seen {
+    pub(super) hostname: String,
+    pub(super) last_seen: i64,
+    pub(super) extras: Option<String>,
+}
+
+impl Seen {
+    pub(super) fn into_agent(self, tenant: &TenantId, agent_id: String) -> Result<Agent, StoreError> {
+        Ok(Agent {
+            tenant: tenant.clone(),
+            agent_id,
+            hostname: self.hostname,
+            last_seen_at: timestamp(self.last_seen)?,
+            extras: self.extras,
+        })
+    }
+}
+
+impl Entry {
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            hostname: self.hostname.to_string(),
+            last_seen: self.last_seen,
+            extras: self.extras.as_deref().map(str::to_owned),
+        }
+    }
+
+    fn bytes(&self, agent_id: &str) -> usize {
+        ENTRY_OVERHEAD + agent_id.len() + self.hostname.len() + self.extras.as_deref().map_or(0, str::len)
+    }
+
+    fn differs(&self, beat: &Beat<'_>, extras: Option<&str>) -> bool {
+        *self.hostname != *beat.hostname || extras.is_some_and(|extras| self.extras.as_deref() != Some(extras))
+    }
+}
+
+impl Shard {
+    /// Takes a beat, if there is or can be made room for it in `room` bytes.
+    pub(super) fn take(&mut self, tenant: i64, beat: &Beat<'_>, extras: Option<&str>, now: i64, room: usize) -> bool {
+        let growth = beat.agent_id.len() + beat.hostname.len() + extras.map_or(0, str::len) + ENTRY_OVERHEAD;
+        if let Some(entry) = self
+            .agents
+            .get_mut(&tenant)
+            .and_then(|agents| agents.get_mut(beat.agent_id))
+        {
+            entry.last_seen = entry.last_seen.max(now);
+            entry.ahead = entry.ahead.max(Ahead::Seen);
+            if !entry.differs(beat, extras) {
+                return true;
+            }
+        }
+        if self.bytes + growth > room {
+            self.forget_flushed();
+        }
+        if self.bytes + growth > room {
+            return false;
+        }
+        let agents = self.agents.entry(tenant).or_default();
+        let before = agents.remove(beat.agent_id);
+        let entry = Entry {
+            row: before.as_ref().and_then(|entry| entry.row),
+            hostname: beat.hostname.into(),
+            extras: match (extras, &before) {
+                (Some(extras), _) => Some(extras.into()),
+                (None, before) => before.as_ref().and_then(|entry| entry.extras.clone()),
+            },
+            last_seen: now,
+            ahead: Ahead::Changed,
+        };
+        self.bytes += entry.bytes(beat.agent_id);
+        self.bytes -= before.map_or(0, |entry| entry.bytes(beat.agent_id));
+        agents.insert(beat.agent_id.into(), entry);
+        true
+    }
+
+    /// Drops what the database has.
+    fn forget_flushed(&mut self) {
+        let mut bytes = 0;
+        for agents in self.agents.values_mut() {
+            agents.retain(|agent_id, entry| {
+                let keep = entry.ahead != Ahead::No;
+                bytes += if keep { entry.bytes(agent_id) } else { 0 };
+                keep
+            });
+        }
+        self.agents.retain(|_, agents| !agents.is_empty());
+        self.bytes = bytes;
+    }
+
+    /// Copies what is ahead and takes it as written; [`Shard::put_back`] undoes that.
+    pub(super) fn due(&mut self) -> Vec<Due> {
+        let mut due = Vec::new();
+        for (tenant, agents) in &mut self.agents {
+            for (agent_id, entry) in agents.iter_mut().filter(|(_, entry)| entry.ahead != Ahead::No) {
+                let ahead = std::mem::replace(&mut entry.ahead, Ahead::No);
+                let texts = ahead == Ahead::Changed || entry.row.is_none();
+                due.push(Due {
+                    tenant: *tenant,
+                    agent_id: agent_id.clone(),
+                    row: entry.row,
+                    hostname: if texts { entry.hostname.clone() } else { "".into() },
+                    extras: if texts { entry.extras.clone() } else { None },
+                    last_seen: entry.last_seen,
+                    ahead: if texts { Ahead::Changed } else { ahead },
+                });
+            }
+        }
+        due
+    }
+
+    fn entry(&mut self, due: &Due) -> Option<&mut Entry> {
+        self.agents.get_mut(&due.tenant)?.get_mut(&due.agent_id)
+    }
+
+    pub(super) fn learn(&mut self, due: &Due, row: i64) {
+        if let Some(entry) = self.entry(due) {
+            entry.row = Some(row);
+        }
+    }
+
+    pub(super) fn put_back(&mut self, due: &Due) {
+        if let Some(entry) = self.entry(due) {
+            entry.ahead = entry.ahead.max(due.ahead);
+        }
+    }
+
+    pub(super) fn each(&self, tenant: Option<i64>, mut take: impl FnMut(i64, &str, &Entry)) {
+        let wanted = self
+            .agents
+            .iter()
+            .filter(|(key, _)| tenant.is_none_or(|only| only == **key));
+        for (key, agents) in wanted {
+            agents.iter().for_each(|(agent_id, entry)| take(*key, agent_id, entry));
+        }
+    }
+}
