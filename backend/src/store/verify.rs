@@ -95,6 +95,10 @@ pub(crate) fn verify_file(path: &Path) -> Result<Verification, StoreError> {
         ..Verification::default()
     };
     engine_checks(&transaction, &mut seen.problems)?;
+    // A store that died while it was made: nothing was acknowledged, the next start makes it anew.
+    if seen.schema == 0 {
+        return Ok(seen);
+    }
     // Damaged pages make the queries below fail; what was found says more than their error.
     let outcome = own_checks(&transaction, &mut seen);
     match outcome {
