@@ -19,9 +19,9 @@ pub fn inside() -> bool {
 }
 
 /// The command that runs this very program once more, with `arguments`, on a machine of its own:
-/// private mounts, network with loopback only, process numbers and host name (`web-1`). `/etc`,
-/// `/usr`, `/var` and `/home` start as copies of the real ones and are gone afterwards, as is
-/// every process that is left over.
+/// private mounts, network with loopback only, process numbers and host name (`web-1`). Every folder
+/// that programs write to starts as a copy of the real one and is gone afterwards, as is every process
+/// that is left over.
 ///
 /// # Errors
 /// When the path of this program cannot be found.

@@ -1,12 +1,13 @@
 # Runs "$@" as process 2 of a machine of its own: private mounts, network (loopback only),
 # processes and host name. Called by isolated.rs through unshare(1) as
 #   sh -c SCRIPT isolated PROGRAM ARGUMENT...
-# Whatever the programs inside write to /etc, /usr, /var and /home lands in memory and is gone with
-# the last of them; nothing on the real machine changes.
+# Whatever the programs inside write to the folders below lands in memory and is gone with the last of
+# them; nothing on the real machine changes.
 set -eu
 mount -t tmpfs -o mode=0755 isolated /run
-for folder in etc usr var home; do
+for folder in etc home opt root srv tmp usr var; do
     mkdir -p "/run/layers/$folder/upper" "/run/layers/$folder/work"
+    chmod --reference="/$folder" "/run/layers/$folder/upper"
     mount -t overlay overlay "/$folder" \
         -o "lowerdir=/$folder,upperdir=/run/layers/$folder/upper,workdir=/run/layers/$folder/work"
 done
