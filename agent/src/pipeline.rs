@@ -138,6 +138,7 @@ fn decide(
     let mut directory = merged.directory;
     if let Some(watch) = watch.as_deref_mut() {
         watch.saw_merged(&names, &texts, &directory);
+        watch.groups.iter().for_each(|group| report.dropped.watch(&group.name));
     }
     let duplicates = merged.duplicates.iter().take(report::LISTED_DUPLICATES);
     report.duplicates = duplicates.map(|name| texts.name(*name).to_owned()).collect();

@@ -156,7 +156,11 @@ pub fn publish_command(
     keep(paths, &inputs, &outcome)?;
     finish(paths, options, clock, before, &mut outcome);
     let report = &outcome.report;
-    let saved = report.save(&paths.report());
+    let saved = match report.save(&paths.report()) {
+        // On a full disk the old report's own room is what is left.
+        Err(_) if report.ending == Ending::Failed => report.save_in_place(&paths.report()),
+        saved => saved,
+    };
     let mut line = serde_json::to_string(&report.line()).unwrap_or_default();
     line.push('\n');
     out.write_all(line.as_bytes())

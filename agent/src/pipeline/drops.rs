@@ -1,6 +1,6 @@
 //! What a run left out, and why: a few entries in full, all of them counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most entries that are listed in full.
 const LISTED: usize = 200;
@@ -59,9 +59,9 @@ pub struct Drops {
     pub by_code: BTreeMap<String, usize>,
     /// The first of them.
     pub entries: Vec<Dropped>,
-    /// Entries about this name are listed however many there are.
+    /// Entries about these names are listed however many there are.
     #[serde(skip)]
-    watched: Option<String>,
+    watched: BTreeSet<String>,
 }
 
 impl Drops {
@@ -69,9 +69,14 @@ impl Drops {
     #[must_use]
     pub fn watching(name: Option<&str>) -> Self {
         Self {
-            watched: name.map(str::to_owned),
+            watched: name.map(str::to_owned).into_iter().collect(),
             ..Self::default()
         }
+    }
+
+    /// Lists entries about `name` too, from now on.
+    pub(super) fn watch(&mut self, name: &str) {
+        self.watched.insert(name.to_owned());
     }
 
     /// Counts an entry, and lists it while there is room.
@@ -85,7 +90,7 @@ impl Drops {
     ) {
         self.total += 1;
         *self.by_code.entry(code.to_owned()).or_default() += 1;
-        if self.entries.len() < LISTED || self.watched.as_deref() == Some(name) {
+        if self.entries.len() < LISTED || self.watched.contains(name) {
             let (reason, hint) = words();
             self.entries.push(Dropped {
                 source: source.to_owned(),
@@ -105,7 +110,7 @@ impl Drops {
             *self.by_code.entry(code).or_default() += count;
         }
         for entry in other.entries {
-            if self.entries.len() < LISTED || self.watched.as_ref() == Some(&entry.name) {
+            if self.entries.len() < LISTED || self.watched.contains(&entry.name) {
                 self.entries.push(entry);
             }
         }

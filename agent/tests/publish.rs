@@ -1,0 +1,285 @@
+//! The worker over real files: what it keeps, what it survives.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Host, KEY, user, users};
+use dirless_agent::pipeline::{Ending, PublishError, Ratchet, Taken};
+
+#[test]
+fn a_table_is_published_once_and_again_only_when_something_changed() {
+    let host = Host::new();
+    host.put("local", &users(&[("alice", 100_001)]));
+    let (code, line) = host.publish().unwrap();
+    assert_eq!(code, 0);
+    assert!(
+        line.starts_with(r#"{"ending":"published","degraded":false,"generation":1,"users":1"#),
+        "{line}"
+    );
+    assert!(
+        line.contains(r#""etag":"\"local-1\"""#) && line.ends_with('\n'),
+        "{line}"
+    );
+    let inode = || fs::metadata(host.paths.table()).unwrap().ino();
+    let first = inode();
+    assert_eq!(fs::metadata(host.paths.table()).unwrap().mode() & 0o777, 0o644);
+    assert_eq!(fs::metadata(host.paths.report()).unwrap().mode() & 0o777, 0o600);
+    // The same people in another sealed body: nothing to write.
+    host.put("local", &users(&[("alice", 100_001)]));
+    assert!(host.publish().unwrap().1.contains("unchanged"));
+    assert_eq!(inode(), first);
+    host.put("local", &users(&[("bob", 100_002)]));
+    assert!(host.publish().unwrap().1.contains("published"));
+    assert_eq!(host.users(), ["bob"]);
+    assert_eq!(host.table().stats().generation, 2);
+    // A table that is gone or damaged is made anew, also when the directory is the same.
+    fs::remove_file(host.paths.table()).unwrap();
+    assert!(host.publish().unwrap().1.contains("published"));
+    fs::write(host.paths.table(), "x").unwrap();
+    assert!(host.publish().unwrap().1.contains("published"));
+    // Without the report the table's own number counts on.
+    let generation = host.table().stats().generation;
+    fs::remove_file(host.paths.report()).unwrap();
+    host.publish().unwrap();
+    assert_eq!(host.table().stats().generation, generation + 1);
+}
+
+#[test]
+fn what_cannot_be_used_leaves_the_last_good_body_in_force() {
+    let host = Host::new();
+    host.put("local", &users(&[("alice", 100_001)]));
+    host.put("aws-identity-center", &users(&[("bob", 60_002)]));
+    host.publish().unwrap();
+    host.put_bytes("local", b"garbage");
+    host.put("aws-identity-center", &users(&[("carol", 60_003)]));
+    let (code, line) = host.publish().unwrap();
+    assert_eq!(code, 0);
+    assert!(
+        line.contains(r#""degraded":true"#) && line.contains("not-sealed"),
+        "{line}"
+    );
+    assert_eq!(host.users(), ["alice", "carol"], "the other source's changes go on");
+    assert_eq!(host.report().sources[0].taken, Taken::LastGood);
+    // And once more, for the last good body is not used up.
+    host.put_bytes("local", b"more garbage");
+    host.publish().unwrap();
+    assert_eq!(host.users(), ["alice", "carol"]);
+    // Emptied on purpose: gone, and garbage does not bring it back.
+    host.absent("local");
+    host.publish().unwrap();
+    assert_eq!(host.users(), ["carol"]);
+    host.put_bytes("local", b"garbage");
+    assert_eq!(host.publish().unwrap().0, 65);
+    assert_eq!(host.users(), ["carol"], "the table in place stays");
+}
+
+#[test]
+fn the_ratchet_is_on_disk_before_the_table_and_refuses_replays() {
+    let host = Host::new();
+    let snapshot = |sequence: u32, name: &str| format!(r#"{{"sequence":{sequence},"users":[{}]}}"#, user(name, 2000));
+    host.put("local", &snapshot(7, "alice"));
+    host.publish().unwrap();
+    assert_eq!(Ratchet::load(&host.paths.ratchet()).unwrap().seen("local"), Some(7));
+    host.put("local", &snapshot(6, "mallory"));
+    host.publish().unwrap();
+    assert_eq!(host.users(), ["alice"]);
+    // Also when the table cannot be written, the sequence counts.
+    fs::remove_dir_all(host.paths.table_folder()).unwrap();
+    host.put("local", &snapshot(9, "bob"));
+    assert_eq!(host.publish().unwrap().0, 74);
+    assert_eq!(host.report().ending, Ending::Failed);
+    assert_eq!(Ratchet::load(&host.paths.ratchet()).unwrap().seen("local"), Some(9));
+    fs::write(host.paths.ratchet(), "{").unwrap();
+    assert!(matches!(host.publish(), Err(PublishError::Ratchet(_))));
+}
+
+#[test]
+fn malformed_access_rules_leave_the_last_good_ones_in_force() {
+    let host = Host::new();
+    host.put("local", &format!(
+        r#"{{"users":[{},{}],"groups":[{{"name":"eng","gid":3000,"members":["alice"]}}],"ssh_keys":{{"alice":"{KEY}","bob":"{KEY}"}}}}"#,
+        user("alice", 2000),
+        user("bob", 2001)
+    ));
+    host.rules(r#"{"enforce_group_memberships":true,"host_group_rules":[{"group":"eng","host":"web-1"}]}"#);
+    host.publish().unwrap();
+    assert_eq!(host.users(), ["alice"]);
+    assert!(host.table().keys(b"bob").unwrap().is_none_or(<[u8]>::is_empty));
+    for broken in ["", "<html>", r#"{"enforce_group_memberships":"false"}"#] {
+        host.rules(broken);
+        assert_eq!(host.publish().unwrap().0, 0);
+        assert_eq!(host.users(), ["alice"]);
+        assert!(host.report().access.problem.is_some());
+    }
+    fs::remove_file(host.paths.access_rules()).unwrap();
+    fs::remove_file(host.paths.good_access_rules()).unwrap();
+    assert_eq!(host.publish().unwrap().0, 75);
+    assert_eq!(host.users(), ["alice"]);
+}
+
+#[test]
+fn a_host_that_is_set_up_wrongly_publishes_nothing_and_says_what_to_do() {
+    let host = Host::new();
+    host.put("local", &users(&[("alice", 2000)]));
+    fs::write(host.paths.limits(), "max_users = 5\n").unwrap();
+    fs::set_permissions(host.paths.limits(), Permissions::from_mode(0o666)).unwrap();
+    let error = host.publish().unwrap_err();
+    assert_eq!(error.exit_code(), 78);
+    assert!(error.to_string().contains("chmod 644"), "{error}");
+    fs::set_permissions(host.paths.limits(), Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(host.paths.age_key(), Permissions::from_mode(0o644)).unwrap();
+    let error = host.publish().unwrap_err();
+    assert!(matches!(error, PublishError::Key(_)) && error.to_string().contains("chmod 600"));
+    fs::remove_file(host.paths.age_key()).unwrap();
+    assert_eq!(host.publish().unwrap_err().exit_code(), 78);
+    assert!(!host.paths.table().exists());
+}
+
+#[test]
+fn two_workers_do_not_meet() {
+    let host = Host::new();
+    let lock = fs::File::create(host.paths.publish_lock()).unwrap();
+    lock.lock().unwrap();
+    assert!(matches!(host.publish(), Err(PublishError::Busy)));
+    drop(lock);
+    assert_eq!(host.publish().unwrap().0, 0);
+}
+
+/// Not a test by itself: the process that the next one kills. It publishes without end.
+#[test]
+fn worker_process() {
+    let Some(root) = dirless_program::environment("DIRLESS_TEST_WORKER_ROOT") else {
+        return;
+    };
+    let paths = dirless_agent::paths::Paths::under(Path::new(&root));
+    let mut options = dirless_agent::pipeline::Options::new("web-1".into());
+    options.owner = fs::metadata(&root).unwrap().uid();
+    let clock = dirless_program::Clock::system();
+    loop {
+        for source in ["one", "two"] {
+            fs::copy(Path::new(&root).join(source), Path::new(&root).join("next")).unwrap();
+            fs::rename(Path::new(&root).join("next"), paths.sealed("local")).unwrap();
+            let mut line = Vec::new();
+            dirless_agent::pipeline::publish_command(&paths, &options, &clock, &mut line).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_worker_killed_at_any_moment_leaves_a_whole_table_and_a_high_ratchet() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::at(folder.path());
+    let snapshot = |count: u32, name: &str| {
+        let list: Vec<_> = (0..count)
+            .map(|number| user(&format!("{name}{number}"), 2000 + number))
+            .collect();
+        format!(r#"{{"sequence":7,"users":[{}]}}"#, list.join(","))
+    };
+    for (file, name) in [("one", "a"), ("two", "b")] {
+        host.put("local", &snapshot(300, name));
+        fs::copy(host.paths.sealed("local"), folder.path().join(file)).unwrap();
+    }
+    host.publish().unwrap();
+    for round in 0..25_u64 {
+        let mut worker = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "worker_process", "--nocapture"])
+            .env("DIRLESS_TEST_WORKER_ROOT", folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Moments spread over start-up and several runs; that they are not the same each time is
+        // what is wanted.
+        std::thread::sleep(Duration::from_millis(5 + round * 7));
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        let users = host.users();
+        assert_eq!(users.len(), 300);
+        assert!(users.iter().all(|name| name.starts_with(users[0].get(..1).unwrap())));
+        assert_eq!(Ratchet::load(&host.paths.ratchet()).unwrap().seen("local"), Some(7));
+    }
+    assert!(host.table().stats().generation > 10, "the workers did not get to work");
+    assert_eq!(host.publish().unwrap().0, 0);
+    let leftovers = fs::read_dir(host.paths.table_folder()).unwrap().count();
+    assert_eq!(leftovers, 1, "a dead worker's file is cleared away by the next");
+}
+
+#[test]
+fn a_full_disk_keeps_the_table_in_place_and_is_told() {
+    dirless_testkit::isolated("a_full_disk_keeps_the_table_in_place_and_is_told", || {
+        let folder = tempfile::tempdir()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m,mode=0755", "small"])
+            .arg(folder.path())
+            .status()?;
+        anyhow::ensure!(mounted.success(), "tmpfs cannot be mounted");
+        let host = Host::at(folder.path());
+        host.put("local", &users(&[("alice", 2000)]));
+        assert_eq!(host.publish()?.0, 0);
+        let many: Vec<_> = (0..4000)
+            .map(|number| user(&format!("u{number}"), 2000 + number))
+            .collect();
+        host.put("local", &format!(r#"{{"users":[{}]}}"#, many.join(",")));
+        // Room for the small files and not for the table.
+        fs::write(folder.path().join("ballast"), vec![0; 640 << 10])?;
+        let (code, line) = host.publish()?;
+        assert_eq!(code, 74, "{line}");
+        assert!(line.contains("No space left"), "{line}");
+        assert_eq!(host.users(), ["alice"]);
+        assert!(host.report().problem.is_some());
+        fs::remove_file(folder.path().join("ballast"))?;
+        assert_eq!(host.publish()?.0, 0);
+        assert_eq!(host.users().len(), 4000);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_memory_limit_ends_the_worker_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::at(folder.path());
+    host.put("local", &users(&[("alice", 2000)]));
+    host.publish().unwrap();
+    let huge: Vec<_> = (0..20_000)
+        .map(|number| user(&format!("user-{number}"), 2000 + number))
+        .collect();
+    host.put("local", &format!(r#"{{"users":[{}]}}"#, huge.join(",")));
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "small_worker_process", "--nocapture"])
+        .env("DIRLESS_TEST_SMALL_ROOT", folder.path())
+        // Otherwise the allocator has 64 MiB of address space for this thread in reserve.
+        .env("MALLOC_ARENA_MAX", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success());
+    assert_eq!(host.users(), ["alice"]);
+    assert_eq!(host.publish().unwrap().0, 0);
+    assert_eq!(host.users().len(), 20_000);
+}
+
+/// Not a test by itself: a worker with hardly more memory than the program takes.
+#[test]
+fn small_worker_process() {
+    let Some(root) = dirless_program::environment("DIRLESS_TEST_SMALL_ROOT") else {
+        return;
+    };
+    let paths = dirless_agent::paths::Paths::under(Path::new(&root));
+    let mut options = dirless_agent::pipeline::Options::new("web-1".into());
+    options.owner = fs::metadata(&root).unwrap().uid();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmSize:")).unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    options.memory = Some((kib + 1024) * 1024);
+    let mut line = Vec::new();
+    let clock = dirless_program::Clock::system();
+    dirless_agent::pipeline::publish_command(&paths, &options, &clock, &mut line).unwrap();
+}
