@@ -62,7 +62,10 @@ pub(crate) fn credential(app: &App, headers: &HeaderMap, client: &Client) -> Res
 /// An operator's token, if one is presented.
 pub(crate) fn operator(app: &App, headers: &HeaderMap, client: &Client) -> Option<Arc<Operator>> {
     match app.store.authenticate(&SecretHash::of(bearer(headers)?)) {
-        Some(Principal::Operator(operator)) => Some(operator),
+        Some(Principal::Operator(operator)) => {
+            app.store.note_token_use(operator.id());
+            Some(operator)
+        }
         Some(Principal::Realm(_)) => None,
         None => {
             app.limits.failed(client);

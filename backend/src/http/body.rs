@@ -85,6 +85,13 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     pause: Duration,
 ) -> Result<T, Failure> {
     let bytes = read_small(headers, body, limit, pause).await?;
+    // A derived reader takes a list for the fields in their order; no client means that.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Failure::new(
+            ErrorCode::InvalidBody,
+            "the body is not as it should be: expected an object",
+        ));
+    }
     serde_json::from_slice(&bytes).map_err(|error| Failure::new(ErrorCode::InvalidBody, explain(&error)))
 }
 

@@ -1,3 +1,7 @@
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -5,14 +9,45 @@ use utoipa::ToSchema;
 ///
 /// Missing fields mean "not enforced, no rules", as deployed agents read them; a field of the wrong
 /// type is an error here, where deployed agents would let everyone in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AuthzConfig {
     /// Whether only members of a group with a rule for the host may be there.
-    #[serde(default)]
+    #[schema(required = false)]
     pub enforce_group_memberships: bool,
     /// The rules.
-    #[serde(default)]
+    #[schema(required = false)]
     pub host_group_rules: Vec<HostGroupRule>,
+}
+
+/// A derived reader takes `[]` for "all fields missing", which here would mean "let everyone in"; so
+/// this one takes objects only.
+impl<'de> Deserialize<'de> for AuthzConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            #[serde(default)]
+            enforce_group_memberships: bool,
+            #[serde(default)]
+            host_group_rules: Vec<HostGroupRule>,
+        }
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object with enforce_group_memberships and host_group_rules")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields, A::Error> {
+                Fields::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        let fields = deserializer.deserialize_map(Object)?;
+        Ok(Self {
+            enforce_group_memberships: fields.enforce_group_memberships,
+            host_group_rules: fields.host_group_rules,
+        })
+    }
 }
 
 /// "Members of this group may use this host."
@@ -64,6 +99,10 @@ mod tests {
             r#"{"enforce_group_memberships":null}"#,
             r#"{"host_group_rules":{}}"#,
             r#"{"host_group_rules":[{"group":"eng"}]}"#,
+            r#"{"enforce_group_memberships":true,"enforce_group_memberships":false}"#,
+            "[]",
+            "[false]",
+            "null",
         ] {
             assert!(serde_json::from_str::<AuthzConfig>(body).is_err(), "{body}");
         }
