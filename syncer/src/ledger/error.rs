@@ -28,7 +28,9 @@ pub enum LedgerError {
         source: std::io::Error,
     },
     /// SQLite reports a problem: a full disk, a damaged file.
-    #[error("the id ledger {path} could not be {doing}: {source}; nothing was published and no number was given out")]
+    #[error(
+        "the id ledger {path} could not be {doing}: {source}; see whether the disk is full or failing. Nothing was published and no number was given out"
+    )]
     Database {
         /// The ledger.
         path: PathBuf,

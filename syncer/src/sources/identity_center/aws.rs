@@ -21,6 +21,9 @@ use tokio::time::Instant;
 use super::super::SourceError;
 use super::super::pace::{Pace, backoff};
 
+/// How often the region is asked for again.
+const REGION_TRIES: u32 = 2;
+
 /// What the AWS environment provides.
 pub(super) struct Surroundings {
     pub(super) sdk: SdkConfig,
@@ -41,14 +44,25 @@ pub(super) async fn surroundings(region: Option<&str>) -> Result<Surroundings, S
     let retries = RetryConfig::standard()
         .with_max_attempts(4)
         .with_initial_backoff(Duration::from_millis(200));
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http.clone())
-        .timeout_config(timeouts)
-        .retry_config(retries);
-    if let Some(region) = region {
-        loader = loader.region(Region::new(region.to_owned()));
+    let load = || {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http.clone())
+            .timeout_config(timeouts.clone())
+            .retry_config(retries.clone());
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        loader.load()
+    };
+    let mut sdk = load().await;
+    for _ in 0..REGION_TRIES {
+        if sdk.region().is_some() {
+            break;
+        }
+        // The SDK takes a busy metadata service (429) for one that knows no region.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        sdk = load().await;
     }
-    let sdk = loader.load().await;
     if sdk.region().is_none() {
         return Err(SourceError::Setup(
             "no AWS region: set [identity_center] region, or AWS_REGION, or run on an EC2 instance".to_owned(),

@@ -1,0 +1,16 @@
+//! The whole program against a site of stand-ins.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod cycle;
+mod durability;
+mod guard;
+mod migrate;
+mod moto;
+mod stability;
+mod support;
