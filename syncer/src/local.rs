@@ -7,6 +7,7 @@
 
 mod blob;
 mod command;
+mod dispatch;
 mod groups;
 mod keys;
 mod refusal;
@@ -14,6 +15,9 @@ mod rules;
 mod session;
 mod show;
 mod users;
+
+#[cfg(test)]
+mod tests;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -111,7 +115,6 @@ pub async fn run(
 
 /// What an edit did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
 struct Edited {
     /// Whether there is anything to write.
     changed: bool,

@@ -1,15 +1,8 @@
-//! The `local` commands: what is typed, and which edit it is.
+//! The `local` commands as they are typed.
 
-use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-
-use super::session::Session;
-use super::{Context, Edited, Refusal, UserFields, Which, groups, keys, show, users};
-
-/// Longest text of keys that is read, in bytes.
-const MAX_KEYS_TEXT: u64 = 1024 * 1024;
+use super::UserFields;
 
 /// Edit local users, groups, keys and access rules.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -39,11 +32,11 @@ pub enum LocalCommand {
 pub struct EditArguments {
     /// Show what would change and write nothing.
     #[arg(long)]
-    plan: bool,
+    pub(super) plan: bool,
     /// Begin with nothing although local users were written from this machine before and the
     /// backend has none of them: everything there was is given up.
     #[arg(long)]
-    start_over: bool,
+    pub(super) start_over: bool,
 }
 
 /// Fields of a user.
@@ -236,10 +229,10 @@ pub enum AccessCommand {
 pub struct AccessArguments {
     /// Show what would change and write nothing.
     #[arg(long)]
-    plan: bool,
+    pub(super) plan: bool,
     /// Go on even when nobody could use any host afterwards.
     #[arg(long)]
-    lock_everyone_out: bool,
+    pub(super) lock_everyone_out: bool,
 }
 
 /// On or off.
@@ -251,146 +244,8 @@ pub enum Switch {
     Off,
 }
 
-impl LocalCommand {
-    pub(super) async fn run(
-        &self,
-        context: &Context,
-        out: &mut (dyn Write + Send),
-        input: &mut (dyn Read + Send),
-    ) -> anyhow::Result<()> {
-        let session = Session::new(context);
-        match self {
-            Self::User(command) => command.run(&session, out).await,
-            Self::Group(command) => command.run(&session, out).await,
-            Self::Key(command) => command.run(&session, out, input).await,
-            Self::Access(command) => command.run(&session, out).await,
-            Self::Show { json: true } => Ok(show::json(session.read().await?.root(), out)?),
-            Self::Show { json: false } => {
-                let blob = session.read().await?;
-                show::users(&blob, out)?;
-                writeln!(out)?;
-                show::groups(&blob, out)?;
-                writeln!(out)?;
-                show::keys(&blob, None, out)?;
-                writeln!(out)?;
-                show::rules(&session.read_rules().await?, out)?;
-                Ok(())
-            }
-        }
-    }
-}
-
-impl UserCommand {
-    async fn run(&self, session: &Session<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
-        let config = session.config();
-        let (edit, edited) = match self {
-            Self::List => return Ok(show::users(&session.read().await?, out)?),
-            Self::Add { name, fields, edit } => {
-                let fields = fields.to_fields();
-                let change = |blob: &mut _| users::add(blob, name, &fields, config);
-                (edit, session.edit(*edit, change).await?)
-            }
-            Self::Set { name, fields, edit } => {
-                let fields = fields.to_fields();
-                (edit, session.edit(*edit, |blob| users::set(blob, name, &fields)).await?)
-            }
-            Self::Rename { old, new, edit } => (edit, session.edit(*edit, |blob| users::rename(blob, old, new)).await?),
-            Self::Remove { name, edit } => (edit, session.edit(*edit, |blob| Ok(users::remove(blob, name))).await?),
-        };
-        tell(&edited, edit.plan, out)
-    }
-}
-
-impl GroupCommand {
-    async fn run(&self, session: &Session<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
-        let config = session.config();
-        let (edit, edited) = match self {
-            Self::List => return Ok(show::groups(&session.read().await?, out)?),
-            Self::Add { name, gid, edit } => {
-                let change = |blob: &mut _| groups::add(blob, name, *gid, config);
-                (edit, session.edit(*edit, change).await?)
-            }
-            Self::Remove { name, edit } => (edit, session.edit(*edit, |blob| groups::remove(blob, name)).await?),
-            Self::Member(MemberCommand::Add { group, users, edit }) => {
-                let change = |blob: &mut _| groups::add_members(blob, group, users);
-                (edit, session.edit(*edit, change).await?)
-            }
-            Self::Member(MemberCommand::Remove { group, users, edit }) => {
-                let change = |blob: &mut _| groups::remove_members(blob, group, users);
-                (edit, session.edit(*edit, change).await?)
-            }
-        };
-        tell(&edited, edit.plan, out)
-    }
-}
-
-impl KeyCommand {
-    async fn run(
-        &self,
-        session: &Session<'_>,
-        out: &mut (dyn Write + Send),
-        input: &mut (dyn Read + Send),
-    ) -> anyhow::Result<()> {
-        let (edit, edited) = match self {
-            Self::List { user } => return Ok(show::keys(&session.read().await?, user.as_deref(), out)?),
-            Self::Add { user, file, edit } => {
-                let text = match file {
-                    Some(path) => read_file(path)?,
-                    None => read_keys(input).context("reading the keys from standard input")?,
-                };
-                (edit, session.edit(*edit, |blob| keys::add(blob, user, &text)).await?)
-            }
-            Self::Remove {
-                user, key, file, edit, ..
-            } => {
-                let which = match (key, file) {
-                    (Some(key), _) => Which::Named(key.clone()),
-                    (None, Some(path)) => Which::Listed(read_file(path)?),
-                    (None, None) => Which::All,
-                };
-                (
-                    edit,
-                    session.edit(*edit, |blob| keys::remove(blob, user, &which)).await?,
-                )
-            }
-        };
-        tell(&edited, edit.plan, out)
-    }
-}
-
-impl AccessCommand {
-    async fn run(&self, session: &Session<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
-        let names = session.names();
-        let (edit, edited) = match self {
-            Self::Show { json } => {
-                let rules = session.read_rules().await?;
-                if *json {
-                    show::json(rules.json(), out)?;
-                } else {
-                    show::rules(&rules, out)?;
-                }
-                return Ok(());
-            }
-            Self::Enforce { state, edit } => {
-                let on = *state == Switch::On;
-                let change = |rules: &mut super::rules::Rules| rules.enforce(on, edit.lock_everyone_out);
-                (edit, session.edit_rules(edit.plan, change).await?)
-            }
-            Self::Allow { group, host, edit } => {
-                let change = |rules: &mut super::rules::Rules| rules.allow(group, host, names);
-                (edit, session.edit_rules(edit.plan, change).await?)
-            }
-            Self::Deny { group, host, edit } => {
-                let change = |rules: &mut super::rules::Rules| rules.deny(group, host, names, edit.lock_everyone_out);
-                (edit, session.edit_rules(edit.plan, change).await?)
-            }
-        };
-        tell(&edited, edit.plan, out)
-    }
-}
-
 impl UserArguments {
-    fn to_fields(&self) -> UserFields {
+    pub(super) fn to_fields(&self) -> UserFields {
         UserFields {
             gecos: self.gecos.clone(),
             home: self.home.clone(),
@@ -399,40 +254,4 @@ impl UserArguments {
             group: self.group.clone(),
         }
     }
-}
-
-impl EditArguments {
-    pub(super) fn plan(self) -> bool {
-        self.plan
-    }
-
-    pub(super) fn start_over(self) -> bool {
-        self.start_over
-    }
-}
-
-fn tell(edited: &Edited, plan: bool, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
-    if plan && edited.changed {
-        writeln!(out, "plan, nothing is written:")?;
-    }
-    for line in &edited.lines {
-        writeln!(out, "{line}")?;
-    }
-    Ok(())
-}
-
-fn read_file(path: &PathBuf) -> anyhow::Result<String> {
-    let file = std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    read_keys(file).with_context(|| format!("reading {}", path.display()))
-}
-
-fn read_keys(reader: impl Read) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    reader.take(MAX_KEYS_TEXT).read_to_end(&mut bytes)?;
-    // Keys are ASCII; a comment in another encoding must not stop them.
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    if text.trim().is_empty() {
-        return Err(Refusal::NoKey.into());
-    }
-    Ok(text)
 }

@@ -18,7 +18,7 @@ use super::{Context, Edited, LocalConfig, Refusal};
 /// How often an edit is done again before giving up.
 const TRIES: u32 = 8;
 /// First and longest wait between tries.
-const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Why an edit could not be carried through.
 #[derive(Debug, thiserror::Error)]
@@ -109,10 +109,10 @@ impl<'a> Session<'a> {
             let cycle = self.context.client.cycle();
             let recipient = self.recipient(&cycle).await?;
             let stored = self.fetch(&cycle).await?;
-            let remembered = self.check_memory(&stored, arguments.start_over())?;
+            let remembered = self.check_memory(&stored, arguments.start_over)?;
             let mut blob = stored.blob;
             let edited = change(&mut blob)?;
-            if !edited.changed || arguments.plan() {
+            if !edited.changed || arguments.plan {
                 // Unchanged after a write that got no answer: it had arrived.
                 return Ok(written.unwrap_or(edited));
             }
