@@ -4,6 +4,7 @@ mod check;
 mod enroll;
 mod import;
 mod ledger;
+mod local;
 mod once;
 mod plan;
 mod progress;
@@ -22,6 +23,7 @@ use dirless_program::{Clock, Lookup};
 use crate::config::Config;
 use crate::cycle::Cycle;
 use crate::keys::{self, Access};
+use crate::local::LocalCommand;
 use crate::sources::{self, Source};
 
 /// Exit code of `plan` when something would be published.
@@ -64,6 +66,9 @@ enum Command {
     /// Look at the permanent id ledger, or restore a lost one.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Edit local users, groups, keys and access rules, as a portal does.
+    #[command(subcommand)]
+    Local(LocalCommand),
     /// Write man pages or shell completions.
     #[command(hide = true)]
     Generate(GenerateArguments),
@@ -119,6 +124,7 @@ impl Setting<'_> {
             Command::Status(arguments) => status::status(self, arguments),
             Command::Import(arguments) => import::import(self, arguments).await,
             Command::Ledger(command) => ledger::ledger(self, command).await,
+            Command::Local(command) => local::local(self, command).await,
             Command::Generate(_) => Ok(ExitCode::SUCCESS),
         }
     }
@@ -154,7 +160,7 @@ mod tests {
     fn the_definition_is_sound_and_names_every_command() {
         Arguments::command().debug_assert();
         for command in [
-            "run", "once", "plan", "enroll", "check", "status", "import", "ledger", "generate",
+            "run", "once", "plan", "enroll", "check", "status", "import", "ledger", "local", "generate",
         ] {
             assert!(Arguments::command().find_subcommand(command).is_some(), "{command}");
         }

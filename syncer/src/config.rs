@@ -36,6 +36,9 @@ pub struct Config {
     /// What records on hosts look like.
     #[serde(default)]
     pub hosts: HostsConfig,
+    /// How local users are numbered and filled in.
+    #[serde(default)]
+    pub local: crate::local::LocalConfig,
     /// Bounds on what a source may hold.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -275,6 +278,9 @@ impl Config {
                 return refuse(key, reason.to_string());
             }
         }
+        if let Err((key, reason)) = self.local.check() {
+            return refuse(key, reason);
+        }
         Ok(())
     }
 }
@@ -322,6 +328,10 @@ interval_seconds = 60
             (
                 "[backend]\nurl = \"https://d\"\n[syncer]\ninterval_seconds = 1",
                 "syncer.interval_seconds",
+            ),
+            (
+                "[backend]\nurl = \"https://d\"\n[local]\ngroup_gid = 0",
+                "local.group_gid",
             ),
             (
                 "[backend]\nurl = \"https://d\"\n[guard]\npercent = 101",

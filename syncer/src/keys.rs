@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dirless_client::{Client, ClientBuilder, Timeouts};
 use dirless_program::{Lookup, Secret, SecretError, fs};
@@ -268,7 +269,11 @@ pub fn client(
     let mut builder = ClientBuilder::new()
         .url(&config.backend.url)?
         .bearer(bearer.duplicate())
-        .timeouts(Timeouts::default());
+        .timeouts(Timeouts {
+            // 50 MiB, what backends take, over a link of 2 Mbit/s.
+            fetch: Duration::from_secs(300),
+            ..Timeouts::default()
+        });
     if let Some(tenant) = tenant {
         builder = builder.tenant(tenant.clone());
     }
