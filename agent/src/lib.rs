@@ -3,7 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod enroll;
 pub mod explain;
 pub mod host;
 pub mod paths;

@@ -72,7 +72,12 @@ pub fn decide(
     match proposal {
         Proposal::Unknown => {}
         Proposal::Answer(None) => {
-            next.empty_answers = next.empty_answers.saturating_add(1).min(WITHDRAWN_AFTER);
+            // Counted only while there is something to withdraw, so that a host without an
+            // authority has nothing to remember.
+            next.empty_answers = match current {
+                Some(_) => next.empty_answers.saturating_add(1).min(WITHDRAWN_AFTER),
+                None => 0,
+            };
             (next.proposed, next.proposed_key) = (None, None);
             if next.empty_answers >= WITHDRAWN_AFTER && current.is_some() && decision == Decision::Keep {
                 decision = Decision::Withdraw("the backend has withdrawn it");
@@ -187,7 +192,7 @@ pub fn apply(decision: &Decision, paths: &Paths, sshd_program: &SshdProgram) -> 
     let (with_keys, _) = sshd::drop_in_state(before_snippet.as_deref().unwrap_or_default());
     let write = || -> Result<(), ApplyError> {
         if let Some(key) = key {
-            dirless_program::fs::publish(&paths.ca_key(), 0o644, format!("{} dirless\n", key.line()).as_bytes())?;
+            dirless_program::fs::publish(&paths.ca_key(), 0o644, format!("{}\n", key.line()).as_bytes())?;
         }
         if with_keys || key.is_some() {
             std::fs::create_dir_all(paths.sshd_snippets())?;

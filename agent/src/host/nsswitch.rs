@@ -220,12 +220,17 @@ impl<'a> Entry<'a> {
             return self.line.to_owned();
         };
         // The blank before it is ours too.
-        let from = end - SERVICE.len() - 1;
+        let word = end - SERVICE.len();
+        let blank = self
+            .line
+            .get(..word)
+            .is_some_and(|before| before.ends_with([' ', '\t']));
+        let from = word - usize::from(blank);
         let rest = self.line.get(from..).unwrap_or("");
         let length = if rest.starts_with(words) {
             words.len()
         } else {
-            SERVICE.len() + 1
+            end - from
         };
         match (self.line.get(..from), rest.get(length..)) {
             (Some(before), Some(after)) => format!("{before}{after}"),

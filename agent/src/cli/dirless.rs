@@ -1,0 +1,233 @@
+//! `dirless`: enrol, look, ask why, refresh, install.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{CommandFactory, Parser, Subcommand};
+use dirless_program::Lookup;
+use dirless_program::command::{EXIT_FAILURE, GenerateArguments, finish, generate};
+use dirless_wire::SourceName;
+
+use super::authority;
+use super::places::Places;
+use super::report::{Question, answer};
+use crate::daemon::control::{self, Request};
+use crate::enroll::{EnrollArguments, RotateArguments, SystemTerminal, enroll, rotate};
+use crate::host::install::{Plan, Wanted, carry_out, plan_install, plan_uninstall};
+use crate::host::sshd_program::SshdProgram;
+
+/// Looks after this host's part of Dirless.
+#[derive(Debug, Parser)]
+#[command(name = "dirless", version, about)]
+struct Arguments {
+    #[command(flatten)]
+    places: Places,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Enrol this host with a backend
+    Enroll(Box<EnrollArguments>),
+    /// Register another age key for the tenant
+    RotateKey(Box<RotateArguments>),
+    /// List the users that may use this host, and those whom the access rules keep off
+    ListUsers {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how things stand
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look for what is wrong, and say what to do about it
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Follow one user from the source to this host, and show the step that decides
+    Why {
+        /// The login name
+        user: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the daemon look for news now, and wait for the outcome
+    Refresh {
+        /// Accept that this source is empty, if the backend still says so
+        #[arg(long, value_name = "SOURCE")]
+        accept_absent: Option<SourceName>,
+    },
+    /// Have this host use Dirless: look-ups and SSH keys, unless only some are asked for
+    Install {
+        /// Look-ups through glibc (/etc/nsswitch.conf)
+        #[arg(long)]
+        nss: bool,
+        /// SSH keys (/etc/ssh)
+        #[arg(long)]
+        ssh: bool,
+        /// Home folders at the first login (/etc/pam.d/sshd); only when asked for
+        #[arg(long)]
+        mkhomedir: bool,
+        /// Show what would change and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take back everything that install added
+    Uninstall {
+        /// Show what would change and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// SSH certificate authorities
+    Ssh {
+        #[command(subcommand)]
+        command: authority::Command,
+    },
+    /// Write man pages or shell completions
+    #[command(hide = true)]
+    Generate(GenerateArguments),
+}
+
+/// The whole program.
+#[must_use]
+pub fn main(environment: Lookup<'_>) -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(&arguments, environment) {
+        Ok(code) => code,
+        Err(error) => finish(Err(error)),
+    }
+}
+
+fn dispatch(arguments: &Arguments, environment: Lookup<'_>) -> anyhow::Result<ExitCode> {
+    let places = &arguments.places;
+    match &arguments.command {
+        Command::Enroll(given) => {
+            let done = block_on(enroll(
+                given,
+                &places.paths(environment),
+                environment,
+                &mut SystemTerminal,
+            ))??;
+            println!("enrolled as tenant {} with the key {}", done.tenant, done.key);
+            for file in done.files {
+                println!("wrote {}", file.display());
+            }
+            println!("next: dirless install, then systemctl enable --now dirless-agent");
+        }
+        Command::RotateKey(given) => {
+            let (config, paths) = match places.load(environment) {
+                Ok((config, paths)) => (Some(config), paths),
+                Err(_) => (None, places.paths(environment)),
+            };
+            let key = block_on(rotate(given, &paths, config.as_ref(), &mut SystemTerminal))??;
+            println!("the backend now has {key} registered; the syncer has to seal for it before hosts see news");
+        }
+        Command::ListUsers { json } => return answer(places, environment, &Question::ListUsers, *json),
+        Command::Status { json } => return answer(places, environment, &Question::Status, *json),
+        Command::Doctor { json } => return answer(places, environment, &Question::Doctor, *json),
+        Command::Why { user, json } => return answer(places, environment, &Question::Why(user), *json),
+        Command::Refresh { accept_absent } => return refresh(places, environment, accept_absent.as_ref()),
+        Command::Install {
+            nss,
+            ssh,
+            mkhomedir,
+            dry_run,
+        } => {
+            let all = !nss && !ssh && !mkhomedir;
+            let wanted = Wanted {
+                nss: *nss || all,
+                ssh: *ssh || all,
+                mkhomedir: *mkhomedir,
+            };
+            let plan = plan_install(&places.paths(environment), wanted)?;
+            finish_plan(places, environment, &plan, *dry_run)?;
+        }
+        Command::Uninstall { dry_run } => {
+            let plan = plan_uninstall(&places.paths(environment))?;
+            finish_plan(places, environment, &plan, *dry_run)?;
+        }
+        Command::Ssh { command } => authority::run(places, environment, command)?,
+        Command::Generate(what) => generate(Arguments::command(), what)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs one asynchronous command on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.context("starting the runtime")?.block_on(future))
+}
+
+fn finish_plan(places: &Places, environment: Lookup<'_>, plan: &Plan, dry_run: bool) -> anyhow::Result<()> {
+    for change in &plan.changes {
+        print!("{}", change.difference());
+    }
+    if plan.changes.is_empty() {
+        println!("nothing to change");
+    }
+    if dry_run {
+        for notice in &plan.notices {
+            eprintln!("note: {notice}");
+        }
+        return Ok(());
+    }
+    let sshd = match places.root {
+        Some(_) => SshdProgram::none(),
+        None => SshdProgram::of_this_host(),
+    };
+    for notice in carry_out(plan, &places.paths(environment), &sshd)? {
+        eprintln!("note: {notice}");
+    }
+    Ok(())
+}
+
+fn refresh(places: &Places, environment: Lookup<'_>, accept_absent: Option<&SourceName>) -> anyhow::Result<ExitCode> {
+    let (config, paths) = places.load(environment)?;
+    if let Some(source) = accept_absent
+        && !config.sources.contains(source)
+    {
+        let known: Vec<&str> = config.sources.iter().map(SourceName::as_str).collect();
+        bail!("this host has no source {source}; it has {}", known.join(", "));
+    }
+    let request = Request::Refresh {
+        accept_absent: accept_absent.cloned(),
+    };
+    // A cycle is bounded by its own limits; this only ends a wait for a daemon that hangs.
+    let limit = config.timing.worker_timeout + config.timing.fetch_timeout * 10;
+    let answer = block_on(control::ask(&paths.control_socket(), &request, limit))?;
+    let status = answer.with_context(|| {
+        format!(
+            "dirless-agent does not answer on {}; start it: systemctl start dirless-agent (or run one cycle: \
+             dirless-agent run --once)",
+            paths.control_socket().display()
+        )
+    })?;
+    for problem in &status.problems {
+        eprintln!("{problem}");
+    }
+    let generation = status
+        .generation
+        .map_or_else(|| "none".to_owned(), |number| number.to_string());
+    println!(
+        "table {generation}{}",
+        if status.changed { ", new" } else { ", unchanged" }
+    );
+    Ok(ExitCode::from(if status.failures > 0 { EXIT_FAILURE } else { 0 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+}

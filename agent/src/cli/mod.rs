@@ -1,0 +1,7 @@
+//! The command lines of the two programs.
+
+pub mod agent;
+mod authority;
+pub mod dirless;
+mod places;
+mod report;

@@ -1,0 +1,190 @@
+//! `dirless status`, `doctor`, `why` and `list-users`: the parts that need the daemon or the network;
+//! everything else is in `explain`.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use dirless_program::{Clock, Lookup, Secret};
+use dirless_seal::Identity;
+
+use super::agent::publish_options;
+use super::dirless::block_on;
+use super::places::Places;
+use crate::config::Config;
+use crate::daemon::control::{self, Request, Status};
+use crate::daemon::{client, state};
+use crate::explain::{self, Caller, Check, Level, Live};
+use crate::paths::Paths;
+use crate::pipeline::{Options, local_hostname};
+
+/// Which of them.
+pub(crate) enum Question<'a> {
+    Status,
+    Doctor,
+    ListUsers,
+    Why(&'a str),
+}
+
+/// Answers on standard output.
+pub(crate) fn answer(
+    places: &Places,
+    environment: Lookup<'_>,
+    question: &Question<'_>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let caller = if rustix::process::geteuid().is_root() {
+        Caller::Root
+    } else {
+        Caller::Other
+    };
+    let clock = Clock::system();
+    let owner = places.owner();
+    let paths = places.paths(environment);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let code = match question {
+        Question::Status => {
+            let live = live(&paths)?;
+            explain::status(&paths, owner, caller, live.as_ref(), &clock, json, &mut out)?
+        }
+        Question::ListUsers => explain::list_users(&paths, owner, caller, json, &mut out)?,
+        Question::Doctor => {
+            let ask = |config: &Config| backend(config, &paths);
+            explain::doctor(&paths, owner, &local_hostname(), &clock, ask, json, &mut out)?
+        }
+        Question::Why(user) => {
+            let (paths, options) = match places.load(environment) {
+                Ok((config, paths)) => (paths, publish_options(&config, owner)),
+                // Whoever may not read the configuration is told what the table says.
+                Err(_) if caller == Caller::Other => (paths, Options::new(local_hostname())),
+                Err(error) => return Err(error.into()),
+            };
+            let options = Options {
+                memory: None,
+                ..options
+            };
+            explain::why(&paths, &options, &clock, caller, user, json, &mut out)?
+        }
+    };
+    out.flush()?;
+    Ok(ExitCode::from(code))
+}
+
+fn ask(paths: &Paths) -> anyhow::Result<std::io::Result<Status>> {
+    block_on(control::ask(
+        &paths.control_socket(),
+        &Request::Status,
+        Duration::from_secs(5),
+    ))
+}
+
+/// What the daemon says; `None` when none runs.
+fn live(paths: &Paths) -> anyhow::Result<Option<Live>> {
+    Ok(ask(paths)?.ok().map(|status| Live {
+        version: status.version,
+        backend: status.backend,
+        last_cycle_at: status.last_cycle_at,
+        last_good_cycle_at: status.last_good_cycle_at,
+        problems: status.problems,
+        next_cycle_in: status.next_cycle_in,
+    }))
+}
+
+/// The daemon, and each backend as it answers now.
+fn backend(config: &Config, paths: &Paths) -> Vec<Check> {
+    let mut checks = vec![daemon(ask(paths))];
+    match block_on(probe(config, paths)) {
+        Ok(probed) => checks.extend(probed),
+        Err(error) => checks.push(Check::new(Level::Fail, "backend", error.to_string(), "")),
+    }
+    if let Some(proposed) = state::load(&paths.daemon_state()).ca.proposed {
+        checks.push(Check::new(
+            Level::Note,
+            "ssh authority",
+            format!("the backend proposes {proposed}, which this host does not accept"),
+            format!("if it is yours: dirless ssh accept-ca {proposed}"),
+        ));
+    }
+    checks
+}
+
+fn daemon(asked: anyhow::Result<std::io::Result<Status>>) -> Check {
+    let start = "systemctl start dirless-agent; its log: journalctl -u dirless-agent";
+    match asked {
+        Ok(Ok(status)) if status.problems.is_empty() => {
+            Check::new(Level::Ok, "daemon", "it runs and has no problem", "")
+        }
+        Ok(Ok(status)) => Check::new(
+            Level::Warning,
+            "daemon",
+            status.problems.join("; "),
+            "see above, each problem says it",
+        ),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => Check::new(
+            Level::Note,
+            "daemon",
+            "it is busy with a cycle and did not answer in 5 s",
+            "",
+        ),
+        Ok(Err(error)) => Check::new(Level::Fail, "daemon", format!("it does not run ({error})"), start),
+        Err(error) => Check::new(Level::Fail, "daemon", error.to_string(), start),
+    }
+}
+
+async fn probe(config: &Config, paths: &Paths) -> Vec<Check> {
+    let client = match client(config, &Clock::system()) {
+        Ok(client) => client,
+        Err(error) => {
+            return vec![Check::new(
+                Level::Fail,
+                "backend",
+                error.to_string(),
+                "correct the configuration",
+            )];
+        }
+    };
+    let mut checks: Vec<Check> = client.probe().await.into_iter().map(alive).collect();
+    let own = Secret::from_file(&paths.age_key())
+        .ok()
+        .and_then(|text| Identity::parse(text.expose()).ok())
+        .map(|identity| identity.recipient().as_str().to_owned());
+    checks.push(match client.cycle().get_public_key().await {
+        Ok(Some(key)) if own.as_deref() == Some(key.as_str()) => Check::new(
+            Level::Ok,
+            "tenant",
+            "the token is good and this host has the tenant's key",
+            "",
+        ),
+        Ok(Some(key)) => Check::new(
+            Level::Fail,
+            "tenant",
+            format!("the backend has the key {key} registered, which is not this host's"),
+            "put that key's identity into age.key, or register this host's for everyone: dirless rotate-key",
+        ),
+        Ok(None) => Check::new(
+            Level::Fail,
+            "tenant",
+            "the backend has no key for this tenant",
+            "dirless rotate-key registers this host's",
+        ),
+        Err(error) => Check::new(Level::Fail, "tenant", error.to_string(), ""),
+    });
+    checks
+}
+
+fn alive(probed: dirless_client::ProbeResult) -> Check {
+    match probed.outcome {
+        Ok(status) => Check::new(
+            Level::Ok,
+            "backend",
+            format!("{} answers ({status})", probed.backend),
+            "",
+        ),
+        Err(reason) => Check::new(
+            Level::Fail,
+            "backend",
+            format!("{}: {reason}", probed.backend),
+            "check the address, the network and the firewall; lookups go on from the last table",
+        ),
+    }
+}

@@ -1,0 +1,397 @@
+//! One cycle, in the order of deployed agents: sources, access rules, publish, duplicates, heartbeat,
+//! certificate authority. All of it goes to one backend.
+
+use std::io;
+
+use dirless_client::{BuildError, Client, ClientBuilder, Cycle, RetryPolicy, Timeouts};
+use dirless_program::{Clock, Secret};
+use dirless_seal::Identity;
+use dirless_wire::{AgePublicKey, Duplicates, SourceName};
+
+use super::fetch::{self, Step};
+use super::heartbeat::{heartbeat, problems_of};
+use super::state::{self, DaemonState};
+use super::worker::{Spawn, WorkerCommand};
+use super::{inputs, prepare};
+use crate::config::Config;
+use crate::host::ca::{self, Decision, Proposal};
+use crate::host::sshd_program::SshdProgram;
+use crate::paths::Paths;
+use crate::pipeline::Report;
+
+/// Everything a cycle works with.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    paths: Paths,
+    hostname: String,
+    client: Client,
+    clock: Clock,
+    worker: WorkerCommand,
+    sshd: SshdProgram,
+    state: DaemonState,
+    saved: DaemonState,
+    /// Held as long as the engine lives, so that there is one at a time.
+    _lock: std::fs::File,
+}
+
+/// Why there can be no cycles at all.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Another daemon, or another `run --once`, is at it.
+    #[error("another dirless-agent is running on this host; to have it look now, run: dirless refresh")]
+    Running,
+    /// The state folders cannot be made.
+    #[error("cannot prepare {path}: {source}")]
+    State {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The client cannot be made from the configuration.
+    #[error(transparent)]
+    Client(#[from] BuildError),
+}
+
+/// What a caller asks of one cycle.
+#[derive(Clone, Debug, Default)]
+pub struct CycleOptions {
+    /// The operator said that this source may be empty.
+    pub accept_absent: Option<SourceName>,
+}
+
+/// What came of one cycle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What an operator should know, most important first.
+    pub problems: Vec<String>,
+    /// The next cycle should come later than usual.
+    pub failed: bool,
+    /// How long the backend asks to wait.
+    pub retry_after: Option<std::time::Duration>,
+    /// Whether the worker ran.
+    pub worked: bool,
+    /// Whether the table is another one than before.
+    pub changed: bool,
+    /// The backend that answered.
+    pub backend: Option<String>,
+}
+
+impl Outcome {
+    fn take(&mut self, step: Step) {
+        self.problems.extend(step.problem);
+        self.failed |= step.failed;
+        self.retry_after = self.retry_after.max(step.retry_after);
+    }
+}
+
+impl Engine {
+    /// Prepares the state folders, takes the lock and makes the client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When another daemon runs, or the folders or the configuration cannot be used.
+    pub fn new(
+        config: Config,
+        paths: Paths,
+        clock: Clock,
+        worker: WorkerCommand,
+        sshd: SshdProgram,
+    ) -> Result<Self, EngineError> {
+        let failed = |source| EngineError::State {
+            path: paths.state_folder(),
+            source,
+        };
+        prepare(&paths).map_err(failed)?;
+        let lock = std::fs::File::create(paths.cycle_lock()).map_err(failed)?;
+        lock.try_lock().map_err(|error| match error {
+            std::fs::TryLockError::WouldBlock => EngineError::Running,
+            std::fs::TryLockError::Error(error) => failed(error),
+        })?;
+        for folder in [paths.sources_folder(), paths.agent_folder(), paths.table_folder()] {
+            fetch::remove_leftovers(&folder);
+        }
+        let client = client(&config, &clock)?;
+        let paths = paths.with_age_key(config.age_key_path.clone());
+        let state = state::load(&paths.daemon_state());
+        Ok(Self {
+            hostname: crate::pipeline::local_hostname(),
+            client,
+            clock,
+            worker,
+            sshd,
+            saved: state.clone(),
+            state,
+            config,
+            paths,
+            _lock: lock,
+        })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The client, for probing and for what it knows of its backends.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether there is a table to serve from.
+    #[must_use]
+    pub fn has_table(&self) -> bool {
+        self.paths.table().exists()
+    }
+
+    /// The last worker's report.
+    #[must_use]
+    pub fn report(&self) -> Option<Report> {
+        Report::load(&self.paths.report()).ok().flatten()
+    }
+
+    /// Runs one cycle. It never fails as a whole: what went wrong is in the outcome, and everything
+    /// else was done. `alive` is called between the steps.
+    pub async fn cycle(&mut self, options: &CycleOptions, alive: &mut dyn FnMut()) -> Outcome {
+        let cycle = self.client.cycle();
+        let mut outcome = Outcome::default();
+        let own_key = self.own_key(&mut outcome);
+        let mut reached = self
+            .sources(&cycle, options, own_key.as_ref(), &mut outcome, alive)
+            .await;
+        alive();
+        let mut rules_known = self.paths.access_rules().exists();
+        if reached {
+            let (step, known) = fetch::rules(&cycle, &self.paths).await;
+            rules_known = known;
+            reached = !step.give_up;
+            outcome.take(step);
+        }
+        alive();
+        if rules_known {
+            self.publish(&mut outcome, alive).await;
+        }
+        alive();
+        // Without anybody to talk to, each further call would only cost its time limit.
+        if reached {
+            let report = self.report();
+            self.duplicates(&cycle, report.as_ref(), &mut outcome).await;
+            alive();
+            let beat = heartbeat(
+                &self.config.agent_id,
+                &self.hostname,
+                report.as_ref(),
+                &outcome.problems,
+            );
+            if let Err(error) = cycle.post_heartbeat(&beat).await {
+                outcome.problems.push(format!("heartbeat: {error}"));
+            }
+            alive();
+        }
+        let proposal = if reached {
+            proposal(&cycle).await
+        } else {
+            Proposal::Unknown
+        };
+        self.authority(&proposal, &mut outcome);
+        if let Err(error) = state::save(&self.paths.daemon_state(), &self.state, &mut self.saved) {
+            outcome.failed = true;
+            outcome
+                .problems
+                .push(format!("{}: {error}", self.paths.daemon_state().display()));
+        }
+        outcome.backend = cycle.backend();
+        outcome
+    }
+
+    /// The public half of this host's key. Without one the cycle goes on: the worker says what is
+    /// wrong with the key, and everything fetched meanwhile is there once it is mended.
+    fn own_key(&self, outcome: &mut Outcome) -> Option<AgePublicKey> {
+        let read = Secret::from_file(&self.paths.age_key()).map_err(|error| error.to_string());
+        let identity = read.and_then(|text| Identity::parse(text.expose()).map_err(|error| error.to_string()));
+        match identity {
+            Ok(identity) => AgePublicKey::new(identity.recipient().as_str()).ok(),
+            Err(error) => {
+                outcome.failed = true;
+                outcome.problems.push(format!(
+                    "{error}; without the tenant's key nothing can be opened: put it there (dirless enroll)"
+                ));
+                None
+            }
+        }
+    }
+
+    /// Fetches every source. False when there is nobody to talk to.
+    async fn sources(
+        &mut self,
+        cycle: &Cycle,
+        options: &CycleOptions,
+        own_key: Option<&AgePublicKey>,
+        outcome: &mut Outcome,
+        alive: &mut dyn FnMut(),
+    ) -> bool {
+        let mut answered = false;
+        for source in self.config.sources.clone() {
+            alive();
+            let accept = options.accept_absent.as_ref() == Some(&source);
+            let now = self.clock.now();
+            let step = fetch::source(cycle, &self.paths, &mut self.state, &source, own_key, accept, now).await;
+            let give_up = step.give_up;
+            // One source that nobody answers for may be that source's fault: the others are asked.
+            answered |= !step.unanswered;
+            outcome.take(step);
+            if give_up {
+                return false;
+            }
+        }
+        answered
+    }
+
+    /// Has the worker make the table when anything it is made from has changed.
+    async fn publish(&mut self, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
+        let unknown = |source: &&SourceName| fetch::read_note(&self.paths, source).is_none();
+        if let Some(source) = self.config.sources.iter().find(unknown) {
+            outcome.failed = true;
+            outcome.problems.push(format!(
+                "nothing is published before every source was asked for once; missing: {source}"
+            ));
+            return;
+        }
+        let digest = |engine: &Self| {
+            inputs::digest(
+                &engine.paths,
+                &engine.config.sources,
+                engine.config.enumerate,
+                &engine.hostname,
+            )
+        };
+        let before = digest(self);
+        if before.is_some() && before == self.state.built_from {
+            if let Some(report) = self.report() {
+                outcome.problems.extend(problems_of(&report));
+            }
+            return;
+        }
+        let generation = |report: Option<Report>| Some(report?.published?.generation);
+        let old = generation(self.report());
+        outcome.worked = true;
+        let spawned = self.worker.run(&mut *alive).await;
+        let report = self.report();
+        match spawned {
+            Spawn::Done => {
+                self.state.built_from = digest(self);
+                if let Some(report) = &report {
+                    outcome.problems.extend(problems_of(report));
+                }
+                outcome.changed = generation(report) != old;
+            }
+            Spawn::Refused(problem) => {
+                // The same again would end the same; only something new can help.
+                self.state.built_from = digest(self);
+                outcome.failed = true;
+                outcome.problems.extend(report.iter().flat_map(problems_of));
+                outcome.problems.push(problem);
+            }
+            Spawn::Failed(problem) => {
+                self.state.built_from = None;
+                outcome.failed = true;
+                outcome.problems.push(problem);
+            }
+        }
+    }
+
+    async fn duplicates(&mut self, cycle: &Cycle, report: Option<&Report>, outcome: &mut Outcome) {
+        let Some(report) = report else {
+            return;
+        };
+        let mut names = report.duplicates.clone();
+        names.sort();
+        names.truncate(Duplicates::MAX_NAMES);
+        if names == self.state.duplicates {
+            return;
+        }
+        let body = Duplicates {
+            duplicate_usernames: names.clone(),
+        };
+        match cycle.put_duplicates(&body).await {
+            Ok(()) => self.state.duplicates = names,
+            Err(error) => outcome.problems.push(format!("reporting duplicate names: {error}")),
+        }
+    }
+
+    fn authority(&mut self, proposal: &Proposal, outcome: &mut Outcome) {
+        let accepted = ca::accepted(&self.paths, &self.config.trusted_ca_keys);
+        let trusted = match std::fs::read_to_string(self.paths.ca_key()) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let (accepted, trusted) = match (accepted, trusted) {
+            (Ok(accepted), Ok(trusted)) => (accepted, trusted),
+            (Err(error), _) | (_, Err(error)) => {
+                outcome.problems.push(format!("SSH certificate authority: {error}"));
+                return;
+            }
+        };
+        let (decision, next, notice) = ca::decide(proposal, &self.state.ca, trusted.as_deref(), &accepted);
+        outcome.problems.extend(notice);
+        self.state.ca = next;
+        match &decision {
+            Decision::Keep => {}
+            Decision::Trust(key) => tracing::info!(
+                name: "agent.ca_trusted", fingerprint = key.fingerprint(), "sshd trusts the accepted certificate authority"
+            ),
+            Decision::Withdraw(reason) => tracing::warn!(
+                name: "agent.ca_withdrawn", reason, "sshd no longer trusts the certificate authority: {reason}"
+            ),
+        }
+        match ca::apply(&decision, &self.paths, &self.sshd) {
+            Ok(changed) => self.state.ca.reload_due |= changed,
+            Err(error) => outcome.problems.push(format!("SSH certificate authority: {error}")),
+        }
+        if self.state.ca.reload_due {
+            match self.sshd.reload() {
+                Ok(()) => self.state.ca.reload_due = false,
+                Err(error) => outcome.problems.push(format!("{error}; it is tried again")),
+            }
+        }
+    }
+}
+
+async fn proposal(cycle: &Cycle) -> Proposal {
+    match cycle.get_ca_public_key().await {
+        // Deployed portals withdraw a key by setting it to nothing.
+        Ok(Some(text)) if text.trim().is_empty() => Proposal::Answer(None),
+        Ok(answer) => Proposal::Answer(answer),
+        Err(_) => Proposal::Unknown,
+    }
+}
+
+/// The client that the configuration asks for.
+///
+/// # Errors
+/// When something in it cannot work.
+pub(crate) fn client(config: &Config, clock: &Clock) -> Result<Client, BuildError> {
+    let timing = &config.timing;
+    let mut builder = ClientBuilder::new()
+        .urls(config.urls.iter().map(String::as_str))?
+        .bearer(config.secret.duplicate())
+        .tenant(config.tenant.clone())
+        .timeouts(Timeouts {
+            connect: timing.fetch_timeout.min(std::time::Duration::from_secs(10)),
+            call: timing.fetch_timeout,
+            fetch: timing.fetch_timeout,
+            probe: timing.probe_timeout,
+        })
+        // The loop has its own pace.
+        .retry(RetryPolicy::none())
+        .readmit_after(timing.readmit_after)
+        .user_agent(concat!("dirless-agent/", env!("CARGO_PKG_VERSION")))
+        .clock(clock.clone());
+    if let Some(file) = &config.ca_file {
+        builder = builder.ca_file(file);
+    }
+    builder.build()
+}

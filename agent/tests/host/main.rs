@@ -1,0 +1,6 @@
+//! The daemon and the host commands against backends that answer well, badly and not at all.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+mod cycle;
