@@ -207,3 +207,61 @@ fn our_syncer_meets_a_deployed_backend() {
     })
     .unwrap();
 }
+
+#[test]
+fn defect_15_a_bearer_reaches_its_own_realm_and_leaves_a_trace() {
+    isolated("defect_15_a_bearer_reaches_its_own_realm_and_leaves_a_trace", || {
+        private("/etc/dirless/dirless.toml", &format!("[hmac]\nsecret = \"{SECRET}\"\n"))?;
+        let _backend = start_backend()?;
+        let key = blob::recipient(vectors::IDENTITY)?;
+        assert_eq!(send(&vectors::enrolment(&key)).status, 200);
+        assert_eq!(send(&vectors::push(&key, vectors::SEALED)).status, 200);
+
+        // A host of another customer: its bearer is as good as a wrong one for this tenant.
+        let other = Program::ours("dirless-backend")?
+            .args(["realm", "create", "other"])
+            .succeed()?;
+        let with =
+            |bytes: Vec<u8>, bearer: &str| String::from_utf8(bytes).unwrap().replace(SECRET, bearer).into_bytes();
+        let attempts: [Vec<u8>; 5] = [
+            vectors::ask("/v1/snapshot/aws-identity-center"),
+            vectors::push(&key, vectors::SEALED),
+            vectors::tell(
+                "PUT",
+                "/v1/snapshot/authz-config",
+                "{\"enforce_group_memberships\":false,\"host_group_rules\":[]}",
+            ),
+            vectors::tell(
+                "POST",
+                "/v1/admin/settings",
+                "{\"key\":\"ca_public_key\",\"value\":\"x\"}",
+            ),
+            vectors::tell(
+                "PUT",
+                "/v1/snapshot/public-key",
+                &format!("{{\"age_public_key\":\"{key}\"}}"),
+            ),
+        ];
+        for attempt in attempts {
+            let line = String::from_utf8_lossy(&attempt).lines().next().unwrap().to_owned();
+            let theirs = eventually(Duration::from_secs(10), "the new realm to be known", || {
+                let reply = send(&with(attempt.clone(), other.trim()));
+                (reply.status != 503).then_some(reply)
+            })?;
+            let wrong = send(&with(attempt, "a-wrong-bearer-of-the-same-length-about"));
+            assert_eq!((theirs.status, theirs.text()), (401, wrong.text()), "{line}");
+        }
+        // Within a tenant the protocol has one bearer for all; what it writes is on record.
+        let audit = "import sqlite3\n\
+                     for row in sqlite3.connect('/var/lib/dirless/backend/dirless.db').execute(\n\
+                     'select realm, role, action, address from audit order by id'): print(*row)\n";
+        let audit = Program::system("/usr/bin/python3").args(["-c", audit]).succeed()?;
+        assert!(
+            audit.contains("classic") && audit.contains("127.0.0.1") && audit.contains("snapshot"),
+            "{audit}"
+        );
+        assert!(!audit.contains(SECRET), "{audit}");
+        Ok(())
+    })
+    .unwrap();
+}
