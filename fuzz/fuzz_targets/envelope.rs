@@ -8,7 +8,11 @@ use std::sync::OnceLock;
 use dirless_seal::{Identity, Limits, open};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { header: 8 * 1024, stanzas: 16, plaintext: 1 << 20 };
+const LIMITS: Limits = Limits {
+    header: 8 * 1024,
+    stanzas: 16,
+    plaintext: 1 << 20,
+};
 
 fuzz_target!(|data: &[u8]| {
     static IDENTITY: OnceLock<Identity> = OnceLock::new();

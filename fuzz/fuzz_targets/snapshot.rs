@@ -27,6 +27,9 @@ impl Sink for Checked {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let caps = Caps { users: 1000, groups: 1000 };
+    let caps = Caps {
+        users: 1000,
+        groups: 1000,
+    };
     let _ = read(data, caps, &mut Checked);
 });

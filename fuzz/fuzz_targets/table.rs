@@ -7,13 +7,29 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 static SMALL: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let meta = TableMeta { generation: 1, created: 0, enumerate: true };
+    let meta = TableMeta {
+        generation: 1,
+        created: 0,
+        enumerate: true,
+    };
     let mut builder = TableBuilder::in_memory(meta).expect("memory can be written");
     let group = |name, gid| GroupRecord { name, gid };
-    builder.add_group(&group("eng", 2001), ["alice", "bob"]).expect("a valid group");
-    builder.add_group(&group("ops", 2000), ["alice", "local"]).expect("a valid group");
+    builder
+        .add_group(&group("eng", 2001), ["alice", "bob"])
+        .expect("a valid group");
+    builder
+        .add_group(&group("ops", 2000), ["alice", "local"])
+        .expect("a valid group");
     for (name, uid) in [("alice", 1), ("bob", 2)] {
-        let user = UserRecord { name, uid, gid: uid, gecos: "", home: "/", shell: "/bin/sh", keys: "key\n" };
+        let user = UserRecord {
+            name,
+            uid,
+            gid: uid,
+            gecos: "",
+            home: "/",
+            shell: "/bin/sh",
+            keys: "key\n",
+        };
         builder.add_user(&user).expect("a valid user");
     }
     let (out, _) = builder.finish().expect("memory can be written");
@@ -51,5 +67,9 @@ fn ask_everything(table: &Table) {
     for id in [0, 1, 2, 2000, 2001, u32::MAX] {
         let _ = (table.user_by_uid(id), table.group_by_gid(id));
     }
-    let _ = (table.users().take(100).count(), table.groups().take(100).count(), table.verify());
+    let _ = (
+        table.users().take(100).count(),
+        table.groups().take(100).count(),
+        table.verify(),
+    );
 }
