@@ -184,7 +184,7 @@ fn defect_04_no_directory_makes_root() {
             id.contains("staff-ok") && !id.contains("(sudo)") && !id.contains("=27") && !id.contains(",27("),
             "{id}"
         );
-        let status = Program::ours("dirless")?.arg("status").run()?.stdout;
+        let status = Program::ours("dirless")?.args(["status", "--json"]).run()?.stdout;
         assert!(
             status.contains("toor") && status.contains("sudo"),
             "nobody is told what was dropped:\n{status}"

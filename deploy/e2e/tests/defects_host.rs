@@ -47,10 +47,22 @@ fn defect_05_no_backend_plants_a_certificate_authority() {
         authority.sign(&alice, "alice")?;
         let key = std::fs::read_to_string(authority.public_key())?;
         world.set("ca_public_key", &key)?;
-        let reports = || Program::ours("dirless").unwrap().arg("status").run().unwrap().stdout;
-        eventually(ARRIVAL, "the proposal in the status", || {
-            reports().contains("accept-ca").then_some(())
-        })?;
+        let authorities = || Program::ours("dirless")?.args(["ssh", "show"]).succeed();
+        let proposes = |fingerprint: &str| {
+            let line = format!("proposed  {fingerprint}");
+            eventually(ARRIVAL, &line, || {
+                authorities().ok().filter(|said| said.contains(&line))
+            })
+        };
+        let fingerprint = |authority: &Authority| -> anyhow::Result<String> {
+            let said = Program::system("ssh-keygen")
+                .arg("-lf")
+                .arg(authority.public_key())
+                .succeed()?;
+            Ok(said.split_whitespace().nth(1).unwrap().to_owned())
+        };
+        let own = fingerprint(&authority)?;
+        proposes(&own)?;
         assert!(
             !Path::new("/etc/ssh/dirless_ca.pub").exists(),
             "the backend planted an authority"
@@ -58,14 +70,7 @@ fn defect_05_no_backend_plants_a_certificate_authority() {
         assert!(!alice.ssh("true")?.status.success());
 
         // The operator of this host accepts it.
-        let fingerprint = Program::system("ssh-keygen")
-            .arg("-lf")
-            .arg(authority.public_key())
-            .succeed()?;
-        let fingerprint = fingerprint.split_whitespace().nth(1).unwrap().to_owned();
-        Program::ours("dirless")?
-            .args(["ssh", "accept-ca", &fingerprint])
-            .succeed()?;
+        Program::ours("dirless")?.args(["ssh", "accept-ca", &own]).succeed()?;
         eventually(ARRIVAL, "the accepted authority", || {
             Path::new("/etc/ssh/dirless_ca.pub").exists().then_some(())
         })?;
@@ -76,9 +81,7 @@ fn defect_05_no_backend_plants_a_certificate_authority() {
         // Another one in its place is not trusted, and no answer withdraws it.
         let other = Authority::new("other")?;
         world.set("ca_public_key", &std::fs::read_to_string(other.public_key())?)?;
-        eventually(ARRIVAL, "the other proposal", || {
-            reports().contains("accept-ca").then_some(())
-        })?;
+        proposes(&fingerprint(&other)?)?;
         let trusted = std::fs::read_to_string("/etc/ssh/dirless_ca.pub").unwrap_or_default();
         assert!(trusted.is_empty() || key.starts_with(trusted.trim()), "{trusted}");
         world.set("ca_public_key", "")?;
