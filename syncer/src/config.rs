@@ -362,6 +362,33 @@ interval_seconds = 60
         }
     }
 
+    proptest::proptest! {
+        /// No text makes the parser panic, and what it lets through keeps its bounds.
+        #[test]
+        fn any_text_is_a_configuration_or_an_error(
+            url in "(https?://)?[a-z.]{0,8}",
+            table in "(backend|syncer|ids|guard|names|identity_center)",
+            line in "[a-z_]{1,20} = (-?[0-9]{1,12}|\"[ -~&&[^\"]]{0,12}\"|true|\\[\\])",
+        ) {
+            for text in [format!("[backend]\nurl = {url:?}\n[{table}]\n{line}\n"), line] {
+                if let Ok(config) = Config::parse(&text, Path::new("/x")) {
+                    proptest::prop_assert!(config.backend.url.starts_with("http"));
+                    proptest::prop_assert!((10..=86_400).contains(&config.syncer.interval_seconds));
+                    proptest::prop_assert!(config.guard.percent <= 100);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_sample_that_is_shipped_is_good_and_shows_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples/dirless-syncer.toml");
+        let config = Config::load(&path).unwrap();
+        assert_eq!(config.ids.range, IdRange::ASSIGNED);
+        assert_eq!(config.guard.percent, GuardConfig::default().percent);
+        assert_eq!(config.syncer.state_folder, SyncerConfig::default().state_folder);
+    }
+
     #[test]
     fn the_file_is_named_by_flag_then_environment() {
         let environment = |name: &str| (name == "DIRLESS_SYNCER_CONFIG").then(|| "/env.toml".to_owned());

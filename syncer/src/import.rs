@@ -11,24 +11,7 @@ use jiff::Timestamp;
 use crate::ledger::{Entry, Object, Origin, kind_text, reservation};
 use crate::sources::SourceDirectory;
 
-pub use parse::{Format, ParseError, parse};
-
-/// A record of the file that is imported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
-    /// User or group.
-    pub kind: ObjectKind,
-    /// The name in the file.
-    pub name: String,
-    /// Its number.
-    pub number: i64,
-    /// The source's object id, in snapshots of ours.
-    pub id: Option<ObjectId>,
-    /// A user's primary group, when it is not the user's own number.
-    pub primary: Option<i64>,
-    /// Is the record in the ledger part of a snapshot, its object gone?
-    pub retired: bool,
-}
+pub use parse::{Foreign, Format, ParseError, parse};
 
 /// What an import would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,22 @@
-use dirless_model::NameRule;
 use dirless_model::snapshot::{Caps, ObjectKind, RawGroup, RawUser, Retired, Sink};
+use dirless_model::{NameRule, ObjectId};
 
-use super::Foreign;
+/// A record of the file that is imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// User or group.
+    pub kind: ObjectKind,
+    /// The name in the file.
+    pub name: String,
+    /// Its number.
+    pub number: i64,
+    /// The source's object id, in snapshots of ours.
+    pub id: Option<ObjectId>,
+    /// A user's primary group, when it is not the user's own number.
+    pub primary: Option<i64>,
+    /// Is the record in the ledger part of a snapshot, its object gone?
+    pub retired: bool,
+}
 
 /// What kind of file is imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -120,6 +120,7 @@ fn a_lost_ledger_publishes_nothing_and_is_rebuilt_from_the_backend_and_the_key()
     let text = site.ends(&["once"], 1);
     assert!(text.contains("ledger rebuild"), "{text}");
     std::fs::remove_dir_all(site.path("state")).unwrap();
+    std::fs::remove_file(site.path("keys/age_public.key")).unwrap();
     let text = site.ends(&["once"], 1);
     assert!(text.contains("ledger rebuild"), "{text}");
     assert_eq!(site.numbers(), before);
