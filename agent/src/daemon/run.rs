@@ -64,9 +64,8 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
                     engine.client().probe().await;
                 }
             }
-            () = watchdog.tick() => {}
+            () = watchdog.tick() => service::alive(),
         }
-        service::alive();
     }
     service::stopping();
     if let Some(path) = &options.control {
@@ -130,7 +129,14 @@ impl Loop {
 
     /// Runs one cycle and says when the next is due.
     async fn cycle(&mut self, engine: &mut Engine, options: &CycleOptions) -> Instant {
-        let outcome = engine.cycle(options, &mut service::alive).await;
+        // Only when somebody watches: a message that nobody reads fills the socket.
+        let watched = service::watchdog_interval().is_some();
+        let mut alive = move || {
+            if watched {
+                service::alive();
+            }
+        };
+        let outcome = engine.cycle(options, &mut alive).await;
         self.failures = if outcome.failed {
             self.failures.saturating_add(1)
         } else {

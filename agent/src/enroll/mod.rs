@@ -255,7 +255,9 @@ pub(crate) fn client(
 pub(crate) fn refusal(error: Error, own: &AgePublicKey) -> EnrollError {
     match error {
         Error::Unauthorized => EnrollError::InvalidToken,
-        Error::Suspended { error } | Error::Forbidden { error } => EnrollError::Rejected(error),
+        Error::Suspended { error } | Error::Forbidden { error } | Error::Rejected { status: 403, error, .. } => {
+            EnrollError::Rejected(error)
+        }
         Error::KeyConflict { registered_key } => EnrollError::KeyMismatch {
             registered: registered_key.map_or_else(|| "another key".to_owned(), |key| key.to_string()),
             own: own.to_string(),

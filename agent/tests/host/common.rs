@@ -193,7 +193,11 @@ fn reply(stream: &mut TcpStream, asked: &Asked, answer: Answer) -> bool {
                 .find(|(name, _)| name == "ETag")
                 .map(|(_, tag)| tag.clone());
             let same = tag.is_some() && asked.header("if-none-match") == tag.as_deref();
-            let (status, body) = if same { (304, Vec::new()) } else { (status, body) };
+            let (status, body) = match (same, status) {
+                (true, _) => (304, Vec::new()),
+                (false, 204) => (204, Vec::new()),
+                (false, _) => (status, body),
+            };
             let mut text = format!("HTTP/1.1 {status} X\r\n");
             for (name, value) in &headers {
                 text.push_str(&format!("{name}: {value}\r\n"));

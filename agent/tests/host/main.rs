@@ -4,3 +4,5 @@
 
 mod common;
 mod cycle;
+mod daemon;
+mod enroll;
