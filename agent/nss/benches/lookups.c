@@ -74,7 +74,7 @@ static uint32_t hash_text(const char *s) {
     uint64_t h = 14695981039346656037ull;
     while (*s)
         h = (h ^ (unsigned char)*s++) * 1099511628211ull;
-    return h >> 20;
+    return h * 0x9e3779b97f4a7c15ull >> 32;
 }
 
 static uint32_t hash_id(uint32_t id) {

@@ -76,16 +76,13 @@ pub(crate) unsafe fn group(group: &StoredGroup<'_>, out: *mut Group, buffer: Buf
     };
     // SAFETY: array..after lies before the strings, which fitted; aligned by `align_offset`.
     let members = unsafe { buffer.start.add(array).cast::<*mut c_char>() };
-    let mut names = group.strings.get(group.members_start..).unwrap_or_default();
-    let mut at = group.members_start;
-    for number in 0..group.member_count {
-        let Some(len) = names.iter().position(|byte| *byte == 0) else {
-            return Outcome::Damaged;
-        };
+    let names = group.strings.get(group.members_start..).unwrap_or_default();
+    let found = each_name(names, group.member_count, |number, at| {
         // SAFETY: `number` is below the count the array was sized for; `at` lies inside the strings.
-        unsafe { members.add(number).write(strings.add(at).cast()) };
-        at += len + 1;
-        names = names.get(len + 1..).unwrap_or_default();
+        unsafe { members.add(number).write(strings.add(group.members_start + at).cast()) };
+    });
+    if found != group.member_count {
+        return Outcome::Damaged;
     }
     // SAFETY: the array has one place more than members; `out` is the caller's promise; the `x` lies
     // two before the members (checked when the record was decoded).
@@ -135,3 +132,63 @@ pub(crate) unsafe fn shadow(user: &User<'_>, out: *mut Shadow, buffer: Buffer) -
 
 /// A fixed day in the past (2024-06-26), so that no clock makes the password look changed in the future.
 const LAST_CHANGE: c_long = 19_900;
+
+/// Calls `name` with the number and beginning of each of at most `limit` NUL-terminated names; returns how
+/// many there were. Eight bytes at a time: this is most of the work of answering a group.
+#[inline]
+fn each_name(text: &[u8], limit: usize, mut name: impl FnMut(usize, usize)) -> usize {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let (words, rest) = text.as_chunks::<8>();
+    let (mut number, mut begin) = (0, 0);
+    let mut ended = |end: usize| {
+        if number < limit {
+            name(number, begin);
+            number += 1;
+            begin = end + 1;
+        }
+        number == limit
+    };
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The top bit of each byte that is zero, and of no other.
+        let mut zeros = !(((word & LOW) + LOW) | word | LOW);
+        while zeros != 0 {
+            if ended(at * 8 + (zeros.trailing_zeros() / 8) as usize) {
+                return limit;
+            }
+            zeros &= zeros - 1;
+        }
+    }
+    for (at, _) in rest.iter().enumerate().filter(|(_, byte)| **byte == 0) {
+        ended(words.len() * 8 + at);
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::each_name;
+
+    #[test]
+    fn names_are_found_wherever_they_end() {
+        for len in 0..20 {
+            for count in 0..20usize {
+                // Bytes 0x01, 0x80 and 0xff are those that careless word tricks take for zero.
+                let one: Vec<u8> = [0x01, 0x80, 0xff, b'a']
+                    .iter()
+                    .copied()
+                    .cycle()
+                    .take(len)
+                    .chain([0])
+                    .collect();
+                let text = one.repeat(count);
+                let mut begins = Vec::new();
+                let found = each_name(&text, count, |number, at| begins.push((number, at)));
+                assert_eq!(found, count);
+                assert!(begins.iter().copied().eq((0..count).map(|n| (n, n * one.len()))));
+                assert_eq!(each_name(&text, count + 1, |_, _| ()), count, "fewer than said");
+                assert_eq!(each_name(&text, count / 2, |_, _| ()), count / 2, "more than said");
+            }
+        }
+    }
+}
