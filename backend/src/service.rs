@@ -9,6 +9,7 @@ use ring::rand::SystemRandom;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::config::{BearerOrigin, BearerSecret, Config, resolve_secret};
@@ -52,16 +53,19 @@ pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()>
             bail!("the secret of [hmac] is that of another realm or of a token: give the default realm one of its own");
         }
         announce(&bearer);
+        // Listening for signals before the service manager is told that we serve: it may stop us at once.
+        let stop = tokio::spawn(service::stop_signal());
+        tokio::task::yield_now().await;
         let app = App::new(config, store, clock);
         let serving = Serving { app, listeners, tls };
         let scheme = if serving.tls.is_some() { "https" } else { "http" };
         tracing::info!(address = %bound, scheme, workers, "serving on {scheme}://{bound}");
         service::ready(&format!("serving on {scheme}://{bound}"));
-        serve(serving).await
+        serve(serving, stop).await
     })
 }
 
-async fn serve(serving: Serving) -> anyhow::Result<()> {
+async fn serve(serving: Serving, stop: JoinHandle<std::io::Result<&'static str>>) -> anyhow::Result<()> {
     let app = Arc::clone(&serving.app);
     let reload = serving.tls.clone().map(|tls| tokio::spawn(reload_on_hangup(tls)));
     let scraping = match app.config.metrics.listen {
@@ -80,11 +84,11 @@ async fn serve(serving: Serving) -> anyhow::Result<()> {
         // An error means that the sender is gone, which is a stop as well.
         sink.run(async { drop(stopping.await) }).await;
     });
-    let stop = service::stop_signal();
     let shutdown = async {
         match stop.await {
-            Ok(signal) => tracing::info!(signal, "stopping"),
-            Err(error) => tracing::error!(%error, "cannot wait for signals; stopping"),
+            Ok(Ok(signal)) => tracing::info!(signal, "stopping"),
+            Ok(Err(error)) => tracing::error!(%error, "cannot wait for signals; stopping"),
+            Err(error) => tracing::error!(%error, "waiting for signals ended by a defect; stopping"),
         }
         service::stopping();
     };
@@ -93,7 +97,7 @@ async fn serve(serving: Serving) -> anyhow::Result<()> {
     let _ = stop_beats.send(());
     beats.await.context("the flushing of heartbeats ended by a defect")?;
     app.store.close().await;
-    for task in scraping.iter().map(tokio::task::JoinHandle::abort_handle) {
+    for task in scraping.iter().map(JoinHandle::abort_handle) {
         task.abort();
     }
     if let Some(task) = reload {

@@ -1,0 +1,167 @@
+//! The program itself: starting, stopping, refusing.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+fn program(folder: &Path, config: &str) -> Command {
+    let file = folder.join("dirless.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dirless-backend"));
+    command.env_clear().env("DIRLESS_CONFIG", file);
+    command
+}
+
+fn config(folder: &Path) -> String {
+    format!(
+        "[server]\nport = 0\n[storage]\npath = {:?}\n[log]\nformat = \"text\"\n",
+        folder.join("store")
+    )
+}
+
+/// Waits until it serves; gives what it wrote to standard error until then.
+fn until_serving(child: &mut Child) -> String {
+    let mut said = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        said.push_str(&line.unwrap());
+        said.push('\n');
+        if said.contains("serving on http") {
+            break;
+        }
+    }
+    assert!(said.contains("serving on http"), "{said}");
+    said
+}
+
+fn terminate(child: &mut Child) {
+    let process = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+}
+
+#[test]
+fn a_first_start_makes_a_secret_shows_it_once_and_stops_cleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        let mut command = program(folder.path(), &config(folder.path()));
+        let mut child = command
+            .arg("run")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = until_serving(&mut child);
+        terminate(&mut child);
+        assert!(child.wait().unwrap().success());
+        let mut output = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+        let secret = std::fs::read_to_string(folder.path().join("store/hmac-secret")).unwrap();
+        assert!(!said.contains(secret.trim()), "the secret is in the log");
+        shown.push(output.contains(secret.trim()));
+    }
+    assert_eq!(shown, [true, false]);
+    let mode = std::fs::metadata(folder.path().join("store/hmac-secret"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn the_service_manager_is_told_when_it_serves_and_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut command = program(folder.path(), &config(folder.path()));
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "10000000");
+    let mut child = command
+        .arg("run")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let wait_for = |word: &str| {
+        let mut bytes = [0; 4096];
+        loop {
+            let length = socket.recv(&mut bytes).unwrap();
+            let text = String::from_utf8_lossy(bytes.get(..length).unwrap()).into_owned();
+            if text.contains(word) {
+                return text;
+            }
+        }
+    };
+    assert!(wait_for("READY=1").contains("serving on http://"));
+    wait_for("WATCHDOG=1");
+    terminate(&mut child);
+    wait_for("STOPPING=1");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_bad_configuration_has_its_own_exit_code_and_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["run", "check"] {
+        for (text, word) in [
+            ("[server]\nprot = 1\n", "prot"),
+            ("[server]\nidle_seconds = 0\n", "server.idle_seconds"),
+        ] {
+            let output = program(folder.path(), text).arg(command).output().unwrap();
+            assert_eq!(output.status.code(), Some(78), "{command} {text}");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains(word) && said.contains("dirless.toml"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn check_accepts_a_good_file_and_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program(folder.path(), &config(folder.path()))
+        .arg("check")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!folder.path().join("store").exists());
+}
+
+#[test]
+fn a_second_server_on_one_store_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = program(folder.path(), &config(folder.path()));
+    let mut first = first
+        .arg("run")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until_serving(&mut first);
+    let second = program(folder.path(), &config(folder.path()))
+        .arg("run")
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("in use"), "{said}");
+    terminate(&mut first);
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn man_pages_and_completions_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for what in ["man", "completions"] {
+        let mut command = program(folder.path(), "");
+        let output = command
+            .args(["generate", what, "--folder"])
+            .arg(folder.path().join(what))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(std::fs::read_dir(folder.path().join(what)).unwrap().count() >= 3);
+    }
+}
