@@ -34,7 +34,9 @@ curl -sSf -o "$work/enrolled" -H "Authorization: Bearer $secret" \
     -d "{\"tenant_id\":\"acme\",\"age_public_key\":\"$key\"}" "$url/v1/enrollment/enroll"
 # Left out: a refusal of generated data that satisfies the description is fine here, since the body of
 # a snapshot must look sealed and a key must carry its checksum, which a schema cannot say.
-"$venv/bin/schemathesis" run docs/openapi/backend.json --url "$url" -n "$examples" --seed 1 \
+root=$PWD
+cd "$work" # it leaves its notes in the folder it runs in
+"$root/$venv/bin/schemathesis" run "$root/docs/openapi/backend.json" --url "$url" -n "$examples" --seed 1 \
     -H "Authorization: Bearer $secret" -H "X-Tenant-ID: acme" \
     --exclude-checks positive_data_acceptance,missing_required_header \
     --suppress-health-check all --no-color

@@ -39,6 +39,7 @@ use super::{
         read,
     ),
     components(schemas(dirless_wire::SourceName)),
+    components(schemas(dirless_wire::SourceName, dirless_wire::AgePublicKey, dirless_wire::AwsAccountId)),
     modifiers(&Credentials)
 )]
 struct Description;

@@ -14,7 +14,8 @@ use crate::http::address::Client;
 use crate::http::{Failure, auth, read_json, status_ok};
 use crate::store::Origin;
 
-const LONGEST: usize = 64 * 1024;
+/// The longest value with every character escaped (6 bytes for one) fits.
+const LONGEST: usize = 256 * 1024;
 
 /// Sets one setting. Values are not judged: hosts decide what they accept.
 #[utoipa::path(post, path = "/v1/admin/settings", tag = "tenant", operation_id = "setSetting",

@@ -17,5 +17,5 @@ fn values_are_bounded_texts_and_nothing_else_is_judged() {
     set(pair(&"k".repeat(129), "v")).expect_error(422, "invalid_body");
     set(pair("k", &"v".repeat(16 * 1024 + 1))).expect_error(422, "invalid_body");
     set(r#"{"key":"server_limit","value":25}"#.to_owned()).expect_error(422, "invalid_body");
-    set(" ".repeat(64 * 1024 + 1)).expect_error(413, "payload_too_large");
+    set(" ".repeat(256 * 1024 + 1)).expect_error(413, "payload_too_large");
 }

@@ -24,12 +24,11 @@ impl Heartbeat {
     pub const MAX_NAME_BYTES: usize = 255;
 }
 
-/// What a host serves now, and what it left out.
+/// What a host serves now, and what it left out. Servers cut what is longer than the limits below.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct HostReport {
     /// Version of the agent.
-    #[schema(max_length = 64)]
     pub version: String,
     /// Number of the published lookup table, counted by the host.
     pub generation: u64,
@@ -48,11 +47,9 @@ pub struct HostReport {
     /// How many entries were left out, also beyond those listed.
     pub dropped_total: u64,
     /// The first of them.
-    #[schema(max_items = 64)]
     pub dropped: Vec<DroppedEntry>,
     /// Problems that need a person, in plain words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 16)]
     pub problems: Vec<String>,
 }
 
