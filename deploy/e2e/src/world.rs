@@ -32,7 +32,9 @@ impl World {
     /// # Errors
     /// When something does not start.
     pub fn start() -> anyhow::Result<Self> {
-        private("/etc/dirless/dirless.toml", &format!("[hmac]\nsecret = \"{SECRET}\"\n"))?;
+        // Its store lies elsewhere than the host's state, as it would on a server of its own.
+        let config = format!("[hmac]\nsecret = \"{SECRET}\"\n[storage]\npath = \"/srv/backend\"\n");
+        private("/etc/dirless/dirless.toml", &config)?;
         let backend = site::start_backend()?;
         join(&format!("http://{BACKEND}"))?;
         Ok(Self {
