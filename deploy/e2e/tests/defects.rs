@@ -12,7 +12,7 @@ use dirless_e2e::recorded::{Answer, Recorded};
 use dirless_e2e::site::private;
 use dirless_e2e::world::{World, appears, as_nobody, below, group, keys, user, vanishes};
 use dirless_e2e::{blob, vectors};
-use dirless_testkit::{Program, eventually, isolated};
+use dirless_testkit::{Program, isolated};
 use serde_json::{Value, json};
 
 const CLOUD: &str = "GET /v1/snapshot/aws-identity-center";
