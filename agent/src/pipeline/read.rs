@@ -44,6 +44,7 @@ pub(super) fn read(
         part: Part::default(),
         drops: Drops::watching(watch.as_ref().map(|watch| watch.name.as_str())),
         watch,
+        plain: Vec::new(),
         full: None,
     };
     let meta = snapshot::read(plaintext, Caps::default(), &mut reader).map_err(|error| {
@@ -78,6 +79,8 @@ struct Reader<'a> {
     part: Part,
     drops: Drops,
     watch: Option<&'a mut Watch>,
+    /// Symbols of user names that the name rule leaves as they are: most members of most groups.
+    plain: Vec<bool>,
     full: Option<TooMuchText>,
 }
 
@@ -198,10 +201,25 @@ impl Reader<'_> {
 
     /// The symbol of what the name rule makes of `raw`, when that is a name.
     fn name_of(&mut self, kind: NameKind, raw: &str) -> Result<Option<Symbol>, TooMuchText> {
-        match self.rule.apply(kind, raw) {
-            Ok(name) => self.texts.intern(name.as_str()).map(Some),
-            Err(_) => Ok(None),
+        if kind == NameKind::User
+            && let Some(symbol) = self.texts.find(raw)
+            && self.plain.get(symbol.index()) == Some(&true)
+        {
+            return Ok(Some(symbol));
         }
+        let Ok(name) = self.rule.apply(kind, raw) else {
+            return Ok(None);
+        };
+        let symbol = self.texts.intern(name.as_str())?;
+        if kind == NameKind::User && name.as_str() == raw {
+            if self.plain.len() <= symbol.index() {
+                self.plain.resize(self.texts.symbols().max(symbol.index() + 1), false);
+            }
+            if let Some(plain) = self.plain.get_mut(symbol.index()) {
+                *plain = true;
+            }
+        }
+        Ok(Some(symbol))
     }
 
     fn refuse(&mut self, kind: Kind, label: &str, error: &RecordError) {

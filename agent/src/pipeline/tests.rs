@@ -401,3 +401,54 @@ fn the_digest_says_whether_anything_changed() {
         assert_ne!(one, other);
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(96))]
+
+    /// The fuzz target `limits` in small.
+    #[test]
+    fn whatever_is_sealed_nothing_that_grants_rights_is_published(
+        users in proptest::collection::vec(
+            ("(root|sudo|alice|bob|local|[a-z:]{1,4})", -1..3000_i64, 0..3000_i64, "(/home/[a-z.]{1,3}|/root|/home/../etc)", "(/bin/sh|/bin/evil)"),
+            0..8,
+        ),
+        groups in proptest::collection::vec(("(sudo|wheel|eng|local|[a-z:]{1,4})", 0..3000_i64), 0..5),
+    ) {
+        let name = |text: &str| serde_json::Value::from(text);
+        let listed: Vec<_> = users.iter().map(|user| name(&user.0)).collect();
+        let users: Vec<_> = users.iter().map(|(user, uid, gid, home, shell)| {
+            serde_json::json!({"username": user, "uid": uid, "gid": gid, "gecos": "a:b", "home": home, "shell": shell})
+        }).collect();
+        let groups: Vec<_> = groups
+            .iter()
+            .map(|(group, gid)| serde_json::json!({"name": group, "gid": gid, "members": listed}))
+            .collect();
+        let json = serde_json::json!({"users": users, "groups": groups}).to_string();
+        let mut host = Host::new().source("local", &json);
+        host.inputs().host.passwd.push_str("local:x:1500:1500::/:/bin/sh\n");
+        host.inputs().host.group.push_str("local:x:1500:\n");
+        let content = host.run().content.unwrap();
+        let meta = dirless_table::TableMeta { generation: 1, created: 0, enumerate: true };
+        let mut builder = dirless_table::TableBuilder::in_memory(meta).unwrap();
+        content.write(&mut builder).unwrap();
+        let (bytes, _) = builder.finish().unwrap();
+        let table = dirless_table::Table::from_bytes(bytes.into_inner()).unwrap();
+        for user in table.users().map(Result::unwrap) {
+            proptest::prop_assert!(user.uid >= 1000 && user.gid >= 1000 && user.uid != 1500 && user.gid != 1500);
+            proptest::prop_assert!(!["root", "sudo", "local"].map(str::as_bytes).contains(&user.name()));
+            proptest::prop_assert!(user.home().starts_with(b"/home/") && user.shell() == b"/bin/sh");
+            proptest::prop_assert!(!user.strings.contains(&b':'));
+        }
+        for group in table.groups().map(Result::unwrap) {
+            proptest::prop_assert!(group.gid >= 1000 && group.gid != 1500);
+            proptest::prop_assert!(!["sudo", "wheel", "local"].map(str::as_bytes).contains(&group.name()));
+        }
+    }
+}
+
+#[test]
+fn the_sample_of_the_host_limits_is_the_default() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples/limits.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(HostLimits::parse(&text, &path).unwrap(), HostLimits::default());
+}

@@ -1,0 +1,169 @@
+//! What a publish costs: makes a host with a large sealed directory, publishes it in a process of its
+//! own and reports CPU time, peak memory and sizes.
+//!
+//! ```text
+//! cargo run --release -p dirless-agent --example publish_cost -- [USERS] [FOLDER]
+//! ```
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use dirless_agent::paths::Paths;
+use dirless_agent::pipeline::{Durations, Options, Report, SourceNote, SourceState, publish_command};
+use dirless_program::Clock;
+use dirless_seal::Identity;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["worker", folder] => worker(Path::new(folder)),
+        [] => measure(100_000, None),
+        [users] => measure(users.parse()?, None),
+        [users, folder] => measure(users.parse()?, Some(folder.into())),
+        _ => bail!("usage: publish_cost [USERS] [FOLDER]"),
+    }
+}
+
+/// Makes the host and runs three workers on it: the first publishes, the second finds nothing new,
+/// the third finds one user more.
+fn measure(users: u32, folder: Option<PathBuf>) -> anyhow::Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let root = folder.unwrap_or_else(|| temporary.path().to_owned());
+    let identity = Identity::generate();
+    make_host(&root, &identity)?;
+    for (what, users) in [("first", users), ("unchanged", users), ("one more", users + 1)] {
+        let plain = make_snapshot(&root, &identity, users)?;
+        let sealed = fs::metadata(Paths::under(&root).sealed("aws-identity-center"))?.len();
+        println!(
+            "{what}: {users} users, {} KiB of JSON, {} KiB sealed",
+            plain / 1024,
+            sealed / 1024
+        );
+        let status = Command::new(std::env::current_exe()?)
+            .arg("worker")
+            .arg(&root)
+            .status()?;
+        anyhow::ensure!(status.success(), "the worker ended with {status}");
+    }
+    let table = fs::metadata(Paths::under(&root).table())?.len();
+    println!("table: {} KiB", table / 1024);
+    Ok(())
+}
+
+fn make_host(root: &Path, identity: &Identity) -> anyhow::Result<()> {
+    let paths = Paths::under(root);
+    for folder in [paths.config_folder(), paths.sources_folder(), paths.table_folder()] {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(paths.age_key(), identity.expose().as_str())?;
+    fs::set_permissions(paths.age_key(), Permissions::from_mode(0o600))?;
+    fs::write(paths.passwd(), "root:x:0:0:root:/root:/bin/bash\n")?;
+    fs::write(paths.group(), "root:x:0:\n")?;
+    fs::write(paths.access_rules(), "{}")?;
+    write_note(&paths, "local", SourceState::Absent)?;
+    write_note(&paths, "aws-identity-center", SourceState::Present)
+}
+
+fn write_note(paths: &Paths, source: &str, state: SourceState) -> anyhow::Result<()> {
+    let note = SourceNote {
+        state,
+        encrypted: true,
+        etag: None,
+        registered_key: None,
+        snapshot_recipient: None,
+        fetched_at: None,
+    };
+    Ok(fs::write(paths.source_note(source), serde_json::to_vec(&note)?)?)
+}
+
+/// Seals a directory in which everyone is in five of the groups and has a key. Returns the size of its
+/// JSON in bytes.
+fn make_snapshot(root: &Path, identity: &Identity, users: u32) -> anyhow::Result<usize> {
+    let groups = (users / 50).max(1);
+    let mut json = Vec::new();
+    json.extend_from_slice(b"{\"sequence\":1,\"groups\":[");
+    for group in 0..groups {
+        let comma = if group == 0 { "" } else { "," };
+        write!(
+            json,
+            "{comma}{{\"name\":\"team-{group}\",\"gid\":{},\"members\":[",
+            1_900_000_000 + group
+        )?;
+        let members = (0..users).filter(|user| (0..5).any(|step| (user * 7 + step * 13) % groups == group));
+        for (place, user) in members.enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(json, "{comma}\"user{user:06}\"")?;
+        }
+        json.extend_from_slice(b"]}");
+    }
+    json.extend_from_slice(b"],\"users\":[");
+    for user in 0..users {
+        let comma = if user == 0 { "" } else { "," };
+        let uid = 1_910_000_000 + user;
+        write!(
+            json,
+            "{comma}{{\"username\":\"user{user:06}\",\"uid\":{uid},\"gid\":{uid},\"gecos\":\"Person Number {user}\",\
+             \"home\":\"/home/user{user:06}\",\"shell\":\"/bin/bash\",\"id\":\"9067{user:06}-0000-4000-8000-000000000000\"}}"
+        )?;
+    }
+    json.extend_from_slice(b"],\"ssh_keys\":{");
+    for user in 0..users {
+        let comma = if user == 0 { "" } else { "," };
+        write!(
+            json,
+            "{comma}\"user{user:06}\":\"ssh-ed25519 {} user{user:06}\"",
+            key(user)
+        )?;
+    }
+    json.extend_from_slice(b"}}");
+    let file = fs::File::create(Paths::under(root).sealed("aws-identity-center"))?;
+    dirless_seal::seal(&identity.recipient(), &mut json.as_slice(), file)?;
+    Ok(json.len())
+}
+
+/// A key that differs from user to user and does not compress, as real ones.
+fn key(user: u32) -> String {
+    let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+    let digest = dirless_seal::sha256_hex(&user.to_le_bytes());
+    let nibble = |c: u8| if c.is_ascii_digit() { c - b'0' } else { c - b'a' + 10 };
+    let (pairs, _) = digest.as_bytes().as_chunks::<2>();
+    blob.extend(pairs.iter().map(|[high, low]| nibble(*high) << 4 | nibble(*low)));
+    base64::engine::general_purpose::STANDARD.encode(blob)
+}
+
+fn worker(root: &Path) -> anyhow::Result<()> {
+    let mut options = Options::new("web-1".to_owned());
+    options.owner = fs::metadata(root)?.uid();
+    options.memory = Some(1 << 30);
+    let code = publish_command(&Paths::under(root), &options, &Clock::system(), &mut std::io::stdout())?;
+    if let Some(report) = Report::load(&Paths::under(root).report())? {
+        let Durations { read, decide, publish } = report.durations;
+        println!("  read {read} ms, decide {decide} ms, publish {publish} ms");
+    }
+    let status = fs::read_to_string("/proc/self/status")?;
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .context("no VmHWM")?;
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // proc_pid_stat(5): utime and stime are the fields 14 and 15, in ticks of 10 ms.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    println!(
+        "  exit code {code}, CPU {} ms, peak RSS {}",
+        ticks * 10,
+        peak.trim_start_matches("VmHWM:").trim()
+    );
+    Ok(())
+}
