@@ -3,11 +3,11 @@
 # description: statuses, media types, schemas, methods.
 #
 # usage: backend/tests/schemathesis.sh [examples per operation]
-# Needs python3 with venv; schemathesis is installed into a folder of its own under target/.
+# Needs python3 with venv; schemathesis is installed under target/tools.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 examples=${1:-50}
-venv=target/schemathesis
+venv=target/tools/venv
 [ -x "$venv/bin/schemathesis" ] || { python3 -m venv "$venv" && "$venv/bin/pip" -q install 'schemathesis==4.32.5'; }
 cargo build --quiet --locked -p dirless-backend
 work=$(mktemp -d)

@@ -19,7 +19,9 @@ mod shape;
 use parse::{Format, parse};
 
 fuzz_target!(|data: &[u8]| {
-    let Some((choice, rest)) = data.split_first() else { return };
+    let Some((choice, rest)) = data.split_first() else {
+        return;
+    };
     let Ok(text) = std::str::from_utf8(rest) else { return };
     let formats = [Format::Auto, Format::Snapshot, Format::Passwd, Format::Group];
     if let Some(format) = formats.get(usize::from(choice % 5)) {
@@ -30,6 +32,12 @@ fuzz_target!(|data: &[u8]| {
     } else if let Ok(back) = shape::Shape::read(text.as_bytes(), &NameRule::default()) {
         // Who is a member is a user.
         let users: BTreeSet<_> = back.shape.users.keys().collect();
-        assert!(back.shape.groups.values().flat_map(|group| &group.members).all(|member| users.contains(member)));
+        assert!(
+            back.shape
+                .groups
+                .values()
+                .flat_map(|group| &group.members)
+                .all(|member| users.contains(member))
+        );
     }
 });

@@ -40,7 +40,10 @@ fuzz_target!(|data: &[u8]| {
             last_good: None,
         }],
         identity,
-        access: AccessInput { fetched: Some(b"{}".to_vec()), last_good: None },
+        access: AccessInput {
+            fetched: Some(b"{}".to_vec()),
+            last_good: None,
+        },
         name_rule: Default::default(),
         hostname: "host".into(),
         limits,
@@ -53,11 +56,20 @@ fuzz_target!(|data: &[u8]| {
     };
     let outcome = run(&inputs, &Clock::system(), None);
     let Some(content) = outcome.content else { return };
-    let meta = TableMeta { generation: 1, created: 0, enumerate: true };
+    let meta = TableMeta {
+        generation: 1,
+        created: 0,
+        enumerate: true,
+    };
     let mut builder = TableBuilder::in_memory(meta).expect("memory can be written");
-    content.write(&mut builder).expect("what passed the limits fits the table");
+    content
+        .write(&mut builder)
+        .expect("what passed the limits fits the table");
     let (bytes, _) = builder.finish().expect("memory can be written");
-    check(&Table::from_bytes(bytes.into_inner()).expect("what was written can be read"), &mapped);
+    check(
+        &Table::from_bytes(bytes.into_inner()).expect("what was written can be read"),
+        &mapped,
+    );
 });
 
 fn check(table: &Table, mapped: &[String]) {
