@@ -134,6 +134,30 @@ fn it_is_ready_after_the_first_cycle_refreshes_on_request_and_stops_cleanly() {
 }
 
 #[test]
+fn at_rest_it_takes_little_memory() {
+    let (fake, host) = start(3600);
+    let many: Vec<String> = (0..20_000).map(|number| format!("u{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    fake.answer(LOCAL, Answer::sealed(&host.identity, &users(&many, 100_001), "l1"));
+    let daemon = Daemon::start(&host);
+    daemon.notice("READY=1");
+    for _ in 0..3 {
+        assert_eq!(dirless(&host, &["refresh"]).0, 0);
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+    let kib = |name: &str| -> u64 {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    println!("resident {} KiB, of it private {} KiB", kib("VmRSS:"), kib("RssAnon:"));
+    // Unoptimised code is several times as large; what the program itself holds is not.
+    assert!(kib("RssAnon:") < 8 * 1024, "{status}");
+    if !cfg!(debug_assertions) {
+        assert!(kib("VmRSS:") < 15 * 1024, "{status}");
+    }
+}
+
+#[test]
 fn a_restart_serves_at_once_while_the_backend_is_away() {
     let (fake, host) = start(3600);
     {
