@@ -45,10 +45,10 @@ pub(crate) fn put_back(path: &Path, before: Option<&str>) -> io::Result<()> {
     }
 }
 
-/// Where the backup of `path` lies.
+/// Where the backup of `path` lies. Deployed tools leave a `.dirless-backup`, which is not ours.
 pub(crate) fn backup_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".dirless-backup");
+    name.push(".before-dirless");
     PathBuf::from(name)
 }
 

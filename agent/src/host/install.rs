@@ -109,7 +109,7 @@ pub enum InstallError {
     #[error("{0} is not there: no OpenSSH server is installed on this host, so --ssh cannot be done")]
     NoSshd(PathBuf),
     /// The record of what was added cannot be read.
-    #[error("{path} is damaged ({reason}); compare the *.dirless-backup files by hand, then remove it")]
+    #[error("{path} is damaged ({reason}); compare the *.before-dirless files by hand, then remove it")]
     Record {
         /// The file.
         path: PathBuf,
@@ -237,6 +237,14 @@ pub fn plan_uninstall(paths: &Paths) -> Result<Plan, InstallError> {
     {
         let after = nsswitch::remove(&before, added);
         plan.push_or_remove(paths.nsswitch(), before, after);
+    }
+    let nsswitch = read(&paths.nsswitch())?.unwrap_or_default();
+    if installed.nsswitch.is_none() && nsswitch::has_service(&nsswitch, "passwd") {
+        plan.notices.push(format!(
+            "{0} names dirless, which \"dirless install\" did not add; remove the word by hand (what deployed tools \
+             replaced lies in {0}.dirless-backup)",
+            paths.nsswitch().display()
+        ));
     }
     // The drop-in is ours as a whole: key lookup, authority, and what a deployed agent left there.
     for path in [paths.sshd_snippet(), paths.ca_key()] {

@@ -192,7 +192,7 @@ fn sshd_is_asked_before_and_after_and_a_refusal_puts_all_back() {
     let error = carry_out(&plan, &host.paths, &refuses_ours).unwrap_err();
     assert!(matches!(error, InstallError::Refused(_)), "{error}");
     let mut after = host.etc();
-    after.retain(|path, _| !path.to_string_lossy().ends_with(".dirless-backup"));
+    after.retain(|path, _| !path.to_string_lossy().ends_with(".before-dirless"));
     assert_eq!(after, before);
 
     let broken = fake(host.folder.path(), "true");
@@ -230,6 +230,38 @@ fn the_drop_in_of_a_deployed_agent_is_taken_over_and_removed() {
     assert_eq!(sshd::drop_in_state(&text), (true, true));
     host.uninstall();
     assert!(!host.paths.sshd_snippet().exists());
+}
+
+#[test]
+fn what_deployed_tools_did_to_nsswitch_is_told_and_their_backup_stays() {
+    let host = Host::new(&[
+        (
+            "etc/nsswitch.conf",
+            "passwd: files dirless systemd\ngroup: files dirless systemd\nshadow: files dirless\n",
+        ),
+        ("etc/nsswitch.conf.dirless-backup", NSSWITCH),
+    ]);
+    let before = host.etc();
+    assert!(
+        plan_install(
+            &host.paths,
+            Wanted {
+                nss: true,
+                ..Wanted::default()
+            }
+        )
+        .unwrap()
+        .changes
+        .is_empty()
+    );
+    let plan = plan_uninstall(&host.paths).unwrap();
+    assert!(
+        plan.notices.iter().any(|notice| notice.contains("dirless-backup")),
+        "{:?}",
+        plan.notices
+    );
+    carry_out(&plan, &host.paths, &SshdProgram::none()).unwrap();
+    assert_eq!(host.etc(), before);
 }
 
 #[test]
