@@ -4,6 +4,7 @@
 //! A secret that is made up is printed once, alone on standard output, so that it can be piped;
 //! everything said about it goes to standard error. A secret is never an argument.
 
+mod audit;
 mod duration;
 mod realm;
 mod token;
@@ -17,6 +18,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::store::{self, Purpose, Store, StoreOptions, Verification};
 
+pub use audit::AuditArguments;
 pub use duration::Span;
 pub use realm::RealmCommand;
 pub use token::TokenCommand;
@@ -30,6 +32,8 @@ pub enum AdminCommand {
     /// Make, list and revoke operator tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Print the audit log as JSON, one line an entry, oldest first.
+    Audit(AuditArguments),
     /// Copy the store to FILE, also while the server runs.
     Backup {
         /// The file to write (mode 0600); it is replaced whole, or left alone on any error.
@@ -96,6 +100,9 @@ pub fn run_on(command: AdminCommand, folder: &Path, console: &mut Console<'_>) -
         AdminCommand::Verify => verify(folder, console),
         AdminCommand::Realm(command) => with_store(folder, console, async |store, console| {
             realm::run(command, store, console).await
+        }),
+        AdminCommand::Audit(arguments) => with_store(folder, console, async |store, console| {
+            audit::run(arguments, store, console).await
         }),
         AdminCommand::Token(command) => with_store(folder, console, async |store, console| {
             token::run(command, store, console).await

@@ -77,6 +77,14 @@ impl AllTenants {
         audit::read(&self.0, None, after, limit).await
     }
 
+    /// [`AllTenants::audit`] of one tenant, of whichever realm.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub async fn audit_of(&self, tenant: &TenantId, after: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        audit::read(&self.0, Some(tenant.clone()), after, limit).await
+    }
+
     /// Agents of all tenants seen at or after `since`, from memory and disk, by tenant and id.
     ///
     /// # Errors

@@ -145,6 +145,8 @@ impl Store {
         let lock = lock::Lock::take(&folder, purpose)?;
         let path = folder.join(schema::DATABASE);
         let connection = schema::open_writer(&path)?;
+        // In this order: what another process commits from here on is noticed later.
+        let loaded_at = writer::data_version(&connection);
         let directory = Arc::new(Directory::default());
         directory.load(&connection)?;
         let notices = Arc::new(Notices::new());
@@ -153,6 +155,7 @@ impl Store {
             directory: Arc::clone(&directory),
             notices: Arc::clone(&notices),
             limits: options.group,
+            loaded_at,
         };
         let writer = Writer::start(workshop, options.queue).map_err(|error| StoreError::file(&folder, error))?;
         Ok(Self(Arc::new(Shared {
@@ -208,6 +211,12 @@ impl Store {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.0.writer.is_alive()
+    }
+
+    /// Waits until writes are no longer possible: after [`Store::close`], or when the writing thread
+    /// ended by a defect. A server that did not close the store should exit then.
+    pub async fn ended(&self) {
+        self.0.writer.ended().await;
     }
 
     /// Finishes the queued writes, empties the write-ahead log, and refuses everything after.

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::StoreError;
 use super::change::{Change, Notices};
@@ -90,6 +90,8 @@ struct Queued {
 
 /// The sending side, shared by all handles.
 pub(crate) struct Writer {
+    /// Its sender is dropped when the thread ends, however it ends.
+    running: watch::Receiver<()>,
     queue: Mutex<Option<Sender<Queued>>>,
     room: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -107,15 +109,20 @@ pub(crate) struct Workshop {
     pub(crate) directory: Arc<Directory>,
     pub(crate) notices: Arc<Notices>,
     pub(crate) limits: GroupLimits,
+    /// [`data_version`] from before the directory was filled.
+    pub(crate) loaded_at: i64,
 }
 
 impl Writer {
     pub(crate) fn start(workshop: Workshop, queue_length: usize) -> Result<Self, std::io::Error> {
         let (sender, receiver) = channel();
-        let thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || serve(workshop, &receiver))?;
+        let (alive, running) = watch::channel(());
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+            let _alive = alive;
+            serve(workshop, &receiver);
+        })?;
         Ok(Self {
+            running,
             queue: Mutex::new(Some(sender)),
             room: Arc::new(Semaphore::new(queue_length.max(1))),
             thread: Mutex::new(Some(thread)),
@@ -163,6 +170,13 @@ impl Writer {
         }
     }
 
+    /// Waits until the thread has ended.
+    pub(crate) async fn ended(&self) {
+        let mut running = self.running.clone();
+        // Nothing is ever sent: the only thing that can happen is that the sender goes.
+        while running.changed().await.is_ok() {}
+    }
+
     /// Whether the thread still runs.
     pub(crate) fn is_alive(&self) -> bool {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +191,7 @@ impl Drop for Writer {
 }
 
 fn serve(workshop: Workshop, queue: &Receiver<Queued>) {
-    let mut seen = data_version(&workshop.connection);
+    let mut seen = workshop.loaded_at;
     let mut carried: Option<Queued> = None;
     loop {
         let first = match carried.take() {
@@ -195,11 +209,8 @@ fn serve(workshop: Workshop, queue: &Receiver<Queued>) {
         workshop.commit_group(group);
     }
     // Leaves one plain file behind; failing that, the log is replayed at the next start.
-    if let Err(error) = workshop
-        .connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_row| Ok(()))
-    {
-        tracing::warn!(%error, "the write-ahead log stays until the next start");
+    if !workshop.shrink_log() {
+        tracing::warn!("the write-ahead log stays until the next start");
     }
 }
 
@@ -222,7 +233,7 @@ fn gather(first: Queued, queue: &Receiver<Queued>, limits: GroupLimits) -> (Vec<
 
 /// SQLite's `data_version` moves when another connection commits. Ours is the only writing one of
 /// this process, so a move means another process, such as the command line.
-fn data_version(connection: &Connection) -> i64 {
+pub(crate) fn data_version(connection: &Connection) -> i64 {
     connection
         .pragma_query_value(None, "data_version", |row| row.get(0))
         .unwrap_or_default()
@@ -256,6 +267,9 @@ impl Workshop {
             }
             Err(error) => {
                 tracing::debug!(%error, writes = group.len(), "a group of writes failed; trying each alone");
+                if matches!(error, StoreError::DiskFull) {
+                    self.shrink_log();
+                }
                 group.into_iter().for_each(|queued| self.commit_alone(queued));
             }
         }
@@ -298,11 +312,26 @@ impl Workshop {
     }
 
     fn commit_alone(&self, mut queued: Queued) {
-        let outcome = self.try_alone(&mut queued);
+        let mut outcome = self.try_alone(&mut queued);
         if outcome.is_err() {
             self.rollback();
         }
+        if matches!(outcome, Err(StoreError::DiskFull)) && self.shrink_log() {
+            outcome = self.try_alone(&mut queued);
+            if outcome.is_err() {
+                self.rollback();
+            }
+        }
         self.finish(queued, outcome);
+    }
+
+    /// Moves the write-ahead log into the database, whose free pages may have room for it, and
+    /// cuts it to nothing; whether that worked.
+    fn shrink_log(&self) -> bool {
+        let blocked = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0));
+        blocked.is_ok_and(|blocked| blocked == 0)
     }
 
     fn try_alone(&self, queued: &mut Queued) -> Result<(), StoreError> {

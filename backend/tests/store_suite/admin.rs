@@ -228,6 +228,39 @@ async fn backup_verify_and_restore_say_what_they_did() {
     .unwrap();
 }
 
+#[tokio::test]
+async fn the_audit_log_is_printed_as_json_of_one_tenant_or_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    put(&tenant(&store, "acme", "t1").await, "local", b"body").await;
+    tenant(&store, "acme", "t2").await;
+    store.close().await;
+    drop(store);
+    let place = folder.path().to_owned();
+    let read = move || {
+        let actions = |arguments: &[&str]| {
+            let lines = done(&place, arguments);
+            let lines = lines
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines
+                .map(|line| line["action"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            actions(&["audit"]),
+            ["realm.create", "tenant.enroll", "snapshot.put", "tenant.enroll"]
+        );
+        assert_eq!(
+            actions(&["audit", "--tenant", "aws___t1"]),
+            ["tenant.enroll", "snapshot.put"]
+        );
+        assert_eq!(actions(&["audit", "--after", "2"]), ["snapshot.put", "tenant.enroll"]);
+        assert!(actions(&["audit", "--tenant", "nobody"]).is_empty());
+    };
+    tokio::task::spawn_blocking(read).await.unwrap();
+}
+
 #[test]
 fn what_cannot_be_parsed_is_refused_before_anything_is_opened() {
     for arguments in [

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dirless_backend::store::policy::ReplaceBy;
 use dirless_backend::store::{
-    CHUNK_MAX, Change, Enrolment, Generation, KeyChange, MEMORY_MAX, PutOutcome, SnapshotPut, SourceState, SpooledBody,
-    StoreError, TenantHandle, etag_of,
+    CHUNK_MAX, Change, Enrolment, Expected, Generation, KeyChange, MEMORY_MAX, PutOutcome, SnapshotPut, SourceState,
+    SpooledBody, StoreError, TenantHandle, etag_of,
 };
 use futures_util::TryStreamExt as _;
 use serde_json::json;
@@ -244,6 +244,38 @@ pub(crate) async fn a_body_over_the_limit_is_refused(fixture: &Fixture) {
     assert_eq!(exact.length(), 0);
 }
 
+pub(crate) async fn a_write_can_name_what_it_replaces(fixture: &Fixture) {
+    let handle = tenant(&fixture.store, "acme", "t1").await;
+    let put_if = async |expected: &Expected, body: &'static [u8]| {
+        let body = SpooledBody::from_bytes(Bytes::from_static(body));
+        let put = SnapshotPut::default();
+        let outcome = handle
+            .put_snapshot_if(&source("local"), put, expected.clone(), body, origin())
+            .await
+            .unwrap();
+        outcome != PutOutcome::Unexpected
+    };
+    let tag = |body: &[u8]| Expected::Tag(etag_of(body));
+    assert!(!put_if(&Expected::Something, b"1").await && !put_if(&tag(b"1"), b"1").await);
+    assert!(put_if(&Expected::Nothing, b"1").await);
+    assert!(!put_if(&Expected::Nothing, b"2").await && !put_if(&tag(b"2"), b"2").await);
+    assert!(put_if(&tag(b"1"), b"2").await);
+    assert!(put_if(&Expected::Something, b"3").await);
+    assert_eq!(body_of(&handle, "local").await.unwrap(), "3");
+    handle.delete_snapshot(&source("local"), origin()).await.unwrap();
+    assert!(!put_if(&tag(b"3"), b"4").await && put_if(&Expected::Nothing, b"4").await);
+
+    // Readers see a tag of the default rules before there are any.
+    let absent = etag_of(b"default");
+    let rules_if = async |expected: Expected, body: &'static [u8]| {
+        let put = handle.put_access_rules_if(Bytes::from_static(body), expected, &absent, origin());
+        put.await.unwrap().is_some()
+    };
+    assert!(!rules_if(tag(b"{1}"), b"{1}").await && rules_if(tag(b"default"), b"{1}").await);
+    assert!(!rules_if(tag(b"default"), b"{2}").await && rules_if(tag(b"{1}"), b"{2}").await);
+    assert_eq!(handle.access_rules().await.unwrap().unwrap().body, "{2}");
+}
+
 pub(crate) async fn settings_and_access_rules_are_kept(fixture: &Fixture) {
     let (one, two) = (
         tenant(&fixture.store, "acme", "t1").await,
@@ -454,8 +486,15 @@ pub(crate) async fn totals_are_summed_over_tenants(fixture: &Fixture) {
 pub(crate) async fn a_closed_store_refuses_everything(fixture: &Fixture) {
     let handle = tenant(&fixture.store, "acme", "t1").await;
     assert!(fixture.store.is_alive());
+    let ended = tokio::spawn({
+        let store = fixture.store.clone();
+        async move { store.ended().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!ended.is_finished());
     fixture.store.close().await;
     assert!(!fixture.store.is_alive());
+    ended.await.unwrap();
     let refused = handle.put_setting("k", "v", origin()).await;
     assert!(matches!(refused, Err(StoreError::Closed)), "{refused:?}");
     let refused = handle.settings().await;

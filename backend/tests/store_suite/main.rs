@@ -46,6 +46,7 @@ contract!(
     long_bodies_stream_in_chunks,
     a_slow_reader_survives_a_replacement,
     a_body_over_the_limit_is_refused,
+    a_write_can_name_what_it_replaces,
     settings_and_access_rules_are_kept,
     duplicates_are_kept_for_each_agent,
     every_write_is_in_the_audit_log,
