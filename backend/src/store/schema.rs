@@ -45,8 +45,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // 16 MiB of pages: most groups of writes stay in memory until they are committed.
-    connection.pragma_update(None, "cache_size", -16 * 1024)?;
+    // 8 MiB of pages: most groups of writes stay in memory until they are committed.
+    connection.pragma_update(None, "cache_size", -8 * 1024)?;
     // 32 MiB of log between checkpoints, each of which costs two more syncs and writes a page that
     // changed often only once.
     connection.pragma_update(None, "wal_autocheckpoint", 8192)?;

@@ -9,7 +9,7 @@ use crate::common::{noise, open, origin, source, tenant};
 
 /// The largest body that is accepted by default (`max_payload_bytes`).
 const BODY: usize = 50 * 1024 * 1024;
-/// Most that memory may grow meanwhile, in KiB: pages of the database (16 MiB), a few chunks, the
+/// Most that memory may grow meanwhile, in KiB: pages of the database (8 MiB), a few chunks, the
 /// allocator's slack; less than one body.
 const GROWTH: u64 = 32 * 1024;
 
