@@ -145,13 +145,13 @@ impl Cycle {
         }
     }
 
-    /// `DELETE /v1/snapshot/{source}`; that there was nothing is no error. Hosts drop the source's
-    /// entries after it.
+    /// `DELETE /v1/snapshot/{source}`, whatever is stored; that there was nothing is no error. Hosts
+    /// drop the source's entries after it.
     ///
     /// # Errors
-    /// Any [`Error`]; [`Error::Changed`] when the condition does not hold.
-    pub async fn delete_snapshot(&self, source: &SourceName, expected: &Expected) -> Result<(), Error> {
-        let call = conditional(Call::new(Method::DELETE, snapshot_path(source)), expected);
+    /// Any [`Error`].
+    pub async fn delete_snapshot(&self, source: &SourceName) -> Result<(), Error> {
+        let call = Call::new(Method::DELETE, snapshot_path(source));
         match self.run(&call, &mut Accepted).await {
             Ok(_) => Ok(()),
             Err(Error::Rejected {

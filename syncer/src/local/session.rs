@@ -108,8 +108,12 @@ impl<'a> Session<'a> {
         for _ in 0..TRIES {
             let cycle = self.context.client.cycle();
             let recipient = self.recipient(&cycle).await?;
+            // Before the fetch: another edit on this machine may finish in between.
+            let remembered = self.remembered()?;
             let stored = self.fetch(&cycle).await?;
-            let remembered = self.check_memory(&stored, arguments.start_over)?;
+            if !arguments.start_over {
+                check_memory(&stored, remembered)?;
+            }
             let mut blob = stored.blob;
             let edited = change(&mut blob)?;
             if !edited.changed || arguments.plan {
@@ -269,21 +273,6 @@ impl<'a> Session<'a> {
         Some(last.map_or(0, |last| last.saturating_add(1)).max(now))
     }
 
-    /// Compares what is served with what was written from here.
-    fn check_memory(&self, stored: &Stored, start_over: bool) -> anyhow::Result<Option<u64>> {
-        let Some(written) = self.remembered()? else {
-            return Ok(None);
-        };
-        if start_over {
-            return Ok(Some(written));
-        }
-        match stored.blob.sequence() {
-            Some(served) if served < written => Err(LocalError::RolledBack { served, written }.into()),
-            None if stored.previous == Previous::Absent && !stored.certain => Err(LocalError::Vanished.into()),
-            _ => Ok(Some(written)),
-        }
-    }
-
     fn remembered(&self) -> anyhow::Result<Option<u64>> {
         let Some(path) = &self.context.memory else {
             return Ok(None);
@@ -319,5 +308,17 @@ impl<'a> Session<'a> {
         #[expect(clippy::cast_possible_truncation, reason = "any 64 bits of the time make a seed")]
         let seed = seed as u64 ^ u64::from(std::process::id());
         Backoff::new(WAITS.0, WAITS.1, seed)
+    }
+}
+
+/// Compares what is served with what was written from here.
+fn check_memory(stored: &Stored, remembered: Option<u64>) -> Result<(), LocalError> {
+    let Some(written) = remembered else {
+        return Ok(());
+    };
+    match stored.blob.sequence() {
+        Some(served) if served < written => Err(LocalError::RolledBack { served, written }),
+        None if stored.previous == Previous::Absent && !stored.certain => Err(LocalError::Vanished),
+        _ => Ok(()),
     }
 }

@@ -5,3 +5,4 @@ mod commands;
 mod contention;
 mod desk;
 mod fake;
+mod real;
