@@ -1,8 +1,10 @@
 //! One cycle: read the source whole, give out numbers, compare, and publish what changed.
 
+mod before;
+
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use dirless_client::Client;
 use dirless_model::ObjectId;
 use dirless_model::snapshot::{Document, ObjectKind};
@@ -10,13 +12,15 @@ use dirless_program::Clock;
 use dirless_wire::SourceName;
 use jiff::Timestamp;
 
+use before::Before;
+
 use crate::config::Config;
 use crate::document::{LeftOut, Mapped, digest};
 use crate::guard::{Difference, Verdict, judge};
 use crate::keys::Access;
 use crate::ledger::{Allocator, Entry, Ledger, Preview, Settled};
-use crate::remote::{Body, Holds, Remote};
-use crate::shape::{ReadBack, Shape};
+use crate::remote::Remote;
+use crate::shape::Shape;
 use crate::sources::{Progress, Source};
 use crate::state::{Held, Published, Report, State};
 
@@ -65,19 +69,6 @@ pub struct Plan {
     digest: String,
     before: Before,
     live: BTreeMap<(ObjectKind, ObjectId), String>,
-}
-
-/// What is published now, as far as can be known.
-#[derive(Clone, Debug)]
-struct Before {
-    shape: Option<Shape>,
-    published: Option<Published>,
-    /// The highest sequence number in use anywhere.
-    sequence: u64,
-    /// Why what the backend holds cannot be compared with.
-    unreadable: Option<String>,
-    missing_at_backend: bool,
-    etag: Option<String>,
 }
 
 impl Plan {
@@ -211,104 +202,6 @@ impl<'a> Cycle<'a> {
                 limits.users,
                 limits.groups
             );
-        }
-        Ok(())
-    }
-
-    /// What is published: what was noted here, checked against the backend, or else what the backend holds.
-    async fn before(&self, ledger: &[Entry]) -> anyhow::Result<Before> {
-        let published = self.state.published()?;
-        let used = self.state.sequence()?;
-        let used = used.max(published.as_ref().map_or(0, |published| published.sequence));
-        let mut before = Before {
-            shape: published.as_ref().map(|published| published.shape.clone()),
-            sequence: used,
-            unreadable: None,
-            missing_at_backend: false,
-            etag: None,
-            published,
-        };
-        if let Some(shape) = &before.shape {
-            self.check_ledger(shape, ledger)?;
-        }
-        let held = self.remote.look(before.published.as_ref(), &self.config.names).await;
-        match held.context("looking at what the backend holds")? {
-            Holds::Ours { etag } => before.etag = etag.map(|etag| etag.header().to_owned()),
-            Holds::Nothing => before.missing_at_backend = true,
-            Holds::Other(Body::Readable(back)) => self.other(*back, ledger, used, &mut before)?,
-            Holds::Other(Body::Unreadable(reason)) => {
-                before.missing_at_backend = true;
-                if before.published.is_none() {
-                    before.unreadable = Some(format!(
-                        "the backend holds a snapshot that cannot be compared with, for age.key does not open it ({reason})"
-                    ));
-                }
-            }
-        }
-        Ok(before)
-    }
-
-    fn other(&self, back: ReadBack, ledger: &[Entry], used: u64, before: &mut Before) -> anyhow::Result<()> {
-        before.missing_at_backend = true;
-        let theirs = back.meta.sequence.unwrap_or(0);
-        if before.published.is_some() && theirs > used {
-            bail!(
-                "the backend holds snapshot {theirs} of {}, but this syncer has only used numbers up to {used}: another \
-                 syncer publishes the same source. Stop one of them; if the other is gone for good, run \
-                 `dirless-syncer ledger rebuild` here and remove published.json",
-                self.source.name()
-            );
-        }
-        before.sequence = used.max(theirs);
-        if back.has_ids {
-            self.check_ledger(&back.shape, ledger)?;
-            let retired = back
-                .retired
-                .iter()
-                .map(|line| (line.kind, line.id.as_str(), line.number));
-            self.check_numbers(retired, ledger)?;
-        }
-        if before.shape.is_none() {
-            before.shape = Some(back.shape);
-        }
-        Ok(())
-    }
-
-    /// Every number that is published must be in the ledger; otherwise the ledger was lost, and
-    /// giving out numbers from it would move people.
-    fn check_ledger(&self, shape: &Shape, ledger: &[Entry]) -> anyhow::Result<()> {
-        let users = shape
-            .users
-            .iter()
-            .map(|(key, user)| (ObjectKind::User, key.as_str(), user.uid));
-        let groups = shape
-            .groups
-            .iter()
-            .map(|(key, group)| (ObjectKind::Group, key.as_str(), group.gid));
-        self.check_numbers(
-            users.chain(groups).filter(|(_, key, _)| !key.starts_with("name:")),
-            ledger,
-        )
-    }
-
-    fn check_numbers<'n>(
-        &self,
-        numbers: impl Iterator<Item = (ObjectKind, &'n str, u32)>,
-        ledger: &[Entry],
-    ) -> anyhow::Result<()> {
-        let own = ledger.iter().filter(|entry| entry.object.source == self.source.name());
-        let known: BTreeMap<_, _> = own
-            .map(|entry| ((entry.object.kind, entry.object.id.as_str()), entry.number))
-            .collect();
-        for (kind, key, number) in numbers {
-            if known.get(&(kind, key)) != Some(&number) {
-                bail!(
-                    "the id ledger {} does not have number {number} of {} {key}, which is published: the ledger was \
-                     lost or replaced. Put it back, or run `dirless-syncer ledger rebuild`; nothing was published",
-                    self.config.ledger_path().display(),
-                    crate::ledger::kind_text(kind)
-                );
-            }
         }
         Ok(())
     }

@@ -47,12 +47,12 @@ pub enum KeysError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// A key file holds no key.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Key {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: KeyError,
+        cause: KeyError,
     },
     /// `age_public.key` is not the public half of `age.key`.
     #[error(
@@ -72,12 +72,12 @@ pub enum KeysError {
         reason: String,
     },
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     File {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -118,7 +118,7 @@ impl KeyFolder {
             return Ok(None);
         }
         let text = Secret::from_file(&path)?;
-        let identity = Identity::parse(text.expose()).map_err(|source| KeysError::Key { path, source })?;
+        let identity = Identity::parse(text.expose()).map_err(|cause| KeysError::Key { path, cause })?;
         Ok(Some(identity))
     }
 
@@ -165,10 +165,10 @@ impl KeyFolder {
         written.map_err(|source| self.failed(name, source))
     }
 
-    fn failed(&self, name: &str, source: io::Error) -> KeysError {
+    fn failed(&self, name: &str, cause: io::Error) -> KeysError {
         KeysError::File {
             path: self.path(name),
-            source,
+            cause,
         }
     }
 
@@ -177,7 +177,7 @@ impl KeyFolder {
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(text.trim().to_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(KeysError::NotEnrolled { path }),
-            Err(source) => Err(KeysError::File { path, source }),
+            Err(cause) => Err(KeysError::File { path, cause }),
         }
     }
 }
@@ -240,8 +240,7 @@ pub fn load(config: &Config, environment: Lookup<'_>) -> Result<Access, KeysErro
     // The public half is only a copy; without it the pair is whole all the same.
     let path = folder.path("age_public.key");
     if path.exists() {
-        let copy =
-            Recipient::parse(&folder.read("age_public.key")?).map_err(|source| KeysError::Key { path, source })?;
+        let copy = Recipient::parse(&folder.read("age_public.key")?).map_err(|cause| KeysError::Key { path, cause })?;
         if copy.as_str() != recipient.as_str() {
             return Err(KeysError::Mismatch { folder: folder.0 });
         }

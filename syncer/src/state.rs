@@ -89,12 +89,12 @@ impl From<&LeftOut> for ReportedLeftOut {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     File {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file holds something else.
     #[error("{path} is damaged ({reason}); remove it, and it is made anew from what the backend holds")]
@@ -208,7 +208,7 @@ impl State {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError::File { path, source }),
+            Err(cause) => return Err(StateError::File { path, cause }),
         };
         serde_json::from_slice(&bytes)
             .map(Some)
@@ -233,7 +233,7 @@ impl State {
                     io::Write::flush(&mut out)
                 })
             })
-            .map_err(|source| StateError::File { path, source })
+            .map_err(|cause| StateError::File { path, cause })
     }
 
     fn remove(&self, name: &str) -> Result<(), StateError> {
@@ -241,7 +241,7 @@ impl State {
         if !path.exists() {
             return Ok(());
         }
-        dirless_program::fs::remove(&path).map_err(|source| StateError::File { path, source })
+        dirless_program::fs::remove(&path).map_err(|cause| StateError::File { path, cause })
     }
 }
 

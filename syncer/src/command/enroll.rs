@@ -7,6 +7,7 @@ use dirless_program::Secret;
 
 use super::Setting;
 use crate::keys::{self, KeyFolder};
+use crate::sources;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct EnrollArguments {
@@ -31,12 +32,7 @@ pub(super) async fn register(setting: &Setting<'_>, token: &Secret) -> anyhow::R
     let tenant = match &config.backend.tenant_id {
         Some(tenant) => tenant.clone(),
         None => {
-            let account = setting
-                .source()
-                .await?
-                .account()
-                .await
-                .context("deriving the tenant id")?;
+            let account = sources::account(config).await.context("deriving the tenant id")?;
             keys::tenant(config, token, &account)?
         }
     };

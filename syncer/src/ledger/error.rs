@@ -20,16 +20,16 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// The file or its folder cannot be used.
-    #[error("the id ledger {path} cannot be used: {source}")]
+    #[error("the id ledger {path} cannot be used: {cause}")]
     File {
         /// The ledger.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// SQLite reports a problem: a full disk, a damaged file.
     #[error(
-        "the id ledger {path} could not be {doing}: {source}; see whether the disk is full or failing. Nothing was published and no number was given out"
+        "the id ledger {path} could not be {doing}: {cause}; see whether the disk is full or failing. Nothing was published and no number was given out"
     )]
     Database {
         /// The ledger.
@@ -37,7 +37,7 @@ pub enum LedgerError {
         /// What was being done.
         doing: &'static str,
         /// What SQLite said.
-        source: rusqlite::Error,
+        cause: rusqlite::Error,
     },
     /// The file was written by a newer syncer.
     #[error("the id ledger {path} cannot be brought to this version: {reason}")]

@@ -9,6 +9,7 @@
 mod allocate;
 mod error;
 mod events;
+mod preview;
 mod schema;
 mod store;
 
@@ -18,7 +19,8 @@ use jiff::Timestamp;
 
 pub use allocate::{Allocator, Exhausted, NoRoom};
 pub use error::LedgerError;
-pub use store::{Ledger, Preview, Settled};
+pub use preview::{Preview, Settled};
+pub use store::Ledger;
 
 /// What identifies an object: the source, the kind, and the source's own id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

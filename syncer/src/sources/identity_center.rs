@@ -60,6 +60,18 @@ impl IdentityCenter {
         })
     }
 
+    /// The account that the tenant belongs to: the configured one, or the EC2 instance's. Needs no
+    /// permission in AWS.
+    ///
+    /// # Errors
+    /// When nothing can tell the account.
+    pub async fn account_of(config: &IdentityCenterConfig) -> Result<AwsAccountId, SourceError> {
+        match &config.account_id {
+            Some(account) => Ok(account.clone()),
+            None => aws::account_of_instance(&aws::metadata(&aws::http())).await,
+        }
+    }
+
     async fn users(&self, watch: &Watch<'_>) -> Result<Complete<Vec<SourceUser>>, SourceError> {
         let page = |token: Option<String>| async move {
             let reply = aws::call("ListUsers", &self.pace, || {

@@ -47,6 +47,14 @@ pub async fn open(config: &Config) -> Result<Box<dyn Source>, SourceError> {
     ))
 }
 
+/// The AWS account that the tenant id is derived from.
+///
+/// # Errors
+/// When neither the configuration nor the surroundings tell it.
+pub async fn account(config: &Config) -> Result<AwsAccountId, SourceError> {
+    identity_center::IdentityCenter::account_of(&config.identity_center).await
+}
+
 /// Is told how a read is getting on.
 pub trait Progress: Send + Sync {
     /// So many users so far.

@@ -12,5 +12,6 @@ mod durability;
 mod guard;
 mod migrate;
 mod moto;
+mod service;
 mod stability;
 mod support;

@@ -10,7 +10,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_identitystore::config::interceptors::{AfterDeserializationInterceptorContextRef, InterceptorContext};
 use aws_sdk_identitystore::config::retry::{ClassifyRetry, RetryAction};
-use aws_sdk_identitystore::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_identitystore::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
 use aws_sdk_identitystore::error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder as HttpBuilder;
 use aws_smithy_http_client::tls::Provider;
@@ -33,10 +33,7 @@ pub(super) struct Surroundings {
 /// Region and credentials from the standard chain: environment, profile, container, IMDSv2.
 /// `AWS_ENDPOINT_URL` and its per-service forms are honoured.
 pub(super) async fn surroundings(region: Option<&str>) -> Result<Surroundings, SourceError> {
-    // rustls with ring: the SDK's default features would bring a second TLS stack.
-    let http = HttpBuilder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
+    let http = http();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
         .operation_attempt_timeout(Duration::from_secs(30))
@@ -68,9 +65,21 @@ pub(super) async fn surroundings(region: Option<&str>) -> Result<Surroundings, S
             "no AWS region: set [identity_center] region, or AWS_REGION, or run on an EC2 instance".to_owned(),
         ));
     }
-    let provider = ProviderConfig::without_region().with_http_client(http);
-    let metadata = imds::Client::builder().configure(&provider).build();
+    let metadata = metadata(&http);
     Ok(Surroundings { sdk, metadata })
+}
+
+/// rustls with ring: the SDK's default features would bring a second TLS stack.
+pub(super) fn http() -> SharedHttpClient {
+    HttpBuilder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}
+
+/// The instance metadata service, version 2.
+pub(super) fn metadata(http: &SharedHttpClient) -> imds::Client {
+    let provider = ProviderConfig::without_region().with_http_client(http.clone());
+    imds::Client::builder().configure(&provider).build()
 }
 
 /// The client for users, groups and memberships.
