@@ -38,7 +38,6 @@ use super::{
         metrics::read,
         read,
     ),
-    components(schemas(dirless_wire::SourceName)),
     components(schemas(dirless_wire::SourceName, dirless_wire::AgePublicKey, dirless_wire::AwsAccountId)),
     modifiers(&Credentials)
 )]
