@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dirless_program::Secret;
@@ -12,6 +13,9 @@ use zeroize::Zeroizing;
 use crate::BaseUrl;
 use crate::backends::BackendKey;
 use crate::builder::{BuildError, Timeouts};
+
+/// How long a quiet connection is kept for the next call.
+const POOL_IDLE: Duration = Duration::from_secs(10);
 
 /// Who a call says it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +215,9 @@ impl Transport {
             .retry(reqwest::retry::never())
             .no_proxy()
             .connect_timeout(self.timeouts.connect)
+            // Long enough for the calls of a cycle, shorter than servers and fronts keep a quiet
+            // connection: a request must not meet one that is being closed.
+            .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(1);
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(proxy.clone());
