@@ -36,6 +36,7 @@
 //! order of their hashes, each in its first choice or the next free slot after it. A search therefore
 //! ends at the first empty slot or larger hash, so that a miss costs no more than a hit.
 
+use crate::checksum::Checksum;
 use crate::error::OpenError;
 
 pub(crate) const MAGIC: [u8; 8] = *b"dirless\0";
@@ -54,12 +55,13 @@ pub(crate) const MAX_LEN: u64 = (u32::MAX as u64) * (UNIT as u64);
 
 const HEADER_CHECKSUM_AT: usize = 120;
 const K1: u64 = 0x9E37_79B9_7F4A_7C15;
-const K2: u64 = 0xD6E8_FEB8_6659_FD93;
+/// Where hash and checksum begin.
+pub(crate) const K2: u64 = 0xD6E8_FEB8_6659_FD93;
 
 /// One step of the hash and of the checksum. For a fixed `word` it is a bijection of `state`, so one
 /// changed word always changes the result.
 #[inline]
-fn mix(state: u64, word: u64) -> u64 {
+pub(crate) fn mix(state: u64, word: u64) -> u64 {
     let product = (state ^ word).wrapping_mul(K1);
     product ^ (product >> 32)
 }
@@ -97,76 +99,6 @@ pub(crate) fn hash_id(id: u32) -> u32 {
 #[inline]
 pub(crate) fn first_choice(hash: u32, home: u32) -> usize {
     ((u64::from(hash) * u64::from(home)) >> 32) as usize
-}
-
-/// The running checksum of the body. It finds accidents, not attacks.
-#[derive(Debug, Clone)]
-pub(crate) struct Checksum {
-    state: u64,
-    word: [u8; 8],
-    filled: usize,
-    len: u64,
-}
-
-impl Checksum {
-    #[inline]
-    pub(crate) fn new() -> Self {
-        Self {
-            state: K2,
-            word: [0; 8],
-            filled: 0,
-            len: 0,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn update(&mut self, mut bytes: &[u8]) {
-        self.len += bytes.len() as u64;
-        while self.filled != 0 {
-            let Some((byte, rest)) = bytes.split_first() else {
-                return;
-            };
-            self.push(*byte);
-            bytes = rest;
-        }
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.state = mix(self.state, u64::from_le_bytes(*word));
-        }
-        for byte in rest {
-            self.push(*byte);
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.word.get_mut(self.filled) {
-            *place = byte;
-        }
-        self.filled += 1;
-        if self.filled == self.word.len() {
-            self.state = mix(self.state, u64::from_le_bytes(self.word));
-            self.word = [0; 8];
-            self.filled = 0;
-        }
-    }
-
-    #[inline]
-    pub(crate) fn value(&self) -> u64 {
-        let state = if self.filled == 0 {
-            self.state
-        } else {
-            mix(self.state, u64::from_le_bytes(self.word))
-        };
-        mix(state, self.len)
-    }
-
-    #[inline]
-    pub(crate) fn of(bytes: &[u8]) -> u64 {
-        let mut sum = Self::new();
-        sum.update(bytes);
-        sum.value()
-    }
 }
 
 /// A list of unit offsets.
@@ -346,19 +278,6 @@ mod tests {
     }
 
     const VECTORS: [u32; 4] = [1_707_411_132, 2_810_451_965, 699_664_423, 2_269_014_088];
-
-    #[test]
-    fn checksum_does_not_depend_on_how_the_bytes_arrive() {
-        let bytes: Vec<u8> = (0..1000u32).map(|n| (n * 7) as u8).collect();
-        let whole = Checksum::of(&bytes);
-        for step in [1, 3, 7, 8, 9, 64, 999] {
-            let mut sum = Checksum::new();
-            bytes.chunks(step).for_each(|part| sum.update(part));
-            assert_eq!(sum.value(), whole, "step {step}");
-        }
-        assert_ne!(Checksum::of(&bytes[..999]), whole);
-        assert_ne!(Checksum::of(&[0; 8]), Checksum::of(&[0; 9]));
-    }
 
     #[test]
     fn first_choices_rise_with_the_hash_and_stay_inside() {

@@ -13,6 +13,7 @@
 //! It is not a place for policy: ids and names are stored as given. Limits are checked before.
 
 mod check;
+mod checksum;
 mod error;
 mod format;
 #[expect(

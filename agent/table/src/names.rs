@@ -1,8 +1,8 @@
-//! A compact set of names for the writer: about 20 bytes per name, where a `HashMap` of boxed strings
-//! takes over 60.
+//! Compact sets of names and ids for the writer: about 20 bytes per name, where a `HashMap` of boxed
+//! strings takes over 60.
 
 use crate::error::WriteError;
-use crate::format::hash_name;
+use crate::format::{hash_id, hash_name};
 
 /// Names numbered in the order of their first appearance.
 #[derive(Debug, Default)]
@@ -82,9 +82,72 @@ impl Names {
     }
 }
 
+/// The ids seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    /// Open addressing; id + 1, or 0. At most half full.
+    slots: Vec<u64>,
+    len: usize,
+}
+
+impl Ids {
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        self.slot_for(id)
+            .is_some_and(|slot| self.slots.get(slot).is_some_and(|stored| *stored != 0))
+    }
+
+    pub(crate) fn insert(&mut self, id: u32) {
+        if (self.len + 1) * 2 > self.slots.len() {
+            let size = (self.slots.len() * 2).max(64);
+            let old = std::mem::replace(&mut self.slots, vec![0; size]);
+            old.into_iter()
+                .filter(|stored| *stored != 0)
+                .for_each(|stored| self.place((stored - 1) as u32));
+        }
+        if !self.contains(id) {
+            self.place(id);
+            self.len += 1;
+        }
+    }
+
+    fn place(&mut self, id: u32) {
+        let slot = self.slot_for(id);
+        if let Some(stored) = slot.and_then(|slot| self.slots.get_mut(slot)) {
+            *stored = u64::from(id) + 1;
+        }
+    }
+
+    /// The slot that holds `id`, or the empty one where it belongs; `None` only before the first id.
+    fn slot_for(&self, id: u32) -> Option<usize> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut slot = hash_id(id) as usize & mask;
+        loop {
+            match *self.slots.get(slot)? {
+                stored if stored != 0 && stored != u64::from(id) + 1 => slot = (slot + 1) & mask,
+                _ => return Some(slot),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_remembered_through_growth() {
+        let mut ids = Ids::default();
+        assert!(!ids.contains(0));
+        let wanted: Vec<u32> = (0..20_000).map(|n| n * 7).chain([u32::MAX, u32::MAX - 1]).collect();
+        for id in &wanted {
+            assert!(!ids.contains(*id));
+            ids.insert(*id);
+            ids.insert(*id);
+        }
+        assert!(wanted.iter().all(|id| ids.contains(*id)));
+        assert!((0..20_000).all(|n| !ids.contains(n * 7 + 1)));
+        assert_eq!(ids.len, wanted.len());
+    }
 
     #[test]
     fn numbers_follow_first_appearance_and_survive_growth() {

@@ -1,7 +1,8 @@
 //! Where the writer's bytes go: records, lists and indexes, counted and summed on the way.
 
+use crate::checksum::Checksum;
 use crate::error::WriteError;
-use crate::format::{Checksum, HEADER_LEN, Header, Index, List, MAX_LEN, UNIT, first_choice};
+use crate::format::{HEADER_LEN, Header, Index, List, MAX_LEN, UNIT, first_choice};
 use std::io::{Seek, SeekFrom, Write};
 
 const BUFFER: usize = 64 * 1024;

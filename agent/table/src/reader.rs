@@ -1,9 +1,10 @@
 //! Looking things up. No function here panics, allocates or loops without bound, whatever the bytes.
 
+use crate::checksum::Checksum;
 use crate::error::{Corrupt, OpenError};
 use crate::format::{
-    Checksum, FLAG_ENUMERATE, HEADER_LEN, Header, Index, KIND_USER, List, MAX_LEN, SLOT, UNIT, first_choice, hash_id,
-    hash_name, u32_at,
+    FLAG_ENUMERATE, HEADER_LEN, Header, Index, KIND_USER, List, MAX_LEN, SLOT, UNIT, first_choice, hash_id, hash_name,
+    u32_at,
 };
 use crate::map::{Mapping, map_checked};
 use crate::record::{Gids, Group, User, decode_group, decode_user};

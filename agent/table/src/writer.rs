@@ -4,10 +4,9 @@
 use crate::check::{check_keys, check_name, check_text, push_text, put};
 use crate::error::WriteError;
 use crate::format::{FLAG_ENUMERATE, Header, KIND_MEMBER, KIND_USER, hash_id, hash_name};
-use crate::names::Names;
+use crate::names::{Ids, Names};
 use crate::out::Out;
 use crate::reader::TableStats;
-use std::collections::HashSet;
 use std::io::{Cursor, Seek, Write};
 
 /// What a table says about itself.
@@ -61,8 +60,8 @@ pub struct TableBuilder<W> {
     marks: Vec<u32>,
     attempts: u32,
     group_names: Names,
-    gids: HashSet<u32>,
-    uids: HashSet<u32>,
+    gids: Ids,
+    uids: Ids,
     /// `name number << 32 | gid`; sorted once the groups are complete.
     memberships: Vec<u64>,
     sorted: bool,
@@ -122,8 +121,8 @@ impl<W: Write + Seek> TableBuilder<W> {
             marks: Vec::new(),
             attempts: 0,
             group_names: Names::default(),
-            gids: HashSet::new(),
-            uids: HashSet::new(),
+            gids: Ids::default(),
+            uids: Ids::default(),
             memberships: Vec::new(),
             sorted: false,
             groups: Entries::default(),
@@ -148,7 +147,7 @@ impl<W: Write + Seek> TableBuilder<W> {
         if self.group_names.find(group.name.as_bytes()).is_some() {
             return Err(WriteError::DuplicateName);
         }
-        if self.gids.contains(&group.gid) {
+        if self.gids.contains(group.gid) {
             return Err(WriteError::DuplicateId { id: group.gid });
         }
         let before = self.memberships.len();
@@ -209,7 +208,7 @@ impl<W: Write + Seek> TableBuilder<W> {
             check_text(field, text)?;
         }
         check_keys(user.keys)?;
-        if self.uids.contains(&user.uid) {
+        if self.uids.contains(user.uid) {
             return Err(WriteError::DuplicateId { id: user.uid });
         }
         let number = self.number(user.name)?;

@@ -1,0 +1,91 @@
+//! The checksum of a table.
+
+use crate::format::{K2, mix};
+
+/// The running checksum of the body. It finds accidents, not attacks.
+#[derive(Debug, Clone)]
+pub(crate) struct Checksum {
+    state: u64,
+    word: [u8; 8],
+    filled: usize,
+    len: u64,
+}
+
+impl Checksum {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self {
+            state: K2,
+            word: [0; 8],
+            filled: 0,
+            len: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn update(&mut self, mut bytes: &[u8]) {
+        self.len += bytes.len() as u64;
+        while self.filled != 0 {
+            let Some((byte, rest)) = bytes.split_first() else {
+                return;
+            };
+            self.push(*byte);
+            bytes = rest;
+        }
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.state = mix(self.state, u64::from_le_bytes(*word));
+        }
+        for byte in rest {
+            self.push(*byte);
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.word.get_mut(self.filled) {
+            *place = byte;
+        }
+        self.filled += 1;
+        if self.filled == self.word.len() {
+            self.state = mix(self.state, u64::from_le_bytes(self.word));
+            self.word = [0; 8];
+            self.filled = 0;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> u64 {
+        let state = if self.filled == 0 {
+            self.state
+        } else {
+            mix(self.state, u64::from_le_bytes(self.word))
+        };
+        mix(state, self.len)
+    }
+
+    #[inline]
+    pub(crate) fn of(bytes: &[u8]) -> u64 {
+        let mut sum = Self::new();
+        sum.update(bytes);
+        sum.value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_does_not_depend_on_how_the_bytes_arrive() {
+        let bytes: Vec<u8> = (0..1000u32).map(|n| (n * 7) as u8).collect();
+        let whole = Checksum::of(&bytes);
+        for step in [1, 3, 7, 8, 9, 64, 999] {
+            let mut sum = Checksum::new();
+            bytes.chunks(step).for_each(|part| sum.update(part));
+            assert_eq!(sum.value(), whole, "step {step}");
+        }
+        assert_ne!(Checksum::of(&bytes[..999]), whole);
+        assert_ne!(Checksum::of(&[0; 8]), Checksum::of(&[0; 9]));
+    }
+}
