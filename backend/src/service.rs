@@ -56,28 +56,38 @@ pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()>
         // Listening for signals before the service manager is told that we serve: it may stop us at once.
         let stop = tokio::spawn(service::stop_signal());
         tokio::task::yield_now().await;
+        let metrics = bind_metrics(&config).await?;
         let app = App::new(config, store, clock);
         let serving = Serving { app, listeners, tls };
         let scheme = if serving.tls.is_some() { "https" } else { "http" };
         tracing::info!(address = %bound, scheme, workers, "serving on {scheme}://{bound}");
         service::ready(&format!("serving on {scheme}://{bound}"));
-        serve(serving, stop).await
+        serve(serving, metrics, stop).await
     })
 }
 
-async fn serve(serving: Serving, stop: JoinHandle<std::io::Result<&'static str>>) -> anyhow::Result<()> {
+/// Opens `[metrics] listen`, when it is set.
+async fn bind_metrics(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = config.metrics.listen else {
+        return Ok(None);
+    };
+    let bound = TcpListener::bind(address).await;
+    bound
+        .map(Some)
+        .with_context(|| format!("cannot listen on {address} ([metrics] listen)"))
+}
+
+async fn serve(
+    serving: Serving,
+    metrics: Option<TcpListener>,
+    stop: JoinHandle<std::io::Result<&'static str>>,
+) -> anyhow::Result<()> {
     let app = Arc::clone(&serving.app);
     let reload = serving.tls.clone().map(|tls| tokio::spawn(reload_on_hangup(tls)));
-    let scraping = match app.config.metrics.listen {
-        None => None,
-        Some(address) => {
-            let listener = TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address} ([metrics] listen)"))?;
-            let router = routes::metrics_router(&app);
-            Some(tokio::spawn(async move { axum::serve(listener, router).await }))
-        }
-    };
+    let scraping = metrics.map(|listener| {
+        let router = routes::metrics_router(&app);
+        tokio::spawn(async move { axum::serve(listener, router).await })
+    });
     let (stop_beats, stopping) = oneshot::channel::<()>();
     let sink = Arc::clone(app.heartbeats());
     let beats = tokio::spawn(async move {

@@ -152,6 +152,43 @@ fn a_second_server_on_one_store_is_refused() {
 }
 
 #[test]
+fn metrics_have_an_address_of_their_own_when_asked() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    // Free a moment ago; another program that takes it in between would fail this test, not mislead it.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let text = format!("{}[metrics]\nlisten = \"{address}\"\n", config(folder.path()));
+    let mut command = program(folder.path(), &text);
+    let mut child = command
+        .arg("run")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until_serving(&mut child);
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("dirless_http_requests_total"),
+        "{answer}"
+    );
+    terminate(&mut child);
+    assert!(child.wait().unwrap().success());
+    let taken = std::net::TcpListener::bind(address).unwrap();
+    let output = program(folder.path(), &text).arg("run").output().unwrap();
+    drop(taken);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("[metrics] listen"));
+}
+
+#[test]
 fn man_pages_and_completions_are_written() {
     let folder = tempfile::tempdir().unwrap();
     for what in ["man", "completions"] {
