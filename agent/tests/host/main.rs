@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod authority;
 mod common;
 mod cycle;
 mod daemon;
 mod enroll;
+mod rotate;
