@@ -4,16 +4,17 @@
 # Both servers run all the time with two workers; runs alternate, so that both see the same machine.
 #
 # usage: backend/benches/nginx.sh [seconds per run] [rounds]
-# Needs wrk, nginx, openssl, curl. Builds the release program. Prints requests a second (the median of
+# Needs wrk, nginx, openssl, curl, python3. Builds the release program, unless DIRLESS_BACKEND names one. Prints requests a second (the median of
 # the rounds) and the ratio to nginx.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-5}
 rounds=${2:-3}
-for tool in wrk nginx openssl curl; do
+for tool in wrk nginx openssl curl python3; do
     command -v "$tool" >/dev/null || { echo "missing: $tool"; exit 1; }
 done
-cargo build --quiet --locked --release -p dirless-backend
+program=${DIRLESS_BACKEND:-target/release/dirless-backend}
+[ -n "${DIRLESS_BACKEND:-}" ] || cargo build --quiet --locked --release -p dirless-backend
 work=$(mktemp -d)
 pids=()
 cleanup() {
@@ -31,10 +32,15 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
     -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
 chmod 600 "$work/key.pem"
 mkdir -p "$work/www/v1/snapshot" "$work/nginx"
-body() { printf 'YWdlLWVuY3J5cHRpb24ub3JnL3Yx'; head -c "$1" /dev/urandom | base64 -w0 | head -c "$(($1 - 28))"; }
+# What the server takes for sealed: base64 that does not begin like JSON or gzip.
+body() {
+    python3 -c 'import base64, os, sys; n = int(sys.argv[1]); start = b"YWdlLWVuY3J5cHRpb24ub3JnL3Yx"
+sys.stdout.buffer.write((start + base64.b64encode(os.urandom(n)))[:n])' "$1"
+}
 body 20480 > "$work/www/v1/snapshot/small"
 body 1048576 > "$work/www/v1/snapshot/large"
-chmod -R a+rX "$work"
+chmod a+rx "$work"
+chmod -R a+rX "$work/www"
 
 # Ours: plain and TLS are two processes with a store of their own.
 start_ours() { # name, extra configuration
@@ -52,7 +58,7 @@ tenant_per_minute = 0
 format = "text"
 $2
 TOML
-    DIRLESS_HMAC_SECRET=$secret target/release/dirless-backend --config "$work/$1.toml" run 2> "$work/$1.log" &
+    DIRLESS_HMAC_SECRET=$secret "$program" --config "$work/$1.toml" run 2> "$work/$1.log" &
     pids+=($!)
     for _ in $(seq 100); do grep -q 'serving on http' "$work/$1.log" && break; sleep 0.1; done
     grep -o 'https\?://[0-9.:]*' "$work/$1.log" | head -1
@@ -90,6 +96,7 @@ http {
     keepalive_requests 1000000000;
     open_file_cache max=100 inactive=1h;
     default_type application/octet-stream;
+    map_hash_bucket_size 256;
     client_body_temp_path $work/nginx; proxy_temp_path $work/nginx; fastcgi_temp_path $work/nginx;
     uwsgi_temp_path $work/nginx; scgi_temp_path $work/nginx;
     map "\$http_authorization:\$http_x_tenant_id" \$known { default 0; "Bearer $secret:$tenant" 1; }
@@ -153,7 +160,7 @@ for scheme in plain tls; do
             done
             our=$(median < "$work/ours") their=$(median < "$work/theirs")
             printf '%-34s %12s %12s %7s\n' "$scheme, $what, $connections connections" "$our" "$their" \
-                "$(awk "BEGIN { printf \"%.2f\", $our / $their }")"
+                "$(awk "BEGIN { if ($their > 0) printf \"%.2f\", $our / $their; else print \"n/a\" }")"
         done
     done
 done
