@@ -94,11 +94,16 @@ async fn serve(
         // An error means that the sender is gone, which is a stop as well.
         sink.run(async { drop(stopping.await) }).await;
     });
+    let store = app.store.clone();
     let shutdown = async {
-        match stop.await {
-            Ok(Ok(signal)) => tracing::info!(signal, "stopping"),
-            Ok(Err(error)) => tracing::error!(%error, "cannot wait for signals; stopping"),
-            Err(error) => tracing::error!(%error, "waiting for signals ended by a defect; stopping"),
+        tokio::select! {
+            signal = stop => match signal {
+                Ok(Ok(signal)) => tracing::info!(signal, "stopping"),
+                Ok(Err(error)) => tracing::error!(%error, "cannot wait for signals; stopping"),
+                Err(error) => tracing::error!(%error, "waiting for signals ended by a defect; stopping"),
+            },
+            // Better started again by the service manager than lingering without writes.
+            () = store.ended() => tracing::error!("the store's writer ended by a defect; stopping"),
         }
         service::stopping();
     };
@@ -106,6 +111,7 @@ async fn serve(
     // After the last request: flush the heartbeats, then close the store.
     let _ = stop_beats.send(());
     beats.await.context("the flushing of heartbeats ended by a defect")?;
+    let writing = app.store.is_alive();
     app.store.close().await;
     for task in scraping.iter().map(JoinHandle::abort_handle) {
         task.abort();
@@ -113,7 +119,11 @@ async fn serve(
     if let Some(task) = reload {
         task.abort();
     }
-    Ok(outcome?)
+    outcome?;
+    if !writing {
+        bail!("the store's writer ended by a defect, which the log names");
+    }
+    Ok(())
 }
 
 async fn reload_on_hangup(tls: Arc<Tls>) {

@@ -179,8 +179,7 @@ impl Writer {
 
     /// Whether the thread still runs.
     pub(crate) fn is_alive(&self) -> bool {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.running.has_changed().is_ok()
     }
 }
 
