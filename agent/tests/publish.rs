@@ -132,6 +132,8 @@ fn a_host_that_is_set_up_wrongly_publishes_nothing_and_says_what_to_do() {
     let error = host.publish().unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("chmod 644"), "{error}");
+    let noted = host.report().problem.unwrap();
+    assert!(noted.code == "setup" && noted.reason.contains("chmod 644"));
     fs::set_permissions(host.paths.limits(), Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(host.paths.age_key(), Permissions::from_mode(0o644)).unwrap();
     let error = host.publish().unwrap_err();

@@ -133,13 +133,41 @@ pub fn local_hostname() -> String {
 /// `out` and returns the exit code.
 ///
 /// # Errors
-/// When the worker cannot begin or cannot keep its own state; see [`PublishError::exit_code`].
+/// When the worker cannot begin or cannot keep its own state; see [`PublishError::exit_code`]. The
+/// report then has the reason.
 pub fn publish_command(
     paths: &Paths,
     options: &Options,
     clock: &Clock,
     out: &mut dyn Write,
 ) -> Result<u8, PublishError> {
+    let result = publish(paths, options, clock, out);
+    match &result {
+        Ok(_) | Err(PublishError::Busy) => {}
+        Err(error) => tell(paths, clock, error),
+    }
+    result
+}
+
+/// Notes in the report why there was no run, and leaves what it says about the table.
+fn tell(paths: &Paths, clock: &Clock, error: &PublishError) {
+    let mut report = Report::begin();
+    report.published = Report::load(&paths.report())
+        .ok()
+        .flatten()
+        .and_then(|before| before.published);
+    report.ending = Ending::Refused;
+    report.finished_at = clock.now().to_string();
+    report.problem = Some(Problem {
+        code: "setup".to_owned(),
+        reason: error.to_string(),
+        hint: "the table in place keeps serving; `dirless doctor` looks at everything".to_owned(),
+    });
+    // The error itself is returned; where it cannot be noted there is nobody else to tell.
+    let _ = report.save(&paths.report());
+}
+
+fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write) -> Result<u8, PublishError> {
     if let Some(memory) = options.memory {
         limit_memory(memory);
     }
