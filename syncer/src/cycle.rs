@@ -63,8 +63,7 @@ pub struct Plan {
     pub counts: (usize, usize),
     /// What the ledger would do.
     pub settled: Settled,
-    /// Does the backend lack, or hold otherwise, what was published last?
-    pub missing_at_backend: bool,
+    missing_at_backend: bool,
     document: Document,
     digest: String,
     before: Before,
@@ -72,6 +71,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Does the backend lack, or hold otherwise, what this syncer published last?
+    #[must_use]
+    pub fn is_lost_at_backend(&self) -> bool {
+        self.missing_at_backend && self.before.published.is_some()
+    }
+
     /// Is there nothing to push?
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
@@ -216,6 +221,8 @@ impl<'a> Cycle<'a> {
             difference: plan.difference.clone(),
         };
         self.state.set_held(Some(&held))?;
+        // Whatever was accepted, it was not this; an acceptance must not lie in wait for its change.
+        self.state.set_accepted(None)?;
         let mut report = self.state.report()?;
         self.note_read(&mut report, plan, now);
         self.state.set_report(&report)?;
@@ -239,6 +246,7 @@ impl<'a> Cycle<'a> {
             })?;
         }
         self.state.set_held(None)?;
+        self.state.set_accepted(None)?;
         let now = self.clock.now();
         let mut report = self.state.report()?;
         self.note_read(&mut report, plan, now);

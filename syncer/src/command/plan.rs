@@ -41,7 +41,7 @@ fn as_json(plan: &Plan) -> serde_json::Value {
     json!({
         "change": plan.difference.id(),
         "unchanged": plan.is_unchanged(),
-        "missing_at_backend": plan.missing_at_backend,
+        "lost_at_backend": plan.is_lost_at_backend(),
         "held": held,
         "reasons": reasons,
         "users": plan.counts.0,
@@ -88,7 +88,7 @@ fn as_text(plan: &Plan) -> String {
             );
         }
         Verdict::Publish if plan.is_unchanged() => text.push_str("nothing to publish\n"),
-        Verdict::Publish if plan.missing_at_backend => {
+        Verdict::Publish if plan.is_lost_at_backend() => {
             text.push_str("would be published (the backend does not hold what was published last)\n");
         }
         Verdict::Publish => text.push_str("would be published\n"),

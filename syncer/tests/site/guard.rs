@@ -57,6 +57,10 @@ fn a_fifth_may_go_a_quarter_waits_and_another_change_needs_another_acceptance() 
     let first = held(&site);
     site.aws.edit(|directory| directory.remove_user(&user_id(18)));
     site.ends(&["once", "--accept", &first], 11);
+    assert!(
+        status(&site)["accepted"].is_null(),
+        "an acceptance that did not fit does not lie in wait"
+    );
     let second = held(&site);
     assert_ne!(first, second);
     assert_eq!(site.published()["users"].as_array().unwrap().len(), 32);
