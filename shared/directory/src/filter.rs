@@ -8,6 +8,7 @@ use std::fmt;
 use crate::{AttributeName, Value};
 
 pub use evaluate::Truth;
+pub(crate) use evaluate::contains;
 pub use parse::FilterError;
 
 /// Deepest nesting that is read: real filters stay under ten.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod dn;
+pub mod encoded;
 mod entry;
 pub mod filter;
 mod matching;

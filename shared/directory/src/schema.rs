@@ -96,6 +96,8 @@ pub struct ObjectClass {
 pub struct Schema {
     attributes: Vec<Arc<AttributeType>>,
     classes: Vec<Arc<ObjectClass>>,
+    /// For each attribute, every name and OID of it and of its subtypes.
+    spellings: Vec<Vec<Box<str>>>,
     attribute_index: BTreeMap<String, usize>,
     class_index: BTreeMap<String, usize>,
 }
@@ -129,6 +131,19 @@ impl DnKey {
             None => end.push(u8::MAX),
         }
         end
+    }
+}
+
+impl From<Vec<u8>> for DnKey {
+    /// Takes back what [`DnKey::as_bytes`] gave, from a store.
+    fn from(key: Vec<u8>) -> Self {
+        Self(key)
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for DnKey {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -225,6 +240,21 @@ impl Schema {
             &attribute.names,
             self.attributes.len(),
         )?;
+        let own: Vec<Box<str>> = std::iter::once(&attribute.oid)
+            .chain(&attribute.names)
+            .cloned()
+            .collect();
+        let mut superior = attribute.superior.clone();
+        while let Some(above) = superior.and_then(|name| self.attribute_index.get(&name.to_ascii_lowercase())) {
+            if let Some(spellings) = self.spellings.get_mut(*above) {
+                spellings.extend_from_slice(&own);
+            }
+            superior = self
+                .attributes
+                .get(*above)
+                .and_then(|attribute| attribute.superior.clone());
+        }
+        self.spellings.push(own);
         self.attributes.push(Arc::new(attribute));
         Ok(())
     }
@@ -371,6 +401,15 @@ impl Schema {
                 .and_then(|superior| self.attribute(superior));
         }
         false
+    }
+
+    /// Every name and OID under which the attribute or a subtype of it may be held, in no order; none
+    /// when it is not defined. Options are passed over.
+    #[must_use]
+    pub fn spellings(&self, name: &str) -> Option<&[Box<str>]> {
+        let kind = name.split(';').next().unwrap_or(name);
+        let at = self.attribute_index.get(&kind.to_ascii_lowercase())?;
+        self.spellings.get(*at).map(Vec::as_slice)
     }
 
     /// The OID that a text means: itself, or that of the class or attribute of that name; else the

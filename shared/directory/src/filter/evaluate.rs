@@ -105,22 +105,7 @@ fn substrings(schema: &Schema, entry: &Entry, name: &AttributeName, pieces: &Pie
     let Some(rule) = schema.substring(name.as_str()) else {
         return Truth::Undefined;
     };
-    let piece = |value: &Value, first, last| rule.piece(value.as_bytes(), first, last);
-    let prepared = (|| {
-        let initial = pieces.initial.as_ref().map(|value| piece(value, true, false));
-        let any = pieces
-            .any
-            .iter()
-            .map(|value| piece(value, false, false))
-            .collect::<Option<Vec<_>>>()?;
-        let last = pieces.last.as_ref().map(|value| piece(value, false, true));
-        Some((
-            initial.map_or(Some(None), |one| one.map(Some))?,
-            any,
-            last.map_or(Some(None), |one| one.map(Some))?,
-        ))
-    })();
-    let Some((initial, any, last)) = prepared else {
+    let Some((initial, any, last)) = pieces.prepare(rule) else {
         return Truth::Undefined;
     };
     Truth::from(values(schema, entry, name).any(|value| {
@@ -129,8 +114,30 @@ fn substrings(schema: &Schema, entry: &Entry, name: &AttributeName, pieces: &Pie
     }))
 }
 
+/// The pieces of a substring assertion as keys: the start, those between, the end.
+pub(crate) type PieceKeys = (Option<Vec<u8>>, Vec<Vec<u8>>, Option<Vec<u8>>);
+
+impl Pieces {
+    /// The pieces made ready to be looked for in keys of `rule`; none when one does not fit it.
+    pub(crate) fn prepare(&self, rule: MatchingRule) -> Option<PieceKeys> {
+        let piece = |value: &Value, first, last| rule.piece(value.as_bytes(), first, last);
+        let initial = self.initial.as_ref().map(|value| piece(value, true, false));
+        let last = self.last.as_ref().map(|value| piece(value, false, true));
+        let any = self
+            .any
+            .iter()
+            .map(|value| piece(value, false, false))
+            .collect::<Option<_>>()?;
+        Some((
+            initial.map_or(Some(None), |one| one.map(Some))?,
+            any,
+            last.map_or(Some(None), |one| one.map(Some))?,
+        ))
+    }
+}
+
 /// Do the pieces stand in `held` in order and without overlap?
-fn contains(held: &[u8], initial: Option<&[u8]>, any: &[Vec<u8>], last: Option<&[u8]>) -> bool {
+pub(crate) fn contains(held: &[u8], initial: Option<&[u8]>, any: &[Vec<u8>], last: Option<&[u8]>) -> bool {
     let Some(mut rest) = held.strip_prefix(initial.unwrap_or_default()) else {
         return false;
     };
