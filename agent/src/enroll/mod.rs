@@ -23,7 +23,7 @@ pub use rotate::{RotateArguments, rotate};
 /// What the operator gave.
 #[derive(Debug, clap::Args)]
 pub struct EnrollArguments {
-    /// Base URL of the backend, as in https://dirless.example.com
+    /// Base URL of the backend, as in `https://dirless.example.com`
     #[arg(long)]
     pub server: String,
     /// The tenant id, as the portal shows it. Without it and without --account, this EC2 host's own
