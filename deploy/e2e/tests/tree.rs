@@ -137,6 +137,14 @@ fn functions(lines: &[String]) -> Vec<(String, usize)> {
         let Some(name) = words.strip_prefix("fn ") else {
             continue;
         };
+        // A declaration without a body ends with a semicolon before any brace opens.
+        let mut rest = lines.iter().skip(start);
+        if rest
+            .find(|line| line.ends_with('{') || line.ends_with('}') || line.ends_with(';'))
+            .is_none_or(|line| line.ends_with(';'))
+        {
+            continue;
+        }
         let end = format!("{}}}", " ".repeat(indent));
         let length = lines
             .iter()
@@ -278,7 +286,7 @@ fn every_crate_takes_the_lints_of_the_workspace() {
 
 #[test]
 fn functions_are_measured_right() {
-    let text = "impl X {\n    pub fn a(&self) {\n        1\n    }\n}\n\nfn b() {\n}\n";
+    let text = "trait T {\n    fn t(&self) -> &str;\n}\n\nimpl X {\n    pub fn a(&self) {\n        1\n    }\n}\n\nfn b() {\n}\n";
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     assert_eq!(functions(&lines), [("a".to_owned(), 3), ("b".to_owned(), 2)]);
 }
