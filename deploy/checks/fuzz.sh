@@ -10,7 +10,8 @@ export RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Ccodegen-units=1 -Cpasses=s
 -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 export CARGO_TARGET_DIR=../target/fuzz
-cargo build --quiet --locked --target "$target"
+# Not --locked: this lock file follows the manifests of the crates, which change without it.
+cargo build --quiet --target "$target"
 for source in fuzz_targets/*.rs; do
     name=$(basename "$source" .rs)
     corpus=$CARGO_TARGET_DIR/corpus/$name seeds=seeds/$name
