@@ -21,11 +21,7 @@ pub(crate) fn tenant(app: &App, headers: &HeaderMap, client: &Client) -> Result<
     let Some(bearer) = bearer(headers) else {
         return Err(Failure::unauthorized());
     };
-    let found = match app.store.authenticate(&SecretHash::of(bearer)) {
-        Some(Principal::Realm(credential)) => tenant_id(headers).and_then(|id| app.store.tenant(&credential, id)),
-        _ => None,
-    };
-    let Some(tenant) = found else {
+    let Some(tenant) = tenant_of(app, headers, bearer) else {
         app.limits.failed(client);
         return Err(Failure::unauthorized());
     };
@@ -33,6 +29,19 @@ pub(crate) fn tenant(app: &App, headers: &HeaderMap, client: &Client) -> Result<
         return Err(Failure::suspended());
     }
     Ok(tenant)
+}
+
+/// [`tenant`] without a verdict on those who are refused: nothing is counted, the caller leaves them
+/// to a route.
+pub(crate) fn tenant_if_known(app: &App, headers: &HeaderMap) -> Option<TenantHandle> {
+    tenant_of(app, headers, bearer(headers)?).filter(|tenant| !tenant.credential().is_suspended())
+}
+
+fn tenant_of(app: &App, headers: &HeaderMap, bearer: &[u8]) -> Option<TenantHandle> {
+    match app.store.authenticate(&SecretHash::of(bearer)) {
+        Some(Principal::Realm(credential)) => tenant_id(headers).and_then(|id| app.store.tenant(&credential, id)),
+        _ => None,
+    }
 }
 
 /// [`tenant`], counted against the tenant's rate limit.

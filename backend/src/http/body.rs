@@ -84,7 +84,11 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     limit: usize,
     pause: Duration,
 ) -> Result<T, Failure> {
-    let bytes = read_small(headers, body, limit, pause).await?;
+    parse_json(&read_small(headers, body, limit, pause).await?)
+}
+
+/// A whole JSON body.
+pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     // A derived reader takes a list for the fields in their order; no client means that.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Failure::new(
@@ -92,7 +96,7 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
             "the body is not as it should be: expected an object",
         ));
     }
-    serde_json::from_slice(&bytes).map_err(|error| Failure::new(ErrorCode::InvalidBody, explain(&error)))
+    serde_json::from_slice(bytes).map_err(|error| Failure::new(ErrorCode::InvalidBody, explain(&error)))
 }
 
 /// What is wrong with a JSON body, without repeating it: it may hold a secret in the wrong place.

@@ -1,11 +1,13 @@
-//! The hot path: reads of snapshots that are in memory, answered without the router, the database, a
-//! timer or a boxed future. Whatever it cannot answer passes on to the router.
+//! The hot path: reads of snapshots that are in memory, and heartbeats that came whole in one piece,
+//! answered without the router, the database or a timer. Whatever it cannot answer passes on to the
+//! router.
 
 use std::net::SocketAddr;
 
 use axum::response::IntoResponse;
-use dirless_wire::if_none_match;
-use http::header::{CONTENT_LENGTH, ETAG, IF_NONE_MATCH};
+use bytes::Bytes;
+use dirless_wire::{header, if_none_match};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -15,14 +17,22 @@ use super::{Failure, ReplyBody, auth};
 use crate::app::App;
 use crate::cache::Answer;
 use crate::metrics::Route;
+use crate::routes::heartbeat;
 
 /// Where snapshots and what belongs to them are.
 const SNAPSHOTS: &str = "/v1/snapshot/";
+/// Where hosts say that they are alive.
+const HEARTBEAT: &str = "/v1/agent/heartbeat";
+
+/// [`StatusReply::ok`](dirless_wire::StatusReply::ok) as text.
+const STATUS_OK: &[u8] = br#"{"status":"ok"}"#;
 
 /// What the hot path made of a request.
 pub(crate) enum Front {
     /// The answer.
     Reply(Response<ReplyBody>),
+    /// A heartbeat: [`beat`] may answer it, once its body is there.
+    Beat(Client),
     /// It is for the router, which wants to know who asks.
     Pass(Client),
 }
@@ -33,6 +43,9 @@ pub(crate) fn answer(app: &App, request: &Request<Incoming>, peer: SocketAddr) -
     let client = Client::of(peer, headers, &app.config.server.trusted_proxies);
     if let Pace::Wait(seconds) = app.limits.request(&client) {
         return refuse(app, Failure::rate_limited(seconds), &client);
+    }
+    if request.uri().path() == HEARTBEAT && *request.method() == Method::POST {
+        return Front::Beat(client);
     }
     let wanted = request.uri().path().strip_prefix(SNAPSHOTS);
     let Some(name) = wanted.filter(|_| *request.method() == Method::GET || *request.method() == Method::HEAD) else {
@@ -58,6 +71,25 @@ pub(crate) fn answer(app: &App, request: &Request<Incoming>, peer: SocketAddr) -
         "a snapshot was read"
     );
     Front::Reply(reply)
+}
+
+/// Answers a heartbeat whose whole body is at hand. `None` when it is to be refused, or its sender
+/// wants to find the request in the log: the router does that.
+pub(crate) fn beat(app: &App, headers: &HeaderMap, body: &[u8], client: &Client) -> Option<Response<ReplyBody>> {
+    if headers.contains_key(header::REQUEST_ID) {
+        return None;
+    }
+    let tenant = heartbeat::beat_at_hand(app, headers, body)?;
+    let mut reply = Response::new(ReplyBody::Whole(Bytes::from_static(STATUS_OK)));
+    let json = HeaderValue::from_static(header::JSON_MEDIA_TYPE);
+    reply.headers_mut().insert(CONTENT_TYPE, json);
+    app.metrics.count(Route::Heartbeat, reply.status());
+    tracing::debug!(
+        target: "dirless_backend::access",
+        status = 200, tenant = %tenant.tenant(), client = %client.address,
+        "a heartbeat was taken"
+    );
+    Some(reply)
 }
 
 fn refuse(app: &App, failure: Failure, client: &Client) -> Front {
@@ -107,4 +139,15 @@ pub(crate) fn names(headers: &HeaderMap, tag: &dirless_wire::ETag) -> bool {
         .get_all(IF_NONE_MATCH)
         .iter()
         .any(|value| if_none_match(value.as_bytes(), tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_made_reply_is_what_the_route_says() {
+        let said = serde_json::to_vec(&dirless_wire::StatusReply::ok()).expect("it has text keys");
+        assert_eq!(said, STATUS_OK);
+    }
 }

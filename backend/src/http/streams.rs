@@ -53,6 +53,8 @@ impl Body for ReplyBody {
 
 /// Body of a request that tells its connection whether it was read to the end.
 pub(crate) struct RequestBody {
+    /// What was taken from the body before, to be given first.
+    taken: Option<Result<Frame<Bytes>, hyper::Error>>,
     body: Incoming,
     whole: Arc<AtomicBool>,
 }
@@ -70,9 +72,14 @@ impl Finished {
 
 impl RequestBody {
     pub(crate) fn new(body: Incoming) -> (Self, Finished) {
+        Self::resumed(None, body)
+    }
+
+    /// A body of which a piece was taken already.
+    pub(crate) fn resumed(taken: Option<Result<Frame<Bytes>, hyper::Error>>, body: Incoming) -> (Self, Finished) {
         let whole = Arc::new(AtomicBool::new(body.is_end_stream()));
         let finished = Finished(Arc::clone(&whole));
-        (Self { body, whole }, finished)
+        (Self { taken, body, whole }, finished)
     }
 }
 
@@ -81,6 +88,9 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(taken) = self.taken.take() {
+            return Poll::Ready(Some(taken));
+        }
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
             self.whole.store(true, Ordering::Relaxed);
@@ -89,10 +99,14 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.taken.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.taken {
+            // The rest's hint would leave out what was taken.
+            Some(_) => SizeHint::default(),
+            None => self.body.size_hint(),
+        }
     }
 }

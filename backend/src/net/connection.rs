@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use http::request::Parts;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
@@ -22,8 +24,9 @@ use super::io::Watched;
 use super::state::{Connection, Connections, Registered};
 use super::tls::Tls;
 use crate::app::App;
+use crate::http::address::Client;
 use crate::http::front::{self, Front};
-use crate::http::{ReplyBody, RequestBody};
+use crate::http::{Finished, ReplyBody, RequestBody};
 
 /// Largest request head, and the most that is buffered of a body.
 const BUFFER: usize = 64 * 1024;
@@ -181,36 +184,50 @@ impl Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = Answer;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<Incoming>) -> Answer {
         self.connection.request_began();
-        let client = match front::answer(&self.acceptor.app, &request, self.peer) {
+        let handling = || Handling(Arc::clone(&self.connection));
+        match front::answer(&self.acceptor.app, &request, self.peer) {
             Front::Reply(reply) => {
                 self.connection.request_ended();
-                return Answer::Ready(Some(reply));
+                Answer::Ready(Some(reply))
             }
-            Front::Pass(client) => client,
-        };
-        request.extensions_mut().insert(client);
-        let (head, body) = request.into_parts();
-        let (body, finished) = RequestBody::new(body);
-        let answering = self
-            .acceptor
-            .router
-            .clone()
-            .oneshot(Request::from_parts(head, axum::body::Body::new(body)));
-        let handling = Handling(Arc::clone(&self.connection));
-        Answer::Slow(Box::pin(async move {
-            let reply = answering.await.unwrap_or_else(|never| match never {});
-            if !finished.is_whole() {
-                handling.0.ask_to_linger();
+            Front::Beat(client) => Answer::Beat(Some(Box::new(Beat {
+                acceptor: Arc::clone(&self.acceptor),
+                request,
+                client,
+                handling: handling(),
+            }))),
+            Front::Pass(client) => {
+                let (head, body) = request.into_parts();
+                Answer::Slow(route(&self.acceptor, head, RequestBody::new(body), client, handling()))
             }
-            drop(handling);
-            reply.map(ReplyBody::Stream)
-        }))
+        }
     }
 }
 
-/// A request in the router's hands; dropped with an answer, or with a stream that the client reset.
+/// Lets the router answer.
+fn route(
+    acceptor: &Acceptor,
+    mut head: Parts,
+    (body, finished): (RequestBody, Finished),
+    client: Client,
+    handling: Handling,
+) -> Slow {
+    head.extensions.insert(client);
+    let request = Request::from_parts(head, axum::body::Body::new(body));
+    let answering = acceptor.router.clone().oneshot(request);
+    Box::pin(async move {
+        let reply = answering.await.unwrap_or_else(|never| match never {});
+        if !finished.is_whole() {
+            handling.0.ask_to_linger();
+        }
+        drop(handling);
+        reply.map(ReplyBody::Stream)
+    })
+}
+
+/// A request that is being answered; dropped with an answer, or with a stream that the client reset.
 struct Handling(Arc<Connection>);
 
 impl Drop for Handling {
@@ -219,21 +236,57 @@ impl Drop for Handling {
     }
 }
 
+/// A heartbeat whose body was not looked at yet. A host sends it in one piece with the head, so it
+/// is there at the first look; one that is not goes to the router, which waits with a time limit.
+struct Beat {
+    acceptor: Arc<Acceptor>,
+    request: Request<Incoming>,
+    client: Client,
+    handling: Handling,
+}
+
+impl Beat {
+    fn look(self, cx: &mut Context<'_>) -> Result<Response<ReplyBody>, Slow> {
+        let (head, mut body) = self.request.into_parts();
+        let taken = match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Ready(taken) => taken,
+            Poll::Pending => None,
+        };
+        if let Some(Ok(frame)) = &taken
+            && let Some(data) = frame.data_ref()
+            && body.is_end_stream()
+            && let Some(reply) = front::beat(&self.acceptor.app, &head.headers, data, &self.client)
+        {
+            return Ok(reply);
+        }
+        let body = RequestBody::resumed(taken, body);
+        Err(route(&self.acceptor, head, body, self.client, self.handling))
+    }
+}
+
+type Slow = Pin<Box<dyn Future<Output = Response<ReplyBody>> + Send>>;
+
 /// An answer at hand, or one that is being made.
 enum Answer {
     Ready(Option<Response<ReplyBody>>),
-    Slow(Pin<Box<dyn Future<Output = Response<ReplyBody>> + Send>>),
+    Beat(Option<Box<Beat>>),
+    Slow(Slow),
 }
 
 impl Future for Answer {
     type Output = Result<Response<ReplyBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Self::Beat(beat) = &mut *self {
+            let Some(beat) = beat.take() else { return Poll::Pending };
+            match beat.look(cx) {
+                Ok(reply) => return Poll::Ready(Ok(reply)),
+                Err(slow) => *self = Self::Slow(slow),
+            }
+        }
         match &mut *self {
-            Self::Ready(reply) => match reply.take() {
-                Some(reply) => Poll::Ready(Ok(reply)),
-                None => Poll::Pending,
-            },
+            Self::Ready(reply) => reply.take().map_or(Poll::Pending, |reply| Poll::Ready(Ok(reply))),
+            Self::Beat(_) => Poll::Pending,
             Self::Slow(making) => making.as_mut().poll(cx).map(Ok),
         }
     }

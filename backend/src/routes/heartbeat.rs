@@ -11,8 +11,9 @@ use http::HeaderMap;
 
 use crate::app::App;
 use crate::http::address::Client;
-use crate::http::{Failure, auth, read_json, status_ok};
-use crate::store::{Absorbed, Beat, EXTRAS_MAX};
+use crate::http::limits::Pace;
+use crate::http::{Failure, auth, parse_json, read_json, status_ok};
+use crate::store::{Absorbed, Beat, EXTRAS_MAX, TenantHandle};
 
 /// A capped report is some 40 KiB at worst.
 const LONGEST: usize = 128 * 1024;
@@ -35,13 +36,7 @@ pub(super) async fn beat(
     let tenant = auth::tenant_paced(&app, &headers, &client)?;
     let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
     let heartbeat: Heartbeat = read_json(&headers, body, LONGEST, pause).await?;
-    let extras = heartbeat.report.map(fit);
-    let beat = Beat {
-        agent_id: &heartbeat.agent_id,
-        hostname: &heartbeat.hostname,
-        extras: extras.as_deref(),
-    };
-    match app.heartbeats.beat(&tenant, beat) {
+    match absorb(&app, &tenant, heartbeat) {
         Absorbed::Taken | Absorbed::WithoutExtras => Ok(status_ok()),
         Absorbed::Refused => {
             let text = format!(
@@ -52,6 +47,30 @@ pub(super) async fn beat(
         }
         Absorbed::Full => Err(Failure::unavailable("too many heartbeats wait for the disk", 5)),
     }
+}
+
+/// Takes a heartbeat whose body is at hand, for the hot path. `None` when anything is unusual about
+/// it: [`beat`] then says what.
+pub(crate) fn beat_at_hand(app: &App, headers: &HeaderMap, body: &[u8]) -> Option<TenantHandle> {
+    let tenant = auth::tenant_if_known(app, headers)?;
+    let heartbeat: Heartbeat = parse_json(body).ok()?;
+    if app.limits.tenant(tenant.tenant()) != Pace::Fine {
+        return None;
+    }
+    match absorb(app, &tenant, heartbeat) {
+        Absorbed::Taken | Absorbed::WithoutExtras => Some(tenant),
+        Absorbed::Refused | Absorbed::Full => None,
+    }
+}
+
+fn absorb(app: &App, tenant: &TenantHandle, heartbeat: Heartbeat) -> Absorbed {
+    let extras = heartbeat.report.map(fit);
+    let beat = Beat {
+        agent_id: &heartbeat.agent_id,
+        hostname: &heartbeat.hostname,
+        extras: extras.as_deref(),
+    };
+    app.heartbeats.beat(tenant, beat)
 }
 
 /// The report as text that the store takes: of long lists the end is left out, the totals stay.

@@ -7,7 +7,7 @@ mod documents;
 mod duplicates;
 mod enrollment;
 mod health;
-mod heartbeat;
+pub(crate) mod heartbeat;
 mod metrics;
 mod openapi;
 mod public_key;

@@ -1,3 +1,6 @@
+use std::io::Write as _;
+use std::time::Duration;
+
 use super::support::{Reply, SECRET, Site, TENANT, ask, block_on};
 
 fn beat(site: &Site, body: &str) -> Reply {
@@ -54,4 +57,88 @@ fn malformed_heartbeats_are_refused() {
     let long = serde_json::json!({"agent_id": "a".repeat(256), "hostname": "h"}).to_string();
     beat(&site, &long).expect_error(422, "invalid_body");
     beat(&site, &" ".repeat(200_000)).expect_error(413, "payload_too_large");
+}
+
+/// The hot path takes a body that came with its head; everything else goes the long way, with the
+/// same outcome.
+#[test]
+fn a_heartbeat_counts_however_its_bytes_arrive() {
+    let site = Site::enrolled();
+    let request = |agent: &str, more: &str| {
+        let body = format!(r#"{{"agent_id":"{agent}","hostname":"h"}}"#);
+        let head = format!(
+            "POST /v1/agent/heartbeat HTTP/1.1\r\nhost: d\r\nauthorization: Bearer {SECRET}\r\nx-tenant-id: {TENANT}\r\n\
+             {more}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        (head, body)
+    };
+    let (head, body) = request("at-once", "");
+    let (half, rest) = body.split_at(10);
+    let (traced, traced_body) = request("traced", "x-request-id: mine\r\n");
+    let chunked = format!(
+        "POST /v1/agent/heartbeat HTTP/1.1\r\nhost: d\r\nauthorization: Bearer {SECRET}\r\nx-tenant-id: {TENANT}\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    );
+    let long_body = r#"{"agent_id":"chunked","hostname":"h"}"#;
+    let chunks = format!("5\r\n{}\r\n20\r\n{}\r\n0\r\n\r\n", &long_body[..5], &long_body[5..37]);
+    let ways: [(&str, Vec<String>); 5] = [
+        ("at-once", vec![format!("{head}{body}")]),
+        ("at-once", vec![head.clone(), body.clone()]),
+        ("at-once", vec![format!("{head}{half}"), rest.to_owned()]),
+        ("traced", vec![format!("{traced}{traced_body}")]),
+        ("chunked", vec![format!("{chunked}{chunks}")]),
+    ];
+    for (agent, pieces) in ways {
+        let reply = in_pieces(&site, &pieces).expect_status(200);
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{pieces:?}");
+        assert_eq!(reply.text(), r#"{"status":"ok"}"#, "{pieces:?}");
+        assert_eq!(
+            reply.header("x-request-id") == Some("mine"),
+            agent == "traced",
+            "{pieces:?}"
+        );
+    }
+    let health = ask("GET", "/v1/health").send(&site).json();
+    assert_eq!(health["active_agents"], 3);
+}
+
+#[test]
+fn the_hot_path_refuses_as_the_router_does() {
+    let site = Site::enrolled();
+    let body = r#"{"agent_id":"a","hostname":"h"}"#;
+    let path = "/v1/agent/heartbeat";
+    ask("POST", path)
+        .tenant("wrong", TENANT)
+        .body(body)
+        .send(&site)
+        .expect_error(401, "unauthorized");
+    ask("POST", path)
+        .tenant(SECRET, "nobody")
+        .body(body)
+        .send(&site)
+        .expect_error(401, "unauthorized");
+    ask("POST", path)
+        .body(body)
+        .send(&site)
+        .expect_error(401, "unauthorized");
+    ask("GET", path)
+        .tenant(SECRET, TENANT)
+        .send(&site)
+        .expect_error(405, "method_not_allowed");
+    beat(&site, r#"["a","h"]"#).expect_error(422, "invalid_body");
+}
+
+/// Sends the pieces apart on a connection of their own and reads the answer.
+fn in_pieces(site: &Site, pieces: &[String]) -> Reply {
+    let mut stream = site.connect();
+    stream.set_nodelay(true).unwrap();
+    for (number, piece) in pieces.iter().enumerate() {
+        if number > 0 {
+            // Time for the server to look at what it has.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        stream.write_all(piece.as_bytes()).unwrap();
+    }
+    Reply::read(&mut stream, false)
 }
