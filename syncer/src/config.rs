@@ -39,6 +39,9 @@ pub struct Config {
     /// How local users are numbered and filled in.
     #[serde(default)]
     pub local: crate::local::LocalConfig,
+    /// The directory tree.
+    #[serde(default)]
+    pub tree: crate::tree::TreeConfig,
     /// Bounds on what a source may hold.
     #[serde(default)]
     pub limits: LimitsConfig,

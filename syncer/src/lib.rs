@@ -21,3 +21,4 @@ pub mod remote;
 pub mod shape;
 pub mod sources;
 pub mod state;
+pub mod tree;
