@@ -36,7 +36,7 @@ pub use input::{AccessInput, Body, HostFiles, Inputs, SOURCES, SourceInput, Sour
 pub use limits::{Accounts, HostLimits, Limit, LimitsError, PrivateGroups};
 pub use open::BodyError;
 pub use publish::{Content, publish};
-pub use ratchet::{Ratchet, RatchetError, Rollback};
+pub use ratchet::{Ratchet, RatchetError, Rollback, forget_sequence};
 pub use report::{
     AccessReport, CautionNote, Durations, Ending, ExcludedUser, Line, Problem, Published, Report, SourceReport, Taken,
 };
@@ -305,7 +305,11 @@ fn read_body(
             BodyError::new(
                 "replayed",
                 rollback.to_string(),
-                "find out who serves old snapshots; if the syncer lost its state on purpose, remove the source from ratchet.json",
+                format!(
+                    "find out who serves old or forged snapshots; if the syncer lost its numbers, run: dirless refresh \
+                     --forget-sequence {}",
+                    source.name
+                ),
             )
         })?;
     Ok(read)

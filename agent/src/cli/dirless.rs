@@ -15,6 +15,7 @@ use crate::daemon::control::{self, Request};
 use crate::enroll::{EnrollArguments, RotateArguments, SystemTerminal, enroll, rotate};
 use crate::host::install::{Plan, Wanted, carry_out, plan_install, plan_uninstall};
 use crate::host::sshd_program::SshdProgram;
+use crate::pipeline::forget_sequence;
 
 /// Looks after this host's part of Dirless.
 #[derive(Debug, Parser)]
@@ -63,6 +64,9 @@ enum Command {
         /// Accept that this source is empty, if the backend still says so
         #[arg(long, value_name = "SOURCE")]
         accept_absent: Option<SourceName>,
+        /// Forget the sequence number of this source: its syncer lost its numbers, or a backend forged one
+        #[arg(long, value_name = "SOURCE")]
+        forget_sequence: Option<SourceName>,
     },
     /// Have this host use Dirless: look-ups and SSH keys, unless only some are asked for
     Install {
@@ -133,7 +137,10 @@ fn dispatch(arguments: &Arguments, environment: Lookup<'_>) -> anyhow::Result<Ex
         Command::Status { json } => return answer(places, environment, &Question::Status, *json),
         Command::Doctor { json } => return answer(places, environment, &Question::Doctor, *json),
         Command::Why { user, json } => return answer(places, environment, &Question::Why(user), *json),
-        Command::Refresh { accept_absent } => return refresh(places, environment, accept_absent.as_ref()),
+        Command::Refresh {
+            accept_absent,
+            forget_sequence,
+        } => return refresh(places, environment, accept_absent.as_ref(), forget_sequence.as_ref()),
         Command::Install {
             nss,
             ssh,
@@ -188,13 +195,24 @@ fn finish_plan(places: &Places, environment: Lookup<'_>, plan: &Plan, dry_run: b
     Ok(())
 }
 
-fn refresh(places: &Places, environment: Lookup<'_>, accept_absent: Option<&SourceName>) -> anyhow::Result<ExitCode> {
+fn refresh(
+    places: &Places,
+    environment: Lookup<'_>,
+    accept_absent: Option<&SourceName>,
+    forget: Option<&SourceName>,
+) -> anyhow::Result<ExitCode> {
     let (config, paths) = places.load(environment)?;
-    if let Some(source) = accept_absent
-        && !config.sources.contains(source)
-    {
-        let known: Vec<&str> = config.sources.iter().map(SourceName::as_str).collect();
-        bail!("this host has no source {source}; it has {}", known.join(", "));
+    for source in [accept_absent, forget].into_iter().flatten() {
+        if !config.sources.contains(source) {
+            let known: Vec<&str> = config.sources.iter().map(SourceName::as_str).collect();
+            bail!("this host has no source {source}; it has {}", known.join(", "));
+        }
+    }
+    if let Some(source) = forget {
+        match forget_sequence(&paths, source.as_str())? {
+            Some(number) => println!("forgot that {source} had come to sequence {number}"),
+            None => println!("{source} had no sequence number here"),
+        }
     }
     let request = Request::Refresh {
         accept_absent: accept_absent.cloned(),

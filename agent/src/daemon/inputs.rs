@@ -20,6 +20,7 @@ pub(crate) fn digest(paths: &Paths, sources: &[SourceName], enumerate: bool, hos
         paths.passwd(),
         paths.group(),
         paths.shells(),
+        paths.ratchet(),
     ];
     for source in sources {
         files.push(paths.sealed(source.as_str()));
@@ -79,6 +80,7 @@ mod tests {
             paths.config(),
             paths.passwd(),
             paths.group(),
+            paths.ratchet(),
         ] {
             std::fs::write(&path, "x").unwrap();
             let next = now("web-1");

@@ -7,6 +7,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, io};
 
+use crate::paths::Paths;
+
+/// How far a number may lie above the last one. A syncer adds one for each snapshot; whoever forges a
+/// larger step wants to use the numbers up, so that no true snapshot could ever follow.
+const LARGEST_STEP: u64 = 1 << 32;
+/// The largest number with which a source may begin: numbers may be times in seconds.
+const LARGEST_FIRST: u64 = 1 << 48;
+
 /// Highest sequence number accepted for each source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -29,6 +37,14 @@ pub enum Rollback {
         /// The number accepted before.
         seen: u64,
     },
+    /// A number that nobody reaches by counting.
+    #[error("it has sequence {found}, which no syncer reaches by counting on from {seen}: somebody forged it")]
+    Leap {
+        /// Its number.
+        found: u64,
+        /// The number accepted before; 0 when there was none.
+        seen: u64,
+    },
 }
 
 /// The file cannot be used.
@@ -43,12 +59,14 @@ impl Ratchet {
     /// Would a snapshot of `source` with `sequence` be accepted?
     ///
     /// # Errors
-    /// When it is older than one accepted before.
+    /// When it is older than one accepted before, or absurdly far ahead.
     pub fn check(&self, source: &str, sequence: Option<u64>) -> Result<(), Rollback> {
         match (self.0.get(source).copied(), sequence) {
+            (None, Some(found)) if found > LARGEST_FIRST => Err(Rollback::Leap { found, seen: 0 }),
             (None, _) => Ok(()),
             (Some(seen), None) => Err(Rollback::Missing { seen }),
             (Some(seen), Some(found)) if found < seen => Err(Rollback::Lower { found, seen }),
+            (Some(seen), Some(found)) if found - seen > LARGEST_STEP => Err(Rollback::Leap { found, seen }),
             (Some(_), Some(_)) => Ok(()),
         }
     }
@@ -67,10 +85,10 @@ impl Ratchet {
         self.0.get(source).copied()
     }
 
-    /// Forgets `source`, so that any sequence is accepted next: for an operator whose syncer lost its
-    /// state.
-    pub fn forget(&mut self, source: &str) {
-        self.0.remove(source);
+    /// Forgets `source`, so that it may begin anew: for an operator whose syncer lost its state, or
+    /// whose backend served forged numbers. Gives the number that was forgotten.
+    pub fn forget(&mut self, source: &str) -> Option<u64> {
+        self.0.remove(source)
     }
 
     /// Reads the file; an absent one is a new host.
@@ -99,6 +117,27 @@ impl Ratchet {
     }
 }
 
+/// Forgets the number of `source` on this host: `dirless refresh --forget-sequence`. Waits for a running
+/// worker, which would write its own memory over it.
+///
+/// # Errors
+/// When the file cannot be used or written.
+pub fn forget_sequence(paths: &Paths, source: &str) -> Result<Option<u64>, RatchetError> {
+    let path = paths.ratchet();
+    let error = |reason: io::Error| RatchetError {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    };
+    let lock = fs::File::create(paths.publish_lock()).map_err(error)?;
+    lock.lock().map_err(error)?;
+    let mut ratchet = Ratchet::load(&path)?;
+    let forgotten = ratchet.forget(source);
+    if forgotten.is_some() {
+        ratchet.save(&path).map_err(error)?;
+    }
+    Ok(forgotten)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,8 +158,29 @@ mod tests {
         );
         assert_eq!(ratchet.check("local", None), Err(Rollback::Missing { seen: 7 }));
         assert_eq!(ratchet.check("other", None), Ok(()));
-        ratchet.forget("local");
+        assert_eq!(ratchet.forget("local"), Some(7));
+        assert_eq!(ratchet.forget("local"), None);
         assert_eq!(ratchet.check("local", None), Ok(()));
+    }
+
+    #[test]
+    fn a_forged_number_cannot_use_the_numbers_up() {
+        let mut ratchet = Ratchet::default();
+        for found in [u64::MAX, LARGEST_FIRST + 1] {
+            assert_eq!(
+                ratchet.check("local", Some(found)),
+                Err(Rollback::Leap { found, seen: 0 })
+            );
+        }
+        assert_eq!(ratchet.check("local", Some(LARGEST_FIRST)), Ok(()));
+        ratchet.accept("local", Some(7));
+        for found in [u64::MAX, 8 + LARGEST_STEP] {
+            assert_eq!(
+                ratchet.check("local", Some(found)),
+                Err(Rollback::Leap { found, seen: 7 })
+            );
+        }
+        assert_eq!(ratchet.check("local", Some(7 + LARGEST_STEP)), Ok(()));
     }
 
     #[test]

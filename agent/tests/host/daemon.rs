@@ -134,6 +134,40 @@ fn it_is_ready_after_the_first_cycle_refreshes_on_request_and_stops_cleanly() {
 }
 
 #[test]
+fn a_syncer_that_lost_its_numbers_is_let_begin_anew_by_the_operator() {
+    let (fake, host) = start(3600);
+    let numbered = |sequence: u64, name: &str| {
+        let text = users(&[name], 100_001).replacen('{', &format!("{{\"sequence\":{sequence},"), 1);
+        Answer::sealed(&host.identity, &text, &format!("l{sequence}"))
+    };
+    fake.answer(LOCAL, numbered(9, "bob"));
+    let daemon = Daemon::start(&host);
+    daemon.notice("READY=1");
+    assert!(host.has("bob"));
+
+    fake.answer(LOCAL, numbered(1, "carol"));
+    let (_, said) = dirless(&host, &["refresh"]);
+    let command = "dirless refresh --forget-sequence local";
+    assert!(
+        said.contains(command) && host.has("bob") && !host.has("carol"),
+        "{said}"
+    );
+    // The forged one cannot drive the number to where nothing comes after it.
+    fake.answer(LOCAL, numbered(u64::MAX, "mallory"));
+    let (_, said) = dirless(&host, &["refresh"]);
+    assert!(
+        said.contains("forged") && host.has("bob") && !host.has("mallory"),
+        "{said}"
+    );
+
+    fake.answer(LOCAL, numbered(2, "carol"));
+    let (code, said) = dirless(&host, &["refresh", "--forget-sequence", "local"]);
+    assert!(code == 0 && said.contains("sequence 9") && host.has("carol"), "{said}");
+    let (code, said) = dirless(&host, &["refresh", "--forget-sequence", "other"]);
+    assert!(code == 1 && said.contains("no source other"), "{said}");
+}
+
+#[test]
 fn at_rest_it_takes_little_memory() {
     let (fake, host) = start(3600);
     let many: Vec<String> = (0..20_000).map(|number| format!("u{number}")).collect();
