@@ -116,6 +116,18 @@ fn each_bad_user_is_dropped_alone_and_leaves_the_groups() {
 }
 
 #[test]
+fn the_group_of_all_local_users_is_published_for_they_have_it_as_primary_one() {
+    let bench = Bench::new()
+        .user("alice", 100_001, 100_000, "/home/alice", "/bin/bash")
+        .user("bob", 100_002, 100_000, "/home/bob", "/bin/bash")
+        .group("dirless-local", 100_000, &["alice", "bob"]);
+    let (users, groups, private, dropped) = bench.apply(None);
+    assert_eq!(users, ["alice", "bob"]);
+    assert_eq!(groups, ["dirless-local:100000:alice,bob"]);
+    assert!(private.is_empty() && dropped.is_empty(), "{private:?} {dropped:?}");
+}
+
+#[test]
 fn each_bad_group_is_dropped_alone_and_its_members_stay() {
     for (name, gid, code) in [
         ("sudo", 5000, "reserved-name"),

@@ -144,8 +144,15 @@ const RESERVED: [&str; 133] = [
 /// Families of names that grow with each release.
 const PREFIXES: [&str; 2] = ["systemd-", "dirless-"];
 
+/// The group that portals and `dirless-syncer local` put every local user into. It is nobody's on a
+/// host and grants nothing.
+const LOCAL_USERS: &str = "dirless-local";
+
 /// Is `name` reserved on every host?
 pub(super) fn is_reserved(name: &str) -> bool {
+    if name == LOCAL_USERS {
+        return false;
+    }
     RESERVED.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -203,11 +210,13 @@ mod tests {
             "nobody",
             "operator",
             "podman",
+            "dirless",
+            "dirless-backend",
         ];
         for name in granting {
             assert!(is_reserved(name), "{name}");
         }
-        for name in ["alice", "engineering-team", "sudoers-eu", "systemd2"] {
+        for name in ["alice", "engineering-team", "sudoers-eu", "systemd2", "dirless-local"] {
             assert!(!is_reserved(name), "{name}");
         }
     }
