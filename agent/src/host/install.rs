@@ -203,11 +203,15 @@ fn plan_ssh(paths: &Paths, plan: &mut Plan) -> Result<(), InstallError> {
     let Some(config) = read(&path)? else {
         return Err(InstallError::NoSshd(path));
     };
-    for setting in sshd::overrides(&config) {
-        plan.notices.push(format!(
-            "{} has \"{setting}\", which may win over ours; remove it to have keys looked up in Dirless",
-            path.display()
-        ));
+    for sshd::Rival { setting, ours_wins } in sshd::rivals(&config) {
+        let outcome = if ours_wins {
+            "which sshd does not ask any more, since ours comes first: people whose keys only that command knows cannot \
+             log in with them (dirless uninstall gives it back)"
+        } else {
+            "which comes before ours and wins; remove it to have keys looked up in Dirless"
+        };
+        plan.notices
+            .push(format!("{} has \"{setting}\", {outcome}", path.display()));
     }
     let snippet = paths.sshd_snippet();
     let before = read(&snippet)?;

@@ -4,8 +4,9 @@
 /// Marks the line below as ours. Removal looks for both lines together.
 const MARK: &str = "# Added by \"dirless install\"; \"dirless uninstall\" takes it away.";
 
-/// The line that makes sshd read its drop-in folder.
-const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/*.conf";
+/// The line that makes sshd read our file. Only ours: where nothing reads the drop-in folder, somebody
+/// may have meant what lies there to be without effect.
+const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/dirless.conf";
 
 /// The drop-in file's text. `with_keys`: sshd asks the lookup table for people's keys (`install
 /// --ssh`). `with_ca`: certificates of the accepted authority open sessions.
@@ -34,16 +35,24 @@ pub fn drop_in_state(text: &str) -> (bool, bool) {
     state
 }
 
-/// Whether `sshd_config` reads the drop-in folder for every connection (an `Include` inside a
-/// `Match` block does not count).
+/// Whether `sshd_config` reads our file for every connection (an `Include` inside a `Match` block does
+/// not count).
 #[must_use]
 pub fn includes_drop_ins(text: &str) -> bool {
+    global(text).any(includes_ours)
+}
+
+/// The settings for every connection: those above the first `Match`.
+fn global(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines()
         .filter_map(directive)
         .take_while(|(keyword, _)| !keyword.eq_ignore_ascii_case("Match"))
-        .filter(|(keyword, _)| keyword.eq_ignore_ascii_case("Include"))
-        .flat_map(|(_, argument)| argument.split_whitespace().map(|pattern| pattern.trim_matches('"')))
-        .any(|pattern| {
+}
+
+fn includes_ours((keyword, argument): (&str, &str)) -> bool {
+    keyword.eq_ignore_ascii_case("Include")
+        && argument.split_whitespace().any(|pattern| {
+            let pattern = pattern.trim_matches('"');
             // A relative pattern is relative to /etc/ssh.
             let pattern = pattern.strip_prefix("/etc/ssh/").unwrap_or(pattern);
             matches!(
@@ -75,17 +84,34 @@ pub fn remove_include(text: &str) -> String {
     }
 }
 
-/// Settings of the administrator that come before ours and win over them, for `doctor`.
+/// A setting of the administrator that sshd weighs against ours. Of several the first one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// The line.
+    pub setting: String,
+    /// Whether ours, where `install` puts it, comes before it and silences it.
+    pub ours_wins: bool,
+}
+
+/// Commands for keys that stand in `sshd_config` itself.
 #[must_use]
-pub fn overrides(text: &str) -> Vec<String> {
-    text.lines()
-        .filter_map(directive)
-        .take_while(|(keyword, _)| !keyword.eq_ignore_ascii_case("Match"))
-        .filter(|(keyword, argument)| {
-            keyword.eq_ignore_ascii_case("AuthorizedKeysCommand") && !argument.contains("dirless")
-        })
-        .map(|(keyword, argument)| format!("{keyword} {argument}"))
-        .collect()
+pub fn rivals(text: &str) -> Vec<Rival> {
+    // An `Include` of our own goes to the top.
+    let mut ours_wins = !includes_drop_ins(text);
+    let mut rivals = Vec::new();
+    for (keyword, argument) in global(text) {
+        ours_wins |= includes_ours((keyword, argument));
+        if keyword.eq_ignore_ascii_case("AuthorizedKeysCommand")
+            && !argument.contains("dirless")
+            && !(ours_wins && argument.eq_ignore_ascii_case("none"))
+        {
+            rivals.push(Rival {
+                setting: format!("{keyword} {argument}"),
+                ours_wins,
+            });
+        }
+    }
+    rivals
 }
 
 fn directive(line: &str) -> Option<(&str, &str)> {
@@ -149,11 +175,28 @@ mod tests {
 
     #[test]
     fn a_command_of_the_administrator_is_named() {
-        assert_eq!(
-            overrides("AuthorizedKeysCommand /usr/bin/sss_ssh_authorizedkeys\n"),
-            ["AuthorizedKeysCommand /usr/bin/sss_ssh_authorizedkeys"]
-        );
-        assert!(overrides(&drop_in(true, true)).is_empty());
+        let command = "AuthorizedKeysCommand /usr/bin/sss_ssh_authorizedkeys";
+        let include = "Include /etc/ssh/sshd_config.d/*.conf";
+        for (text, ours_wins) in [
+            (format!("{command}\n"), true),
+            (format!("{include}\n{command}\n"), true),
+            (format!("{command}\n{include}\n"), false),
+        ] {
+            let rival = Rival {
+                setting: command.to_owned(),
+                ours_wins,
+            };
+            assert_eq!(rivals(&text), [rival], "{text}");
+        }
+        assert!(rivals(&drop_in(true, true)).is_empty());
+        assert!(rivals("AuthorizedKeysCommand none\n").is_empty());
+        assert_eq!(rivals(&format!("AuthorizedKeysCommand none\n{include}\n")).len(), 1);
+    }
+
+    #[test]
+    fn only_our_own_file_is_brought_in() {
+        // Somebody else's file in the folder must not come into force by our hand.
+        assert!(!add_include("Port 22\n").unwrap().contains('*'));
     }
 
     proptest! {
