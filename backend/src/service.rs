@@ -1,6 +1,6 @@
 //! `dirless-backend run`: from a configuration to a serving process, and back down.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -144,11 +144,12 @@ fn announce(bearer: &BearerSecret) {
     match &bearer.origin {
         BearerOrigin::Generated(path) => {
             tracing::info!(path = %path.display(), "made a secret for hosts and syncers and kept it in {}", path.display());
-            // The one time it is shown, and not through the log, which is kept and read by others.
+            // Only to a person: under a service manager standard output is the journal, which is kept
+            // and read by others. The file has it in any case.
             let mut output = std::io::stdout().lock();
-            let line = writeln!(output, "secret (shown once): {}", bearer.secret.expose());
-            if line.and_then(|()| output.flush()).is_err() {
-                tracing::warn!("standard output is closed, so the new secret was not shown; it is in its file");
+            if output.is_terminal() {
+                let shown = writeln!(output, "secret (shown once): {}", bearer.secret.expose());
+                let _ = shown.and_then(|()| output.flush());
             }
         }
         BearerOrigin::File(path) => tracing::debug!(path = %path.display(), "the secret is from a file"),

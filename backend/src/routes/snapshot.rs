@@ -18,7 +18,8 @@ use crate::http::address::Client;
 use crate::http::log::LoggedTenant;
 use crate::http::{Failure, auth, check_announced, front, json_with_tag, next_piece, sniff, status_ok};
 use crate::store::{
-    Expected, Origin, PutOutcome, SnapshotMeta, SnapshotPut, SourceState, SpooledBody, StoreError, TenantHandle,
+    DeleteOutcome, Expected, Origin, PutOutcome, SnapshotMeta, SnapshotPut, SourceState, SpooledBody, StoreError,
+    TenantHandle,
 };
 
 /// The sealed snapshot of a source.
@@ -185,11 +186,14 @@ pub(super) async fn replace(
 
 /// Deletes a source on purpose: hosts are told so and drop its users.
 #[utoipa::path(delete, path = "/v1/snapshot/{source}", tag = "tenant", operation_id = "deleteSnapshot",
-    params(("source" = SourceName, Path, description = "aws-identity-center, local, or another source")),
+    params(("source" = SourceName, Path, description = "aws-identity-center, local, or another source"),
+        ("If-Match" = Option<String>, Header, description = "Tag of the snapshot that is to be deleted")),
     responses(
         (status = 200, body = StatusReply, description = "Also when there was nothing to delete"),
-        (status = 401, body = ErrorReply), (status = 403, body = ErrorReply),
-        (status = 404, body = ErrorReply, description = "Not a source name"), (status = 429, body = ErrorReply),
+        (status = 400, body = ErrorReply), (status = 401, body = ErrorReply), (status = 403, body = ErrorReply),
+        (status = 404, body = ErrorReply, description = "Not a source name"),
+        (status = 412, body = ErrorReply, description = "The snapshot has changed since it was read"),
+        (status = 429, body = ErrorReply),
     ), security(("bearer" = [], "tenant" = [])))]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
@@ -198,10 +202,14 @@ pub(super) async fn remove(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let tenant = auth::tenant_paced(&app, &headers, &client)?;
-    tenant
-        .delete_snapshot(&source_of(&uri)?, Origin::network(client.address))
-        .await?;
-    Ok(status_ok())
+    let (source, expected) = (source_of(&uri)?, precondition(&headers)?);
+    match tenant
+        .delete_snapshot_if(&source, expected, Origin::network(client.address))
+        .await?
+    {
+        DeleteOutcome::Deleted | DeleteOutcome::Nothing => Ok(status_ok()),
+        DeleteOutcome::Unexpected => Err(precondition_failed()),
+    }
 }
 
 /// The last segment of the path. A source name needs no escaping, so an escaped one is none.

@@ -54,7 +54,7 @@ pub use heartbeat::{Absorbed, Agent, Beat, EXTRAS_MAX, HeartbeatLimits, Heartbea
 pub use policy::ReplaceBy;
 pub use realm::{NewRealm, Realm, RealmChange};
 pub use settings::{AccessRules, DuplicatesReport};
-pub use snapshot::{BodyReader, PutOutcome, SnapshotMeta, SnapshotPut, SourceState};
+pub use snapshot::{BodyReader, DeleteOutcome, PutOutcome, SnapshotMeta, SnapshotPut, SourceState};
 pub use spool::{BodyWriter, CHUNK_MAX, MEMORY_MAX, SpooledBody};
 pub use tenant::{KeyChange, TenantHandle};
 pub use token::{NewToken, Token, TokenCreation};

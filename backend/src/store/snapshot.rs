@@ -58,6 +58,18 @@ pub enum PutOutcome {
     Unexpected,
 }
 
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum DeleteOutcome {
+    /// It is gone.
+    Deleted,
+    /// There was none.
+    Nothing,
+    /// Something else is stored than the caller expected: 412.
+    Unexpected,
+}
+
 /// What is known of a stored snapshot without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotMeta {
@@ -173,15 +185,32 @@ impl TenantHandle {
     /// # Errors
     /// When writing fails.
     pub async fn delete_snapshot(&self, source: &SourceName, origin: Origin) -> Result<bool, StoreError> {
+        let outcome = self.delete_snapshot_if(source, Expected::Anything, origin).await?;
+        Ok(outcome == DeleteOutcome::Deleted)
+    }
+
+    /// [`TenantHandle::delete_snapshot`], provided that what is stored is what the caller expects.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub async fn delete_snapshot_if(
+        &self,
+        source: &SourceName,
+        expected: Expected,
+        origin: Origin,
+    ) -> Result<DeleteOutcome, StoreError> {
         let (row, source, now, actor) = (self.row(), source.clone(), self.store().now(), self.actor(origin));
         let tenant = self.tenant().clone();
         self.store()
             .write(move |connection, effects| {
+                if expected != Expected::Anything && !expected.holds(current_tag(connection, row, &source)?.as_ref()) {
+                    return Ok(DeleteOutcome::Unexpected);
+                }
                 let Some(pointer) = pointer(connection, row, &source)? else {
-                    return Ok(false);
+                    return Ok(DeleteOutcome::Nothing);
                 };
                 let Some(current) = pointer.current else {
-                    return Ok(false);
+                    return Ok(DeleteOutcome::Nothing);
                 };
                 let generation = Generation(pointer.last + 1);
                 connection
@@ -195,7 +224,7 @@ impl TenantHandle {
                     source: source.clone(),
                     generation,
                 });
-                Ok(true)
+                Ok(DeleteOutcome::Deleted)
             })
             .await
     }

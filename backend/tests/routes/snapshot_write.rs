@@ -155,6 +155,27 @@ fn a_lost_update_is_refused() {
 }
 
 #[test]
+fn a_deletion_of_what_has_changed_is_refused() {
+    let site = Site::enrolled();
+    let delete = |name: &str, value: &str| {
+        let request = ask("DELETE", "/v1/snapshot/local").tenant(SECRET, TENANT);
+        request.header(name, value).send(&site)
+    };
+    delete("If-Match", "*").expect_error(412, "precondition_failed");
+    let old = site.put("local", SEALED).header("etag").unwrap().to_owned();
+    let new = site
+        .put("local", &format!("{SEALED}2"))
+        .header("etag")
+        .unwrap()
+        .to_owned();
+    delete("If-Match", &old).expect_error(412, "precondition_failed");
+    delete("If-Match", "nonsense").expect_error(400, "invalid_request");
+    site.get("/v1/snapshot/local").expect_status(200);
+    delete("If-Match", &new).expect_status(200);
+    site.get("/v1/snapshot/local").expect_error(404, "source_deleted");
+}
+
+#[test]
 fn of_many_editors_exactly_one_wins_each_round() {
     let site = Site::enrolled();
     let mut tag = site.put("local", SEALED).header("etag").unwrap().to_owned();
