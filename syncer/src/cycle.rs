@@ -4,7 +4,7 @@ mod before;
 
 use std::collections::BTreeMap;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use dirless_client::Client;
 use dirless_model::ObjectId;
 use dirless_model::snapshot::{Document, ObjectKind};
@@ -262,7 +262,10 @@ impl<'a> Cycle<'a> {
         if settled.numbers != plan.settled.numbers {
             bail!("the id ledger changed while the source was read; nothing was published, the next cycle tries again");
         }
-        let sequence = plan.before.sequence + 1;
+        let sequence = plan.before.sequence.checked_add(1).context(
+            "the backend holds a snapshot with the largest possible number, which this syncer never wrote: somebody forged \
+             it. Delete the source at the backend, then run this again; hosts do not follow such a number",
+        )?;
         // On disk before the push: a number that hosts have seen must never be used again for
         // something else, whatever happens to this process.
         self.state.set_sequence(sequence)?;
@@ -276,7 +279,7 @@ impl<'a> Cycle<'a> {
                 None
             }
         };
-        let (written, body) = self.remote.push(&document, account).await?;
+        let (written, body) = self.remote.push(&document, account, &plan.before.expected).await?;
         let published = Published {
             sequence,
             digest: plan.digest.clone(),

@@ -1,6 +1,6 @@
 //! The backend's copy of this source: looking at it, and replacing it.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use dirless_client::{Client, Error, Expected, Fetched, SnapshotHeaders, Written};
 use dirless_model::NameRule;
@@ -32,7 +32,12 @@ pub enum Holds {
         etag: Option<ETag>,
     },
     /// Something else.
-    Other(Body),
+    Other {
+        /// What it is.
+        body: Body,
+        /// Its entity tag, when the backend sends one.
+        etag: Option<ETag>,
+    },
     /// Nothing.
     Nothing,
 }
@@ -72,10 +77,14 @@ impl<'a> Remote<'a> {
                 if published.is_some_and(|published| published.body == sha256_hex(&body)) {
                     return Ok(Holds::Ours { etag: fetched.etag });
                 }
-                Ok(Holds::Other(match self.open(&body, rule) {
+                let body = match self.open(&body, rule) {
                     Ok(back) => Body::Readable(Box::new(back)),
                     Err(error) => Body::Unreadable(format!("{error:#}")),
-                }))
+                };
+                Ok(Holds::Other {
+                    body,
+                    etag: fetched.etag,
+                })
             }
         }
     }
@@ -90,7 +99,7 @@ impl<'a> Remote<'a> {
         match cycle.get_snapshot(&self.source, None, LARGEST, &mut body).await? {
             Fetched::Body(_) => open_text(self.access, &body),
             Fetched::NotModified | Fetched::Absent { .. } => {
-                anyhow::bail!("the backend holds no snapshot of {}", self.source)
+                bail!("the backend holds no snapshot of {}", self.source)
             }
         }
     }
@@ -100,12 +109,17 @@ impl<'a> Remote<'a> {
         Ok(Shape::read(text.as_bytes(), rule)?)
     }
 
-    /// Seals `document` and puts it in place of whatever the backend holds. Answers with what was
+    /// Seals `document` and puts it in place of what [`Remote::look`] saw. Answers with what was
     /// written and the SHA-256 of the sealed body.
     ///
     /// # Errors
-    /// When sealing fails or the backend refuses.
-    pub async fn push(&self, document: &Document, account: Option<AwsAccountId>) -> anyhow::Result<(Written, String)> {
+    /// When sealing fails, the backend refuses, or it holds something else by now.
+    pub async fn push(
+        &self,
+        document: &Document,
+        account: Option<AwsAccountId>,
+        expected: &Expected,
+    ) -> anyhow::Result<(Written, String)> {
         let mut plaintext = Vec::new();
         dirless_model::snapshot::write(document, &mut plaintext).context("writing the snapshot")?;
         let mut sealed = Vec::new();
@@ -119,11 +133,17 @@ impl<'a> Remote<'a> {
             account,
         };
         let cycle = self.client.cycle();
-        let written = cycle
-            .put_snapshot(&self.source, &headers, Bytes::from(sealed), &Expected::Anything)
-            .await
-            .context("pushing the snapshot")?;
-        Ok((written, digest))
+        let put = cycle
+            .put_snapshot(&self.source, &headers, Bytes::from(sealed), expected)
+            .await;
+        if let Err(Error::Changed) = put {
+            bail!(
+                "somebody else wrote the snapshot of {} while this syncer made one: does another syncer publish the \
+                 same source? Nothing was overwritten; the next cycle looks again",
+                self.source
+            );
+        }
+        Ok((put.context("pushing the snapshot")?, digest))
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
+use dirless_client::Expected;
 use dirless_model::snapshot::ObjectKind;
+use dirless_wire::ETag;
 
 use super::Cycle;
 use crate::ledger::Entry;
@@ -22,6 +24,13 @@ pub(super) struct Before {
     pub(super) unreadable: Option<String>,
     pub(super) missing_at_backend: bool,
     pub(super) etag: Option<String>,
+    /// What a push may replace: exactly what was looked at, so that no other writer is overwritten.
+    pub(super) expected: Expected,
+}
+
+/// Deployed backends send no tags; there, nothing can be expected.
+fn expecting(etag: Option<ETag>) -> Expected {
+    etag.map_or(Expected::Anything, Expected::Tag)
 }
 
 impl Cycle<'_> {
@@ -36,6 +45,7 @@ impl Cycle<'_> {
             unreadable: None,
             missing_at_backend: false,
             etag: None,
+            expected: Expected::Anything,
             published,
         };
         if let Some(shape) = &before.shape {
@@ -43,15 +53,27 @@ impl Cycle<'_> {
         }
         let held = self.remote.look(before.published.as_ref(), &self.config.names).await;
         match held.context("looking at what the backend holds")? {
-            Holds::Ours { etag } => before.etag = etag.map(|etag| etag.header().to_owned()),
-            Holds::Nothing => before.missing_at_backend = true,
-            Holds::Other(Body::Readable(back)) => self.other(*back, ledger, used, &mut before)?,
-            Holds::Other(Body::Unreadable(reason)) => {
+            Holds::Ours { etag } => {
+                before.etag = etag.as_ref().map(|etag| etag.header().to_owned());
+                before.expected = expecting(etag);
+            }
+            Holds::Nothing => {
                 before.missing_at_backend = true;
-                if before.published.is_none() {
-                    before.unreadable = Some(format!(
-                        "the backend holds a snapshot that cannot be compared with, for age.key does not open it ({reason})"
-                    ));
+                before.expected = Expected::Absent;
+            }
+            Holds::Other { body, etag } => {
+                before.expected = expecting(etag);
+                match body {
+                    Body::Readable(back) => self.other(*back, ledger, used, &mut before)?,
+                    Body::Unreadable(reason) => {
+                        before.missing_at_backend = true;
+                        if before.published.is_none() {
+                            before.unreadable = Some(format!(
+                                "the backend holds a snapshot that cannot be compared with, for age.key does not open it \
+                                 ({reason})"
+                            ));
+                        }
+                    }
                 }
             }
         }

@@ -279,6 +279,41 @@ fn another_syncer_for_the_same_source_is_noticed() {
 }
 
 #[test]
+fn a_snapshot_written_meanwhile_is_not_overwritten() {
+    let site = Site::new(few());
+    // Before anything was there, and in place of what was.
+    for name in ["dave", "erin"] {
+        let mut other: serde_json::Value = json!({"users": [], "groups": []});
+        if site.backend.with(|memory| memory.snapshot.is_some()) {
+            other = site.published();
+            other["generated_at"] = json!("2026-01-01T00:00:00Z");
+        } else {
+            site.good(&["enroll"]);
+        }
+        let theirs = seal(&site.identity(), &other.to_string());
+        site.backend.with(|memory| memory.overtake = Some(theirs.clone()));
+        site.aws
+            .edit(|directory| directory.user(&format!("u-{name}"), name).name.clone());
+        let text = site.ends(&["once"], 1);
+        assert!(text.contains("another syncer"), "{text}");
+        assert_eq!(site.backend.with(|memory| memory.snapshot.clone()), Some(theirs));
+        assert!(site.good(&["once"]).contains("published snapshot"));
+    }
+}
+
+#[test]
+fn a_number_with_nothing_above_it_is_named_as_forged() {
+    let site = Site::new(few());
+    site.good(&["enroll"]);
+    let forged = seal(
+        &site.identity(),
+        &json!({"sequence": u64::MAX, "users": [], "groups": []}).to_string(),
+    );
+    site.backend.with(|memory| memory.snapshot = Some(forged));
+    assert!(site.ends(&["once"], 1).contains("forged"));
+}
+
+#[test]
 fn a_refused_push_is_repeated_with_the_same_ids() {
     let site = Site::new(few());
     site.backend.with(|memory| memory.refuse_put = Some(413));

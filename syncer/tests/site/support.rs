@@ -28,6 +28,8 @@ pub struct Memory {
     pub refuse_put: Option<u16>,
     pub put_delay: std::time::Duration,
     pub etags: bool,
+    /// Written by somebody else just before the next put.
+    pub overtake: Option<Vec<u8>>,
 }
 
 #[derive(Clone)]
@@ -78,6 +80,17 @@ impl Respond for Answer {
                 assert_eq!(header("x-tenant-id").as_deref(), Some(TENANT));
                 if !memory.put_delay.is_zero() {
                     return ResponseTemplate::new(200).set_delay(memory.put_delay);
+                }
+                if let Some(body) = memory.overtake.take() {
+                    memory.snapshot = Some(body);
+                }
+                let stored = memory.snapshot.as_ref().filter(|_| memory.etags);
+                let stored = stored.map(|body| format!("\"{}\"", sha256_hex(body)));
+                let changed = header("if-match").is_some_and(|tag| stored.as_ref() != Some(&tag))
+                    || (header("if-none-match").as_deref() == Some("*") && stored.is_some());
+                if changed {
+                    let body = "{\"error\":\"changed\",\"code\":\"precondition_failed\"}";
+                    return ResponseTemplate::new(412).set_body_raw(body, "application/json");
                 }
                 memory.puts += 1;
                 memory.snapshot = Some(request.body.clone());
