@@ -97,6 +97,10 @@ impl Arguments {
         if let Some(format) = self.log_format {
             config.log.format = format;
         }
+        // The SDK logs each missing answer of the metadata service in full; our own errors say it in a line.
+        if !config.log.level.contains('=') {
+            config.log.level.push_str(",aws_config=error");
+        }
         dirless_program::log::start(&config.log, environment).context("starting the log")?;
         let setting = Setting {
             path,

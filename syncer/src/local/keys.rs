@@ -21,7 +21,7 @@ pub(super) enum Which {
 /// Adds the keys in `text`, authorized_keys lines, to those of `user`.
 ///
 /// # Errors
-/// When any line is no key; then none is added.
+/// When any line is no key, or a key that is there with other options; then none is added.
 pub(super) fn add(blob: &mut Blob, user: &str, text: &str) -> Result<Edited, Refusal> {
     Name::parse(user).map_err(|reason| Refusal::Name {
         what: "the user name",
@@ -31,14 +31,24 @@ pub(super) fn add(blob: &mut Blob, user: &str, text: &str) -> Result<Edited, Ref
     let offered = parse(text)?;
     let present = blob.keys(user).unwrap_or_default();
     let mut lines: Vec<String> = present.lines().map(str::to_owned).collect();
-    let mut known: Vec<Vec<u8>> = good(present).map(|key| key.blob()).collect();
+    let mut known: Vec<(Vec<u8>, String)> = good(present).map(|key| (key.blob(), uncommented(&key))).collect();
     let mut added = Vec::new();
     for key in offered {
-        let blob = key.blob();
-        if !known.contains(&blob) {
-            added.push(fingerprint(&key));
-            lines.push(key.to_string());
-            known.push(blob);
+        let (blob, plain) = (key.blob(), uncommented(&key));
+        match known.iter().find(|(known, _)| *known == blob) {
+            Some((_, there)) if *there == plain => {}
+            // Whoever restricts a key must not be told that it is there already.
+            Some(_) => {
+                return Err(Refusal::OtherOptions {
+                    user: user.to_owned(),
+                    fingerprint: fingerprint(&key),
+                });
+            }
+            None => {
+                added.push(fingerprint(&key));
+                lines.push(key.to_string());
+                known.push((blob, plain));
+            }
         }
     }
     if added.is_empty() {
@@ -122,6 +132,12 @@ pub(super) fn fingerprint(key: &AuthorizedKey<'_>) -> String {
 /// Every line of `text` that is a key.
 pub(super) fn good(text: &str) -> impl Iterator<Item = AuthorizedKey<'_>> {
     text.lines().filter_map(|line| AuthorizedKey::parse(line).ok())
+}
+
+/// Options, type and key, without the comment.
+fn uncommented(key: &AuthorizedKey<'_>) -> String {
+    let text = key.to_string();
+    text.strip_suffix(key.comment()).unwrap_or(&text).trim_end().to_owned()
 }
 
 fn parse(text: &str) -> Result<Vec<AuthorizedKey<'_>>, Refusal> {

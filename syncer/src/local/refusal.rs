@@ -137,6 +137,17 @@ pub enum Refusal {
     /// There is no line in it.
     #[error("there is no key in it; give lines such as: ssh-ed25519 AAAA... name")]
     NoKey,
+    /// The key is there with other options.
+    #[error(
+        "{user} has the key {fingerprint} already, with other options; to change them, remove it first: dirless-syncer \
+         local key remove {user} {fingerprint}"
+    )]
+    OtherOptions {
+        /// The user.
+        user: String,
+        /// The key's fingerprint.
+        fingerprint: String,
+    },
     /// Too many keys.
     #[error("{user} would have {count} keys, hosts take at most {most}; remove some first")]
     TooManyKeys {

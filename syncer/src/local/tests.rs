@@ -300,6 +300,14 @@ fn keys_are_checked_deduplicated_and_found_by_fingerprint_or_comment() {
     let lines: Vec<&str> = blob.keys("alice").unwrap().lines().collect();
     assert_eq!(lines.len(), 4, "what was there stays: {lines:?}");
     assert_eq!(lines[3], format!("no-pty {} home", key(2)));
+    let again = format!("{} work", key(1));
+    assert!(!keys::add(&mut blob, "alice", &again).unwrap().changed);
+    let restricted = format!("restrict {} work", key(1));
+    let refused = keys::add(&mut blob, "alice", &restricted).unwrap_err().to_string();
+    assert!(
+        refused.contains("other options") && refused.contains("key remove alice SHA256:"),
+        "{refused}"
+    );
     for (text, expected) in [
         ("ssh-ed25519 AAAA x", "damaged"),
         ("nonsense", "key type"),
