@@ -49,6 +49,9 @@ pub(crate) fn answer(
         }
         Question::ListUsers => explain::list_users(&paths, owner, caller, json, &mut out)?,
         Question::Doctor => {
+            if caller == Caller::Other && places.root.is_none() {
+                anyhow::bail!("what it has to look at is readable for root alone: sudo dirless doctor");
+            }
             let ask = |config: &Config| backend(config, &paths);
             explain::doctor(&paths, owner, &local_hostname(), &clock, ask, json, &mut out)?
         }

@@ -129,14 +129,7 @@ impl Loop {
 
     /// Runs one cycle and says when the next is due.
     async fn cycle(&mut self, engine: &mut Engine, options: &CycleOptions) -> Instant {
-        // Only when somebody watches: a message that nobody reads fills the socket.
-        let watched = service::watchdog_interval().is_some();
-        let mut alive = move || {
-            if watched {
-                service::alive();
-            }
-        };
-        let outcome = engine.cycle(options, &mut alive).await;
+        let outcome = engine.cycle(options, &mut service::alive).await;
         self.failures = if outcome.failed {
             self.failures.saturating_add(1)
         } else {

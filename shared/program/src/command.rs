@@ -70,16 +70,44 @@ pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", causes_once(&error));
             let bad_config = error.chain().any(|cause| cause.is::<ConfigError>());
             ExitCode::from(if bad_config { EXIT_CONFIG } else { EXIT_FAILURE })
         }
     }
 }
 
+/// The error and its causes in one line. A cause that the text before names already is left out: many
+/// of our errors name theirs in a sentence.
+fn causes_once(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let missing = crate::config::load::<toml::Table>(Path::new("/nonexistent/x.toml")).unwrap_err();
+        let text = causes_once(&anyhow::Error::from(missing).context("starting"));
+        assert!(
+            text.starts_with("starting: cannot read the configuration /nonexistent/x.toml"),
+            "{text}"
+        );
+        assert_eq!(text.matches("os error 2").count(), 1, "{text}");
+        let plain = anyhow::anyhow!("inner").context("outer");
+        assert_eq!(causes_once(&plain), "outer: inner");
+    }
 
     #[test]
     fn man_pages_and_completions_come_from_the_definition() {

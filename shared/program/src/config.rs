@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is missing or unreadable.
-    #[error("cannot read the configuration {path}: {source}")]
+    #[error("cannot read the configuration {path}: {source}{}", advice(.source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -33,6 +33,16 @@ pub enum ConfigError {
         /// What is wrong and what to write instead.
         reason: String,
     },
+}
+
+fn advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "; it has to be written first: dirless enroll does so on a host, samples are in /usr/share/doc/dirless-*/examples"
+        }
+        std::io::ErrorKind::PermissionDenied => "; it may hold a secret, so only root reads it: use sudo",
+        _ => "",
+    }
 }
 
 /// Reads `path` into `T`.

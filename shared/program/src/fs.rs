@@ -48,6 +48,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system reports.
 pub fn ensure_folder(folder: &Path, mode: u32) -> io::Result<()> {
+    // What lies above is shared with others and gets the usual mode, not a private one.
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
     std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;
     std::fs::set_permissions(folder, Permissions::from_mode(mode))
 }
@@ -82,6 +86,17 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_private_folder_leaves_those_above_it_open() {
+        let top = tempfile::tempdir().unwrap();
+        let (above, folder) = (top.path().join("dirless"), top.path().join("dirless/agent"));
+        ensure_folder(&folder, 0o700).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!(mode(&folder), 0o700);
+        std::fs::create_dir(top.path().join("usual")).unwrap();
+        assert_eq!(mode(&above), mode(&top.path().join("usual")));
     }
 
     #[test]

@@ -28,9 +28,12 @@ pub fn watchdog_interval() -> Option<Duration> {
 }
 
 /// Tells the watchdog that the program is alive. Call it from the loop that does the work, never
-/// from a timer of its own: a timer stays alive when the work hangs.
+/// from a timer of its own: a timer stays alive when the work hangs. Says nothing when the unit sets
+/// no watchdog: a message that nobody waits for fills the manager's socket.
 pub fn alive() {
-    notify(&[NotifyState::Watchdog]);
+    if watchdog_interval().is_some() {
+        notify(&[NotifyState::Watchdog]);
+    }
 }
 
 /// Waits for SIGTERM or SIGINT and names the one that came.
