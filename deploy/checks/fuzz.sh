@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # fuzz targets: build instrumented, run each for a few seconds (FUZZ_SECONDS)
+# The formats by default; FUZZ_FEATURES=programs adds the targets that link a whole program.
 set -euo pipefail
 cd "$(dirname "$0")/../../fuzz"
 target=$(rustc -vV | sed -n 's/^host: //p')
@@ -11,9 +12,10 @@ export RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Ccodegen-units=1 -Cpasses=s
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 export CARGO_TARGET_DIR=../target/fuzz
 # Not --locked: this lock file follows the manifests of the crates, which change without it.
-cargo build --quiet --target "$target"
+cargo build --quiet --target "$target" --features "${FUZZ_FEATURES:-}"
 for source in fuzz_targets/*.rs; do
     name=$(basename "$source" .rs)
+    [[ -x $CARGO_TARGET_DIR/$target/debug/$name ]] || continue
     corpus=$CARGO_TARGET_DIR/corpus/$name seeds=seeds/$name
     mkdir -p "$corpus"
     [[ -d $seeds ]] || seeds=
