@@ -50,9 +50,9 @@ pub struct Source {
     entries: [Entry; ENTRIES],
 }
 
-/// Alone in its cache line.
+/// Alone in its pair of cache lines: processors fetch them by two.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(align(128))]
 struct Counter(AtomicU32);
 
 #[derive(Debug)]

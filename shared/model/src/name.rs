@@ -156,6 +156,10 @@ impl NameRule {
         if let Some(mapped) = self.map.get(raw) {
             return Ok(mapped.clone());
         }
+        // Most names are names already, and no step changes one of them but for a dash at its end.
+        if self.prefix.is_empty() && !raw.ends_with('-') && check(raw).is_ok() {
+            return Ok(Name(raw.into()));
+        }
         let mut text = raw.to_owned();
         if self.lowercase {
             text.make_ascii_lowercase();

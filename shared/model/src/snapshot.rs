@@ -14,6 +14,7 @@
 //! memory a snapshot costs is what its reader keeps. A record that makes no sense is a value with a
 //! reason and not the end of the snapshot; only a document that is no such object ends it.
 
+mod pieces;
 mod raw;
 mod read;
 mod write;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::{Gecos, Gid, Group, HostPath, HostPathError, IdError, NameError, NameKind, NameRule, ObjectId, Uid, User};
 
@@ -307,7 +307,8 @@ impl<'de, T: Record> Visitor<'de> for RecordVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
         let mut record = T::default();
-        while let Some(key) = map.next_key::<String>()? {
+        let mut key = String::new();
+        while map.next_key_seed(KeyInto(&mut key))?.is_some() {
             record.field(&key, &mut map)?;
         }
         Ok(record)
@@ -340,6 +341,31 @@ impl<'de, T: Record> Visitor<'de> for RecordVisitor<T> {
 
     fn visit_unit<E>(self) -> Result<T, E> {
         Ok(T::no_object("null"))
+    }
+}
+
+/// Puts a key into a string that is there already.
+struct KeyInto<'a>(&'a mut String);
+
+impl<'de> DeserializeSeed<'de> for KeyInto<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyInto<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<(), E> {
+        self.0.clear();
+        self.0.push_str(key);
+        Ok(())
     }
 }
 

@@ -1,11 +1,11 @@
 //! The streaming reader.
 
-use std::fmt;
-use std::io::{BufReader, Read};
-use std::marker::PhantomData;
+use std::collections::HashSet;
+use std::io::Read;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::pieces::Pieces;
 use super::raw::AnyText;
 use super::{Meta, RawGroup, RawUser, Retired};
 
@@ -40,17 +40,70 @@ impl Default for Caps {
     }
 }
 
-/// Why a document is no snapshot. Nothing of it may be used.
+/// Why a document is no snapshot. Nothing of it may be used. Places are bytes from its beginning.
 #[derive(Debug, thiserror::Error)]
-#[error("the snapshot cannot be read: {0}")]
-pub struct ReadError(#[from] serde_json::Error);
+pub enum ReadError {
+    /// The bytes failed.
+    #[error("the snapshot cannot be read: {0}")]
+    Io(#[source] std::io::Error),
+    /// A value is no JSON, or of another kind than its place wants.
+    #[error("the snapshot cannot be read: the value at byte {at}: {error}")]
+    Json {
+        /// Where the value begins.
+        at: u64,
+        /// What its parser says; line and column count from the value's beginning.
+        #[source]
+        error: serde_json::Error,
+    },
+    /// Another character than must stand there.
+    #[error("the snapshot cannot be read: {found:?} instead of {wanted:?} at byte {at}")]
+    Unexpected {
+        /// What must stand there.
+        wanted: char,
+        /// What stands there.
+        found: char,
+        /// Where.
+        at: u64,
+    },
+    /// It ends too early.
+    #[error("the snapshot cannot be read: it ends at byte {at}, before its last bracket")]
+    Ended {
+        /// Its length.
+        at: u64,
+    },
+    /// Something follows.
+    #[error("the snapshot cannot be read: something follows its end at byte {at}")]
+    Trailing {
+        /// Where.
+        at: u64,
+    },
+    /// One value is larger than any record.
+    #[error("the snapshot cannot be read: the value at byte {at} is longer than {limit} bytes")]
+    TooLong {
+        /// Where it begins.
+        at: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// More records than [`Caps`] allow.
+    #[error("the snapshot cannot be read: {what:?} holds more than {most}")]
+    TooMany {
+        /// Which records.
+        what: &'static str,
+        /// The limit.
+        most: usize,
+    },
+    /// One of the top-level fields is given twice.
+    #[error("the snapshot cannot be read: {0:?} is given twice")]
+    Twice(String),
+}
 
 impl ReadError {
     /// Did the bytes fail rather than the JSON? True for a sealed body that turned out to be cut or
     /// changed while it was read.
     #[must_use]
     pub fn is_io(&self) -> bool {
-        self.0.is_io()
+        matches!(self, Self::Io(_))
     }
 }
 
@@ -60,169 +113,81 @@ impl ReadError {
 /// When the bytes are no JSON object of the form in the [module text](super), when the reader fails,
 /// when there is more than `caps` allow, or when anything but white space follows.
 pub fn read(reader: impl Read, caps: Caps, sink: &mut dyn Sink) -> Result<Meta, ReadError> {
-    let mut deserializer = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, reader));
-    let meta = deserializer.deserialize_map(Top { caps, sink })?;
-    deserializer.end()?;
+    let mut json = Pieces::new(reader);
+    let mut meta = Meta::default();
+    let mut seen = HashSet::new();
+    let mut first = true;
+    json.expect(b'{')?;
+    while let Some(key) = json.key(first)? {
+        first = false;
+        match key.as_str() {
+            "users" => each(&mut json, "users", caps.users, |user| sink.user(user))?,
+            "groups" => each(&mut json, "groups", caps.groups, |group| sink.group(group))?,
+            "ssh_keys" => keys(&mut json, caps.users, sink)?,
+            "sequence" => meta.sequence = json.value()?,
+            "generated_at" => meta.generated_at = json.value()?,
+            "source" => meta.source = json.value()?,
+            "ledger" => ledger(&mut json, sink)?,
+            _ => {
+                json.value::<IgnoredAny>()?;
+                continue;
+            }
+        }
+        if let Some(twice) = seen.replace(key) {
+            return Err(ReadError::Twice(twice));
+        }
+    }
+    json.end()?;
     Ok(meta)
 }
 
-struct Top<'a> {
-    caps: Caps,
-    sink: &'a mut dyn Sink,
-}
-
-impl<'de> Visitor<'de> for Top<'_> {
-    type Value = Meta;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a snapshot object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Meta, A::Error> {
-        let Self { caps, sink } = self;
-        let mut meta = Meta::default();
-        let mut seen = std::collections::HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "users" => map.next_value_seed(Elements::new("users", caps.users, |user| sink.user(user)))?,
-                "groups" => map.next_value_seed(Elements::new("groups", caps.groups, |group| sink.group(group)))?,
-                "ssh_keys" => map.next_value_seed(Keys { most: caps.users, sink })?,
-                "sequence" => meta.sequence = map.next_value()?,
-                "generated_at" => meta.generated_at = map.next_value()?,
-                "source" => meta.source = map.next_value()?,
-                "ledger" => map.next_value_seed(Ledger { sink })?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            }
-            if let Some(twice) = seen.replace(key) {
-                return Err(A::Error::custom(format_args!("{twice:?} is given twice")));
-            }
-        }
-        Ok(meta)
-    }
-}
-
-/// An array whose elements go to a closure one by one.
-struct Elements<T, F: FnMut(T)> {
+/// An array whose elements go to `take` one by one.
+fn each<T: DeserializeOwned>(
+    json: &mut Pieces<impl Read>,
     what: &'static str,
     most: usize,
-    take: F,
-    element: PhantomData<T>,
-}
-
-impl<T, F: FnMut(T)> Elements<T, F> {
-    fn new(what: &'static str, most: usize, take: F) -> Self {
-        Self {
-            what,
-            most,
-            take,
-            element: PhantomData,
+    mut take: impl FnMut(T),
+) -> Result<(), ReadError> {
+    json.expect(b'[')?;
+    let mut count = 0_usize;
+    while json.step(count == 0, b']')? {
+        count += 1;
+        if count > most {
+            return Err(ReadError::TooMany { what, most });
         }
+        take(json.value()?);
     }
-}
-
-impl<'de, T: Deserialize<'de>, F: FnMut(T)> DeserializeSeed<'de> for Elements<T, F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Elements<T, F> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "an array for {:?}", self.what)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        let mut count = 0_usize;
-        while let Some(element) = seq.next_element()? {
-            count += 1;
-            if count > self.most {
-                return Err(A::Error::custom(format_args!(
-                    "{:?} holds more than {}",
-                    self.what, self.most
-                )));
-            }
-            (self.take)(element);
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// The `ssh_keys` object. A value that is no string is passed over, as deployed agents do.
-struct Keys<'a> {
-    most: usize,
-    sink: &'a mut dyn Sink,
-}
-
-impl<'de> DeserializeSeed<'de> for Keys<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Keys<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object for \"ssh_keys\"")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut count = 0_usize;
-        while let Some((username, AnyText(lines))) = map.next_entry::<String, AnyText>()? {
-            count += 1;
-            if count > self.most {
-                return Err(A::Error::custom(format_args!(
-                    "\"ssh_keys\" holds more than {}",
-                    self.most
-                )));
-            }
-            if let Some(lines) = lines {
-                self.sink.keys(username, lines);
-            }
+fn keys(json: &mut Pieces<impl Read>, most: usize, sink: &mut dyn Sink) -> Result<(), ReadError> {
+    json.expect(b'{')?;
+    let mut count = 0_usize;
+    while let Some(username) = json.key(count == 0)? {
+        count += 1;
+        if count > most {
+            return Err(ReadError::TooMany { what: "ssh_keys", most });
         }
-        Ok(())
+        let AnyText(lines) = json.value()?;
+        if let Some(lines) = lines {
+            sink.keys(username, lines);
+        }
     }
+    Ok(())
 }
 
 /// The `ledger` object.
-struct Ledger<'a> {
-    sink: &'a mut dyn Sink,
-}
-
-impl<'de> DeserializeSeed<'de> for Ledger<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Ledger<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object for \"ledger\"")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            if key == "retired" {
-                map.next_value_seed(Elements::new("retired", usize::MAX, |retired| {
-                    self.sink.retired(retired)
-                }))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+fn ledger(json: &mut Pieces<impl Read>, sink: &mut dyn Sink) -> Result<(), ReadError> {
+    json.expect(b'{')?;
+    let mut first = true;
+    while let Some(key) = json.key(first)? {
+        first = false;
+        if key == "retired" {
+            each(json, "retired", usize::MAX, |retired| sink.retired(retired))?;
+        } else {
+            json.value::<IgnoredAny>()?;
         }
-        Ok(())
     }
+    Ok(())
 }
