@@ -330,3 +330,54 @@ fn small_worker_process() {
     let clock = dirless_program::Clock::system();
     dirless_agent::pipeline::publish_command(&paths, &options, &clock, &mut line).unwrap();
 }
+
+/// 60 MB for 100,000 users is the limit; what a fifth of them takes shows it in a fifth of the time.
+#[test]
+fn a_worker_takes_no_more_memory_than_its_directory_is_worth() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::at(folder.path());
+    let names = (0..20_000).map(|number| format!("user-{number}"));
+    let users: Vec<_> = names.clone().zip(2000..).map(|(name, id)| user(&name, id)).collect();
+    let everyone: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    let group = |gid: u32| {
+        format!(
+            r#"{{"name":"team-{gid}","gid":{gid},"members":[{}]}}"#,
+            everyone.join(",")
+        )
+    };
+    let groups: Vec<_> = (50_000..50_005).map(group).collect();
+    host.put(
+        "local",
+        &format!(r#"{{"groups":[{}],"users":[{}]}}"#, groups.join(","), users.join(",")),
+    );
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "measured_worker_process", "--nocapture"])
+        .env("DIRLESS_TEST_MEASURED_ROOT", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let grown = said.lines().find_map(|line| line.strip_prefix("grown by KiB: "));
+    let grown: u64 = grown.unwrap().parse().unwrap();
+    assert_eq!(host.users().len(), 20_000);
+    assert!(grown < 60 * 1024 / 5, "{grown} KiB");
+}
+
+/// Not a test by itself: a worker that says how much memory it took on top of the program.
+#[test]
+fn measured_worker_process() {
+    let Some(root) = dirless_program::environment("DIRLESS_TEST_MEASURED_ROOT") else {
+        return;
+    };
+    let kib = |name: &str| -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let paths = dirless_agent::paths::Paths::under(Path::new(&root));
+    let mut options = dirless_agent::pipeline::Options::new("web-1".into());
+    options.owner = fs::metadata(&root).unwrap().uid();
+    let before = kib("VmRSS:");
+    let clock = dirless_program::Clock::system();
+    dirless_agent::pipeline::publish_command(&paths, &options, &clock, &mut Vec::new()).unwrap();
+    println!("\ngrown by KiB: {}", kib("VmHWM:") - before);
+}
