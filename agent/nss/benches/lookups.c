@@ -22,7 +22,7 @@
 
 #define FIRST_UID 1000000
 #define BATCHES 301
-#define PIECES 100000
+#define PIECES 20000
 
 typedef enum nss_status (*by_name)(const char *, void *, char *, size_t, int *);
 typedef enum nss_status (*by_id)(unsigned, void *, char *, size_t, int *);
