@@ -15,7 +15,8 @@ use crate::ResultCode;
 /// Reads are called on the runtime's threads, in batches that the visitor ends early: an implementation
 /// answers from memory or a local database and never waits for a network. Writes are called where
 /// blocking is allowed. Each call sees one consistent state; a long search is several calls and may see
-/// a newer state in each, as RFC 4511 section 4.5.2 allows.
+/// a newer state in each, as RFC 4511 section 4.5.2 allows. A visitor asks for nothing but [`visibility`](Self::visibility), which therefore answers from
+/// memory; all else may be locked while it runs.
 pub trait Directory: Send + Sync + 'static {
     /// The schema by which names and values are compared.
     fn schema(&self) -> Arc<Schema>;
@@ -114,6 +115,25 @@ pub enum Scope {
     OneLevel,
     /// The base and everything below it.
     Subtree,
+}
+
+impl Scope {
+    /// Is the entry of that key in this scope of `base`?
+    #[must_use]
+    pub fn holds(self, base: &DnKey, key: &[u8]) -> bool {
+        let Some(below) = key.strip_prefix(base.as_bytes()) else {
+            return false;
+        };
+        match self {
+            Self::Base => below.is_empty(),
+            // Each component of a key ends in a zero byte.
+            Self::OneLevel => below
+                .iter()
+                .position(|byte| *byte == 0)
+                .is_some_and(|end| end + 1 == below.len()),
+            Self::Subtree => true,
+        }
+    }
 }
 
 /// Which entries are asked for.

@@ -8,11 +8,51 @@
 
 #![forbid(unsafe_code)]
 
+mod begin;
+mod ber;
+mod chain;
+mod config;
+mod connection;
+mod controls;
+mod decode_filter;
 mod directory;
+mod emit;
+pub mod memory;
+mod password;
+mod reply;
+mod request;
 mod result;
+mod root;
+mod search;
+mod select;
+mod server;
+mod session;
+mod sort;
+mod sync;
+mod writes;
 
+pub use ber::DecodeError;
+pub use config::{Config, Limits};
 pub use directory::{
     Candidate, Change, ChangeKind, Changed, Credentials, Directory, Failure, Identity, Modification, Peer, Query,
     Refusal, Scope, State, Stored, Verify, Visibility, WriteRequest, Writer, Written,
 };
+pub use password::verify as verify_password;
 pub use result::ResultCode;
+pub use server::{Listener, Setup, serve};
+
+/// Reads one whole message as the server does and tells whether it could: what is fuzzed.
+///
+/// # Errors
+/// Why the connection would end.
+pub fn check_message(bytes: &[u8]) -> Result<(), DecodeError> {
+    let limits = decode_filter::FilterLimits { nodes: 4096 };
+    let message = request::decode(bytes, limits)?;
+    for purpose in [controls::For::Search, controls::For::Write] {
+        let _ = controls::Controls::read(&message.controls, purpose, limits);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! One connection: reading, answering, and waiting, in one task.
+//!
+//! Everything that one read brought is answered into one buffer and written at once. While searches
+//! are under way, batches of them alternate with reading, so that they can be abandoned. The buffer is
+//! written before more is done: a client that does not read stops its own requests and nobody else's.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::ber::{DecodeError, message_length};
+use crate::reply::{self, Outcome};
+use crate::request::decode;
+use crate::session::{Action, Link, Session, Verification, unavailable};
+use crate::{Config, Credentials, Directory, ResultCode, State, password};
+
+/// Answers are written when there are this many bytes of them.
+const WRITE_AT: usize = 256 * 1024;
+/// What a quiet connection keeps of its buffers.
+const KEPT: usize = 16 * 1024;
+/// A well-formed hash of no password: 64 bytes of digest, then salt.
+const NOBODY: &[u8] =
+    b"{SSHA512}AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// What is read at once.
+const READ: usize = 8 * 1024;
+
+/// A socket, plain or under TLS.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) config: Arc<Config>,
+    /// Passwords that may be verified at once.
+    pub(crate) verifications: Semaphore,
+    /// True when the server ends.
+    pub(crate) ending: watch::Receiver<bool>,
+}
+
+/// How a connection ended.
+pub(crate) enum End {
+    Closed,
+    /// The client starts TLS now.
+    StartTls(Box<dyn Stream>),
+}
+
+/// Serves a connection until it ends or starts TLS.
+pub(crate) async fn serve(stream: Box<dyn Stream>, link: Link, shared: Arc<Shared>) -> std::io::Result<End> {
+    let session = Session::new(Arc::clone(&shared.directory), Arc::clone(&shared.config), link);
+    let states = shared.directory.state();
+    let mut connection = Connection {
+        stream,
+        session,
+        states,
+        ending: shared.ending.clone(),
+        shared,
+        input: BytesMut::new(),
+        out: Vec::new(),
+    };
+    loop {
+        match connection.turn().await? {
+            Turn::Next => {}
+            Turn::Close => {
+                let _ = connection.flush().await;
+                let _ = connection.stream.shutdown().await;
+                return Ok(End::Closed);
+            }
+            Turn::StartTls => return Ok(End::StartTls(connection.stream)),
+        }
+    }
+}
+
+enum Turn {
+    Next,
+    Close,
+    StartTls,
+}
+
+struct Connection {
+    stream: Box<dyn Stream>,
+    session: Session,
+    states: watch::Receiver<State>,
+    ending: watch::Receiver<bool>,
+    shared: Arc<Shared>,
+    input: BytesMut,
+    out: Vec<u8>,
+}
+
+impl Connection {
+    /// Answers what was read, works off a batch, writes, and waits for more.
+    async fn turn(&mut self) -> std::io::Result<Turn> {
+        loop {
+            match self.requests().await? {
+                Some(Turn::Next) | None => {}
+                Some(end) => return Ok(end),
+            }
+            if self.out.len() < WRITE_AT || !self.has_request() {
+                break;
+            }
+            self.flush().await?;
+        }
+        self.session.step(&mut self.out);
+        self.flush().await?;
+        if self.may_read() {
+            self.wait().await
+        } else {
+            // Every place is taken: go on with what is under way. Others have a turn between batches.
+            tokio::task::yield_now().await;
+            Ok(Turn::Next)
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        self.session.running.len() < self.shared.config.limits.outstanding
+    }
+
+    fn has_request(&self) -> bool {
+        let longest = self.shared.config.limits.message;
+        self.may_read()
+            && match message_length(&self.input, longest) {
+                Ok(Some(length)) => self.input.len() >= length,
+                Ok(None) => false,
+                Err(_) => true,
+            }
+    }
+
+    /// Takes the requests that have come, until there is much to write.
+    async fn requests(&mut self) -> std::io::Result<Option<Turn>> {
+        while self.out.len() < WRITE_AT && self.has_request() {
+            let length = match message_length(&self.input, self.shared.config.limits.message) {
+                Ok(Some(length)) => length,
+                Ok(None) => return Ok(None),
+                Err(error) => return Ok(Some(self.refuse(error))),
+            };
+            let message = self.input.split_to(length);
+            let action = match decode(&message, self.session.filter_limits()) {
+                Ok(message) => self.session.handle(message, &mut self.out),
+                Err(error) => return Ok(Some(self.refuse(error))),
+            };
+            match action {
+                Action::None => {}
+                Action::Close => return Ok(Some(Turn::Close)),
+                Action::Verify(verification) => self.verify(verification).await?,
+                Action::Write(write) => {
+                    let directory = Arc::clone(&self.shared.directory);
+                    let made = tokio::task::spawn_blocking(move || write.make(&directory)).await;
+                    self.out.extend_from_slice(&made.map_err(std::io::Error::other)?);
+                }
+                Action::StartTls => {
+                    // What came in the same breath came unprotected: whoever sent it is not to be
+                    // taken for the client (the STARTTLS injection of CVE-2011-0411).
+                    if !self.input.is_empty() {
+                        return Ok(Some(Turn::Close));
+                    }
+                    self.flush().await?;
+                    return Ok(Some(Turn::StartTls));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says why the connection ends (RFC 4511 section 4.1.1).
+    fn refuse(&mut self, error: DecodeError) -> Turn {
+        tracing::debug!(%error, "ldap.request.malformed");
+        let outcome = Outcome::new(ResultCode::ProtocolError, error.to_string());
+        reply::disconnection(&mut self.out, &outcome);
+        Turn::Close
+    }
+
+    async fn verify(&mut self, verification: Verification) -> std::io::Result<()> {
+        // What was answered before need not wait for a slow hash.
+        self.flush().await?;
+        let Verification {
+            id,
+            who,
+            credentials,
+            password,
+        } = verification;
+        let verified = match self.shared.verifications.acquire().await {
+            Err(_) => Err(ResultCode::Unavailable.into()),
+            Ok(_place) => {
+                let task = tokio::task::spawn_blocking(move || match credentials {
+                    Credentials::Hashes(hashes) => {
+                        Ok(hashes.iter().any(|hash| password::verify(hash.as_bytes(), &password)))
+                    }
+                    Credentials::Ask(ask) => ask(&password),
+                    Credentials::Unknown => {
+                        // As long as with a hash: the time tells nobody which names there are.
+                        let _ = password::verify(NOBODY, &password);
+                        Ok(false)
+                    }
+                });
+                let verified = task.await.map_err(std::io::Error::other)?;
+                verified.map_err(|failure| unavailable(&failure))
+            }
+        };
+        if matches!(verified, Ok(false)) {
+            tracing::info!("ldap.bind.refused");
+        }
+        self.session.bound(id, who, verified, &mut self.out);
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let limit = self.shared.config.limits.write;
+        let written = async {
+            self.stream.write_all(&self.out).await?;
+            self.stream.flush().await
+        };
+        timeout(limit, written)
+            .await
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        self.out.clear();
+        if self.out.capacity() > KEPT && self.session.running.is_empty() {
+            self.out = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes, for changes that a consumer waits for, for the end; not at all while searches
+    /// are under way.
+    async fn wait(&mut self) -> std::io::Result<Turn> {
+        if *self.ending.borrow() {
+            return Ok(self.ended());
+        }
+        let busy = !self.session.running.is_empty();
+        let follows = !self.session.consumers.is_empty();
+        if self.input.is_empty() && self.input.capacity() > KEPT {
+            self.input = BytesMut::new();
+        }
+        // A long message is read into one piece of memory, once its length is known and allowed.
+        let expected = message_length(&self.input, self.shared.config.limits.message);
+        let missing = expected.ok().flatten().unwrap_or(0).saturating_sub(self.input.len());
+        self.input.reserve(missing.max(READ));
+        let limits = &self.shared.config.limits;
+        let mut idle = pin!(tokio::time::sleep(limits.idle));
+        tokio::select! {
+            biased;
+            read = self.stream.read_buf(&mut self.input) => match read? {
+                0 => Ok(Turn::Close),
+                _ => Ok(Turn::Next),
+            },
+            _ = self.ending.changed() => Ok(self.ended()),
+            changed = self.states.changed(), if follows => {
+                if changed.is_err() {
+                    return Ok(Turn::Close);
+                }
+                self.session.follow(&mut self.out);
+                Ok(Turn::Next)
+            }
+            () = tokio::task::yield_now(), if busy => Ok(Turn::Next),
+            () = &mut idle, if !busy && !follows => Ok(Turn::Close),
+        }
+    }
+
+    fn ended(&mut self) -> Turn {
+        let outcome = Outcome::new(ResultCode::Unavailable, "the server ends");
+        reply::disconnection(&mut self.out, &outcome);
+        Turn::Close
+    }
+}
+
+/// Tells a client that it cannot be served now.
+pub(crate) async fn turn_away(mut stream: Box<dyn Stream>, config: &Config) {
+    let mut out = Vec::new();
+    reply::disconnection(&mut out, &Outcome::new(ResultCode::Busy, "too many connections"));
+    let _ = timeout(config.limits.write, stream.write_all(&out)).await;
+}

@@ -1,0 +1,301 @@
+//! From a stored entry to an answer: who may see it, does it match, what of it is sent.
+
+use std::sync::Arc;
+
+use dirless_directory::encoded::{Attributes, Matcher, SEQUENCE, Subject};
+use dirless_directory::filter::Truth;
+use dirless_directory::{Dn, DnKey, Filter, Schema};
+
+use crate::controls::{DEREFERENCE, SYNC_STATE};
+use crate::reply::{self, ReplyControl, SyncState};
+use crate::select::{Selection, reduce};
+use crate::{Directory, Failure, Identity, Query, Scope, Stored, Visibility};
+
+/// The parts of a search that decide over one entry.
+pub(crate) struct Emitter {
+    pub(crate) id: u32,
+    pub(crate) who: Identity,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) matcher: Matcher,
+    pub(crate) selection: Selection,
+    pub(crate) dereference: Vec<(String, Selection)>,
+    /// Entries that may still be sent; one more is over the limit.
+    pub(crate) left: usize,
+    /// Entries that may still be sent on this page.
+    pub(crate) page_left: usize,
+    pub(crate) sent: usize,
+    /// For a consumer: what each entry is marked as.
+    pub(crate) sync: Option<SyncState>,
+    reduced: Vec<u8>,
+    list: Vec<u8>,
+    /// Entries that need the directory again before they can be sent.
+    collected: Vec<Collected>,
+}
+
+struct Collected {
+    key: Vec<u8>,
+    dn: Box<str>,
+    encoded: Vec<u8>,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Offered {
+    /// Sent, or kept to be sent.
+    Taken,
+    /// Not of the result.
+    Passed,
+    /// It matches and is one more than the page holds.
+    PageFull,
+    /// It matches and is one more than the limit.
+    LimitReached,
+}
+
+/// The entry as filters see it.
+pub(crate) fn subject<'a>(stored: &Stored<'a>) -> Subject<'a> {
+    Subject {
+        dn: stored.dn,
+        key: stored.key,
+        attributes: stored.attributes,
+    }
+}
+
+impl Emitter {
+    pub(crate) fn new(id: u32, who: Identity, schema: Arc<Schema>, matcher: Matcher, selection: Selection) -> Self {
+        Self {
+            id,
+            who,
+            schema,
+            matcher,
+            selection,
+            dereference: Vec::new(),
+            left: usize::MAX,
+            page_left: usize::MAX,
+            sent: 0,
+            sync: None,
+            reduced: Vec::new(),
+            list: Vec::new(),
+            collected: Vec::new(),
+        }
+    }
+
+    /// Shows `stored` as this client may see it to `then`; not at all when it may not, or when the
+    /// filter does not match what it may see.
+    pub(crate) fn matching<R>(
+        &mut self,
+        directory: &dyn Directory,
+        stored: Stored<'_>,
+        exact: bool,
+        then: impl FnOnce(&mut Self, Stored<'_>) -> R,
+    ) -> Option<R> {
+        let visibility = directory.visibility(&self.who, stored.key);
+        if visibility == Visibility::Hidden {
+            return None;
+        }
+        let mut reduced = std::mem::take(&mut self.reduced);
+        let is_reduced = reduce(&self.schema, &visibility, stored.attributes, &mut reduced);
+        let seen = match Attributes::new(&reduced) {
+            Ok(attributes) if is_reduced => Stored { attributes, ..stored },
+            _ => stored,
+        };
+        // What the store answered by itself, it answered from the whole entry.
+        let matches = (exact && visibility == Visibility::Whole)
+            || self.matcher.matches(&self.schema, subject(&seen)) == Truth::True;
+        let result = matches.then(|| then(self, seen));
+        self.reduced = reduced;
+        result
+    }
+
+    /// Takes an entry into the result if it belongs there.
+    pub(crate) fn offer(
+        &mut self,
+        directory: &dyn Directory,
+        stored: Stored<'_>,
+        exact: bool,
+        out: &mut Vec<u8>,
+    ) -> Offered {
+        self.matching(directory, stored, exact, |emitter, seen| emitter.take(&seen, out))
+            .unwrap_or(Offered::Passed)
+    }
+
+    /// Takes an entry that the server itself has.
+    pub(crate) fn offer_own(&mut self, stored: Stored<'_>, out: &mut Vec<u8>) -> Offered {
+        if self.matcher.matches(&self.schema, subject(&stored)) == Truth::True {
+            self.take(&stored, out)
+        } else {
+            Offered::Passed
+        }
+    }
+
+    fn take(&mut self, seen: &Stored<'_>, out: &mut Vec<u8>) -> Offered {
+        if self.page_left == 0 {
+            return Offered::PageFull;
+        }
+        if self.left == 0 {
+            return Offered::LimitReached;
+        }
+        self.page_left -= 1;
+        self.left -= 1;
+        self.sent += 1;
+        if self.needs_directory() {
+            let mut encoded = Vec::new();
+            seen.attributes.select(&mut encoded, |_| true);
+            self.collected.push(Collected {
+                key: seen.key.to_vec(),
+                dn: seen.dn.into(),
+                encoded,
+            });
+        } else {
+            self.send(seen, None, &[], out);
+        }
+        Offered::Taken
+    }
+
+    /// Must the directory be asked again for each entry? Not while it is showing one.
+    pub(crate) fn needs_directory(&self) -> bool {
+        !self.dereference.is_empty() || self.selection.wants_subordinates()
+    }
+
+    /// How many entries wait for that.
+    pub(crate) fn waiting(&self) -> usize {
+        self.collected.len()
+    }
+
+    /// Sends the entries that waited.
+    pub(crate) fn finish(&mut self, directory: &dyn Directory, out: &mut Vec<u8>) -> Result<(), Failure> {
+        for entry in std::mem::take(&mut self.collected) {
+            let Ok(attributes) = Attributes::new(&entry.encoded) else {
+                continue;
+            };
+            let stored = Stored {
+                key: &entry.key,
+                dn: &entry.dn,
+                attributes,
+            };
+            let has_subordinates = if self.selection.wants_subordinates() {
+                Some(has_subordinates(directory, entry.key.clone())?)
+            } else {
+                None
+            };
+            let controls = self.dereferenced(directory, attributes)?;
+            self.send(&stored, has_subordinates, controls.as_slice(), out);
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        seen: &Stored<'_>,
+        has_subordinates: Option<bool>,
+        controls: &[ReplyControl],
+        out: &mut Vec<u8>,
+    ) {
+        let sync = self.sync.map(|state| ReplyControl {
+            oid: SYNC_STATE,
+            value: reply::sync_state_value(state, &uuid(seen), None),
+        });
+        let with_sync: Vec<ReplyControl>;
+        let controls = match sync {
+            None => controls,
+            Some(sync) => {
+                with_sync = controls.iter().cloned().chain([sync]).collect();
+                &with_sync
+            }
+        };
+        if self.selection.is_plain() {
+            return reply::entry(out, self.id, seen.dn, [seen.attributes.user(), &[]], controls);
+        }
+        self.list.clear();
+        self.selection.put(&self.schema, seen, has_subordinates, &mut self.list);
+        reply::entry(out, self.id, seen.dn, [&self.list, &[]], controls);
+    }
+
+    /// Follows the names that an entry holds (the dereference control of OpenLDAP).
+    fn dereferenced(
+        &mut self,
+        directory: &dyn Directory,
+        attributes: Attributes<'_>,
+    ) -> Result<Vec<ReplyControl>, Failure> {
+        let mut results = Vec::new();
+        let dereference = std::mem::take(&mut self.dereference);
+        for (name, selection) in &dereference {
+            let held = attributes
+                .iter()
+                .filter(|attribute| self.schema.is_subtype(attribute.name, name));
+            for value in held.flat_map(|attribute| attribute.values) {
+                let key = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|text| Dn::parse(text).ok())
+                    .and_then(|dn| self.schema.dn_key(&dn));
+                let mut list = Vec::new();
+                if let Some(key) = key {
+                    directory.lookup(&key, &mut |stored| {
+                        let visibility = directory.visibility(&self.who, stored.key);
+                        if visibility == Visibility::Hidden {
+                            return;
+                        }
+                        let is_reduced = reduce(&self.schema, &visibility, stored.attributes, &mut self.reduced);
+                        let seen = match Attributes::new(&self.reduced) {
+                            Ok(attributes) if is_reduced => Stored { attributes, ..stored },
+                            _ => stored,
+                        };
+                        selection.put(&self.schema, &seen, None, &mut list);
+                    })?;
+                }
+                reply::put_dereferenced(&mut results, name, value, &list);
+            }
+        }
+        self.dereference = dereference;
+        if results.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut value = Vec::with_capacity(results.len() + 6);
+        reply::put(&mut value, SEQUENCE, &results);
+        Ok(vec![ReplyControl {
+            oid: DEREFERENCE,
+            value,
+        }])
+    }
+}
+
+/// Is there anything below the entry of that key?
+fn has_subordinates(directory: &dyn Directory, key: Vec<u8>) -> Result<bool, Failure> {
+    let base = DnKey::from(key);
+    let query = Query {
+        base: &base,
+        scope: Scope::Subtree,
+        filter: &Filter::And(Vec::new()),
+        after: Some(base.as_bytes()),
+    };
+    let mut found = false;
+    directory.candidates(&query, &mut |_| {
+        found = true;
+        std::ops::ControlFlow::Break(())
+    })?;
+    Ok(found)
+}
+
+/// The `entryUUID` of an entry; one made of its key when it has none, so that it stays the same.
+pub(crate) fn uuid(stored: &Stored<'_>) -> [u8; 16] {
+    let held = stored.attributes.attribute("entryUUID");
+    let parsed = held.and_then(|mut attribute| {
+        let hex: Vec<u8> = attribute
+            .values
+            .next()?
+            .iter()
+            .copied()
+            .filter(|byte| *byte != b'-')
+            .collect();
+        let mut uuid = [0; 16];
+        for (at, byte) in uuid.iter_mut().enumerate() {
+            let pair = std::str::from_utf8(hex.get(at * 2..at * 2 + 2)?).ok()?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(uuid)
+    });
+    parsed.unwrap_or_else(|| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, stored.key);
+        digest.as_ref().first_chunk().copied().unwrap_or_default()
+    })
+}

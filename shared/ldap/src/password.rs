@@ -1,0 +1,145 @@
+//! Passwords against stored hashes (RFC 2307 section 5.3 and its successors in use).
+
+use std::num::NonZeroU32;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ring::{digest, pbkdf2};
+use subtle::ConstantTimeEq;
+
+/// Rounds of PBKDF2 at most: a stored number must not hold a thread for minutes.
+const MOST_ROUNDS: u32 = 10_000_000;
+
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+
+/// Does the password have this stored value of `userPassword`?
+///
+/// Known are `{SHA}`, `{SSHA}` and their forms with 256, 384 and 512, `{PBKDF2}`, `{PBKDF2-SHA1}`,
+/// `{PBKDF2-SHA256}`, `{PBKDF2-SHA512}` and values without a scheme, which are the password itself.
+/// Any other scheme is no match.
+#[must_use]
+pub fn verify(stored: &[u8], password: &[u8]) -> bool {
+    let Some((scheme, rest)) = scheme(stored) else {
+        return !stored.is_empty() && bool::from(stored.ct_eq(password));
+    };
+    let (algorithm, salted) = match scheme.to_ascii_uppercase().as_str() {
+        "SHA" => (&digest::SHA1_FOR_LEGACY_USE_ONLY, false),
+        "SSHA" => (&digest::SHA1_FOR_LEGACY_USE_ONLY, true),
+        "SHA256" => (&digest::SHA256, false),
+        "SSHA256" => (&digest::SHA256, true),
+        "SHA384" => (&digest::SHA384, false),
+        "SSHA384" => (&digest::SHA384, true),
+        "SHA512" => (&digest::SHA512, false),
+        "SSHA512" => (&digest::SHA512, true),
+        "PBKDF2" | "PBKDF2-SHA1" => return iterated(pbkdf2::PBKDF2_HMAC_SHA1, rest, password),
+        "PBKDF2-SHA256" => return iterated(pbkdf2::PBKDF2_HMAC_SHA256, rest, password),
+        "PBKDF2-SHA512" => return iterated(pbkdf2::PBKDF2_HMAC_SHA512, rest, password),
+        _ => return false,
+    };
+    digested(algorithm, salted, rest, password)
+}
+
+/// `{SCHEME}` and what follows it; none when the value does not start so.
+fn scheme(stored: &[u8]) -> Option<(&str, &[u8])> {
+    let rest = stored.strip_prefix(b"{")?;
+    let end = rest.iter().position(|byte| *byte == b'}')?;
+    let (name, rest) = rest.split_at_checked(end)?;
+    Some((std::str::from_utf8(name).ok()?, rest.get(1..)?))
+}
+
+/// Base64 of the digest of password and salt, then the salt.
+fn digested(algorithm: &'static digest::Algorithm, salted: bool, rest: &[u8], password: &[u8]) -> bool {
+    let Ok(bytes) = BASE64.decode(rest) else {
+        return false;
+    };
+    let Some((held, salt)) = bytes.split_at_checked(algorithm.output_len()) else {
+        return false;
+    };
+    if salted == salt.is_empty() {
+        return false;
+    }
+    let mut context = digest::Context::new(algorithm);
+    context.update(password);
+    context.update(salt);
+    bool::from(context.finish().as_ref().ct_eq(held))
+}
+
+/// `rounds$salt$hash`, salt and hash in base64 with `.` for `+`, as OpenLDAP's pw-pbkdf2 writes them.
+fn iterated(algorithm: pbkdf2::Algorithm, rest: &[u8], password: &[u8]) -> bool {
+    let parts = || {
+        let text = std::str::from_utf8(rest).ok()?;
+        let mut parts = text.splitn(3, '$');
+        let rounds = parts.next()?.parse().ok().filter(|rounds| *rounds <= MOST_ROUNDS)?;
+        let decode = |part: &str| BASE64.decode(part.replace('.', "+")).ok();
+        Some((NonZeroU32::new(rounds)?, decode(parts.next()?)?, decode(parts.next()?)?))
+    };
+    parts().is_some_and(|(rounds, salt, hash)| {
+        !hash.is_empty() && pbkdf2::verify(algorithm, rounds, &salt, password, &hash).is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made with `slappasswd` and Python's hashlib; the password is `secret` everywhere.
+    const STORED: [&str; 4] = [
+        "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+        "{sha256}K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=",
+        "secret",
+        "{SHA512}vSsar3708Jvp9Szi2NWZZ02Bqp1qRCFpbcTZPdBhnWgs5WtNZKnvCXdhztmeD2cmW192CF5bDufKRpayrW/isg==",
+    ];
+
+    fn salted(algorithm: &'static digest::Algorithm, name: &str) -> String {
+        let mut bytes = digest::digest(algorithm, b"secretsalt").as_ref().to_vec();
+        bytes.extend_from_slice(b"salt");
+        format!("{{{name}}}{}", BASE64.encode(bytes))
+    }
+
+    #[test]
+    fn every_scheme_takes_its_password_and_no_other() {
+        let mut stored: Vec<String> = STORED.iter().map(ToString::to_string).collect();
+        stored.push(salted(&digest::SHA1_FOR_LEGACY_USE_ONLY, "SSHA"));
+        stored.push(salted(&digest::SHA256, "SSHA256"));
+        stored.push(salted(&digest::SHA384, "SSHA384"));
+        stored.push(salted(&digest::SHA512, "ssha512"));
+        for (algorithm, name) in [
+            (pbkdf2::PBKDF2_HMAC_SHA1, "PBKDF2"),
+            (pbkdf2::PBKDF2_HMAC_SHA256, "PBKDF2-SHA256"),
+            (pbkdf2::PBKDF2_HMAC_SHA512, "PBKDF2-SHA512"),
+        ] {
+            let mut hash = [0; 32];
+            pbkdf2::derive(algorithm, NonZeroU32::new(3).unwrap(), b"salt?>", b"secret", &mut hash);
+            let ab64 = |bytes: &[u8]| BASE64.encode(bytes).replace('+', ".").replace('=', "");
+            stored.push(format!("{{{name}}}3${}${}", ab64(b"salt?>"), ab64(&hash)));
+        }
+        for stored in stored {
+            assert!(verify(stored.as_bytes(), b"secret"), "{stored}");
+            assert!(!verify(stored.as_bytes(), b"Secret"), "{stored}");
+            assert!(!verify(stored.as_bytes(), b""), "{stored}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_or_unknown_matches_nothing() {
+        for stored in [
+            "",
+            "{SSHA}",
+            "{SSHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+            "{SHA}HaP2",
+            "{SHA}!!!",
+            "{CRYPT}$6$x$y",
+            "{PBKDF2}0$c2FsdA$AAAA",
+            "{PBKDF2}99999999$c2FsdA$AAAA",
+            "{PBKDF2}1$c2FsdA$",
+            "{PBKDF2}x",
+            "{}secret",
+        ] {
+            assert!(!verify(stored.as_bytes(), b"secret"), "{stored}");
+            assert!(!verify(stored.as_bytes(), b""), "{stored}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Changes (RFC 4511 sections 4.6 to 4.9) and extended operations (section 4.12).
+
+use std::sync::Arc;
+
+use dirless_directory::encoded::{Attributes, encode};
+use dirless_directory::{AttributeName, Dn, Entry, Filter, Schema, Value};
+use ldap3_proto::proto::{LdapExtendedRequest, LdapModify, LdapModifyType, LdapOp, LdapPartialAttribute};
+
+use crate::ber::{INTEGER, Reader};
+use crate::controls::{Controls, For, POST_READ, PRE_READ};
+use crate::reply::{self, Outcome, ReplyControl};
+use crate::root::{CANCEL, START_TLS, WHO_AM_I};
+use crate::select::{Selection, reduce};
+use crate::session::{Action, Session};
+use crate::{
+    Change, Directory, Failure, Identity, Modification, Refusal, ResultCode, Stored, Visibility, WriteRequest,
+};
+
+/// A change to be made where blocking is allowed.
+pub(crate) struct Write {
+    id: u32,
+    tag: u8,
+    who: Identity,
+    change: Change,
+    assertion: Option<Filter>,
+    pre_read: Option<Vec<String>>,
+    post_read: Option<Vec<String>>,
+}
+
+/// The tag that answers an operation, and what its controls are for.
+pub(crate) fn answer_tag(operation: &LdapOp) -> (u8, For) {
+    match operation {
+        LdapOp::AddRequest(_) => (reply::ADD, For::Write),
+        LdapOp::ModifyRequest(_) => (reply::MODIFY, For::Write),
+        LdapOp::DelRequest(_) => (reply::DELETE, For::Write),
+        LdapOp::ModifyDNRequest(_) => (reply::MODIFY_DN, For::Write),
+        _ => (reply::EXTENDED, For::Extended),
+    }
+}
+
+impl Session {
+    /// Takes a change or an extended operation.
+    pub(crate) fn other(
+        &mut self,
+        id: u32,
+        operation: LdapOp,
+        controls: Controls,
+        out: &mut Vec<u8>,
+    ) -> Result<Action, Failure> {
+        if let LdapOp::ExtendedRequest(request) = &operation {
+            return Ok(self.extended(id, request, out));
+        }
+        let (tag, _) = answer_tag(&operation);
+        let refused = if self.directory.writer().is_none() {
+            Outcome::new(
+                ResultCode::UnwillingToPerform,
+                "this is a copy: changes are made at the directory's syncer",
+            )
+        } else {
+            match change(operation) {
+                Ok(change) => {
+                    return Ok(Action::Write(Box::new(Write {
+                        id,
+                        tag,
+                        who: self.who.clone(),
+                        change,
+                        assertion: controls.assertion,
+                        pre_read: controls.pre_read,
+                        post_read: controls.post_read,
+                    })));
+                }
+                Err(outcome) => outcome,
+            }
+        };
+        reply::result(out, id, tag, &refused, &[]);
+        Ok(Action::None)
+    }
+
+    fn extended(&mut self, id: u32, request: &LdapExtendedRequest, out: &mut Vec<u8>) -> Action {
+        match request.name.as_str() {
+            WHO_AM_I => {
+                let dn = self.who.dn();
+                let identity = if dn.is_empty() { dn } else { format!("dn:{dn}") };
+                reply::extended(out, id, &Outcome::success(), None, Some(identity.as_bytes()));
+                Action::None
+            }
+            START_TLS => {
+                let outcome = if self.link.tls || !self.running.is_empty() || !self.consumers.is_empty() {
+                    Outcome::new(ResultCode::OperationsError, "TLS is started before anything else")
+                } else if self.link.start_tls {
+                    reply::extended(out, id, &Outcome::success(), Some(START_TLS), None);
+                    return Action::StartTls;
+                } else {
+                    Outcome::new(ResultCode::ProtocolError, "TLS is not configured here")
+                };
+                reply::extended(out, id, &outcome, Some(START_TLS), None);
+                Action::None
+            }
+            CANCEL => {
+                let cancelled = request.value.as_deref().map(|value| {
+                    Reader::new(value)
+                        .sequence("cancel")
+                        .and_then(|mut reader| reader.number(INTEGER, "id to cancel"))
+                });
+                let outcome = match cancelled {
+                    Some(Ok(cancelled)) if self.remove(cancelled) => {
+                        let outcome = ResultCode::Canceled.into();
+                        reply::result(out, cancelled, reply::SEARCH_DONE, &outcome, &[]);
+                        Outcome::success()
+                    }
+                    Some(Ok(_)) => Outcome::new(ResultCode::NoSuchOperation, "nothing of that id is under way"),
+                    _ => Outcome::new(ResultCode::ProtocolError, "cancel what?"),
+                };
+                reply::extended(out, id, &outcome, None, None);
+                Action::None
+            }
+            _ => {
+                let outcome = Outcome::new(ResultCode::ProtocolError, "this extended operation is not supported");
+                reply::extended(out, id, &outcome, None, None);
+                Action::None
+            }
+        }
+    }
+}
+
+fn name(text: &str) -> Result<Dn, Outcome> {
+    Dn::parse(text).map_err(|error| Outcome::new(ResultCode::InvalidDnSyntax, error.to_string()))
+}
+
+fn attribute(attribute: LdapPartialAttribute) -> Result<(AttributeName, Vec<Value>), Outcome> {
+    let name = AttributeName::parse(&attribute.atype)
+        .map_err(|error| Outcome::new(ResultCode::UndefinedAttributeType, error.to_string()))?;
+    Ok((name, attribute.vals.into_iter().map(Value::from).collect()))
+}
+
+fn change(operation: LdapOp) -> Result<Change, Outcome> {
+    match operation {
+        LdapOp::AddRequest(request) => {
+            let mut entry = Entry::new(name(&request.dn)?);
+            for one in request.attributes {
+                let (name, values) = attribute(one)?;
+                for value in values {
+                    entry.add(name.clone(), value);
+                }
+            }
+            Ok(Change::Add(entry))
+        }
+        LdapOp::ModifyRequest(request) => {
+            let changes = request
+                .changes
+                .into_iter()
+                .map(modification)
+                .collect::<Result<_, _>>()?;
+            Ok(Change::Modify(name(&request.dn)?, changes))
+        }
+        LdapOp::DelRequest(dn) => name(&dn).map(Change::Delete),
+        LdapOp::ModifyDNRequest(request) => {
+            let new = name(&request.newrdn)?;
+            let ([rdn], superior) = (new.rdns(), request.new_superior.as_deref()) else {
+                return Err(Outcome::new(
+                    ResultCode::InvalidDnSyntax,
+                    "the new name has one component",
+                ));
+            };
+            Ok(Change::Rename {
+                dn: name(&request.dn)?,
+                rdn: rdn.clone(),
+                delete_old: request.deleteoldrdn,
+                superior: superior.map(name).transpose()?,
+            })
+        }
+        _ => Err(ResultCode::ProtocolError.into()),
+    }
+}
+
+fn modification(modify: LdapModify) -> Result<Modification, Outcome> {
+    let (name, values) = attribute(modify.modification)?;
+    Ok(match modify.operation {
+        LdapModifyType::Add if values.is_empty() => {
+            return Err(Outcome::new(ResultCode::ProtocolError, "an add without values"));
+        }
+        LdapModifyType::Add => Modification::Add(name, values),
+        LdapModifyType::Delete => Modification::Delete(name, values),
+        LdapModifyType::Replace => Modification::Replace(name, values),
+        LdapModifyType::Increment => match <[Value; 1]>::try_from(values) {
+            Ok([value]) => Modification::Increment(name, value),
+            Err(_) => return Err(Outcome::new(ResultCode::ProtocolError, "an increment is one number")),
+        },
+    })
+}
+
+impl Write {
+    /// Makes the change and returns the answer. Blocks.
+    pub(crate) fn make(self, directory: &Arc<dyn Directory>) -> Vec<u8> {
+        let Self {
+            id,
+            tag,
+            who,
+            change,
+            assertion,
+            pre_read,
+            post_read,
+        } = self;
+        let written = match directory.writer() {
+            None => Err(Refusal {
+                code: ResultCode::UnwillingToPerform,
+                matched: None,
+                message: String::new(),
+            }),
+            Some(writer) => writer.write(WriteRequest {
+                who: &who,
+                change,
+                assertion: assertion.as_ref(),
+            }),
+        };
+        let mut out = Vec::new();
+        match written {
+            Ok(written) => {
+                let read = |oid, wanted: Option<Vec<String>>, entry: Option<&Entry>| {
+                    read_entry(directory.as_ref(), &who, oid, &wanted?, entry?)
+                };
+                let controls: Vec<ReplyControl> = read(PRE_READ, pre_read, written.before.as_ref())
+                    .into_iter()
+                    .chain(read(POST_READ, post_read, written.after.as_ref()))
+                    .collect();
+                reply::result(&mut out, id, tag, &Outcome::success(), &controls);
+            }
+            Err(refusal) => {
+                let outcome = Outcome {
+                    code: refusal.code,
+                    matched: refusal.matched.map(|dn| dn.to_string()).unwrap_or_default(),
+                    message: refusal.message,
+                };
+                reply::result(&mut out, id, tag, &outcome, &[]);
+            }
+        }
+        out
+    }
+}
+
+/// The entry before or after a change, as much of it as the client may see.
+fn read_entry(
+    directory: &dyn Directory,
+    who: &Identity,
+    oid: &'static str,
+    wanted: &[String],
+    entry: &Entry,
+) -> Option<ReplyControl> {
+    let schema: Arc<Schema> = directory.schema();
+    let key = schema.dn_key(entry.dn())?;
+    let visibility = directory.visibility(who, key.as_bytes());
+    if visibility == Visibility::Hidden {
+        return None;
+    }
+    let encoded = encode(&schema, entry);
+    let attributes = Attributes::new(&encoded).ok()?;
+    let mut reduced = Vec::new();
+    let is_reduced = reduce(&schema, &visibility, attributes, &mut reduced);
+    let dn = entry.dn().to_string();
+    let stored = Stored {
+        key: key.as_bytes(),
+        dn: &dn,
+        attributes: if is_reduced {
+            Attributes::new(&reduced).ok()?
+        } else {
+            attributes
+        },
+    };
+    let mut list = Vec::new();
+    Selection::new(&schema, wanted.iter().map(String::as_str), false).put(&schema, &stored, None, &mut list);
+    Some(ReplyControl {
+        oid,
+        value: reply::read_entry_value(&dn, &list),
+    })
+}
