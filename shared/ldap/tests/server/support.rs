@@ -124,7 +124,7 @@ impl Server {
         std::fs::write(&certificate, root.pem()).unwrap();
         let issuer = rcgen::Issuer::new(parameters, authority);
         let key = rcgen::KeyPair::generate().unwrap();
-        let names = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let names = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let leaf = names.signed_by(&key, &issuer).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ServerConfig::builder_with_provider(provider)
