@@ -1,0 +1,421 @@
+//! A generation in the making.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use dirless_directory::encoded::Attributes;
+use dirless_directory::{DnKey, Schema};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::CopyError;
+use crate::catch_up::catch_up;
+use crate::files::{Files, open_draft, open_finished};
+use crate::layout::{self, meta};
+use crate::row::{Existing, NewRow, Rows, Stamp, stamped, uuid_at};
+
+/// Keys of the generation before that are read at once.
+const AHEAD: usize = 1024;
+/// Deletions that are remembered for those who follow the changes.
+const REMEMBERED: i64 = 50_000;
+/// Bytes of an entry's digest.
+const DIGEST: usize = 16;
+
+/// An entry as it is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The key of its name.
+    pub key: &'a DnKey,
+    /// Its name.
+    pub dn: &'a str,
+    /// Its `entryUUID`, the same in every generation.
+    pub uuid: [u8; 16],
+    /// Its attributes as [`dirless_directory::encoded::encode`] makes them. Timestamps, `entryCSN`,
+    /// `entryUUID` and `hasSubordinates` are added where they are absent.
+    pub attributes: &'a [u8],
+    /// Values that match are spelled alike, so that of a large group only what differs is looked at.
+    pub canonical: bool,
+}
+
+/// What a generation changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Entries in it.
+    pub entries: u64,
+    /// Entries that were not there before.
+    pub added: u64,
+    /// Entries that differ.
+    pub changed: u64,
+    /// Entries that are gone.
+    pub deleted: u64,
+    /// Its state number.
+    pub number: u64,
+}
+
+/// The next generation of a copy, filled in the order of keys. Dropped before it is finished, it leaves
+/// no trace.
+pub struct Draft {
+    files: Files,
+    next: Connection,
+    before: Option<Before>,
+    rows: Rows,
+    lineage: String,
+    /// State number of the generation before.
+    start: i64,
+    number: i64,
+    /// Microseconds since 1970.
+    time: i64,
+    pending: Option<Pending>,
+    summary: Summary,
+}
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Draft({}, {:?})", self.files.current.display(), self.summary)
+    }
+}
+
+/// Key and digest of an entry of the generation before.
+type OldEntry = (Vec<u8>, Vec<u8>);
+
+/// The generation before, read along.
+struct Before {
+    connection: Connection,
+    ahead: VecDeque<OldEntry>,
+    after: Vec<u8>,
+    ended: bool,
+}
+
+/// An entry that waits for the next one: that tells whether it has subordinates.
+struct Pending {
+    key: DnKey,
+    dn: String,
+    uuid: [u8; 16],
+    attributes: Vec<u8>,
+    canonical: bool,
+}
+
+impl Draft {
+    /// The digest of the content that the copy at `path` holds, when there is one that can be used.
+    #[must_use]
+    pub fn content(path: &Path) -> Option<String> {
+        let connection = open_finished(path).ok()?;
+        // One that its readers cannot open is to be made again.
+        let readable = Files::of(path).of_the_group(path);
+        layout::text(&connection, meta::CONTENT).ok().filter(|_| readable)
+    }
+
+    /// Begins the generation after the one at `path`, or the first one when there is none, when it is
+    /// of another format, or when `anew` says that it cannot be used. `lineage` names a series of
+    /// generations that starts now; it must never have been used before.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn begin(path: &Path, schema: Schema, lineage: &str, now: Timestamp, anew: bool) -> Result<Self, CopyError> {
+        let files = Files::of(path);
+        let before = if anew { None } else { open_finished(path).ok() };
+        let there = files.make_draft(before.is_some())?;
+        let mut next = open_draft(&files.draft)?;
+        if let (Some(before), true) = (&before, there)
+            && !catch_up(before, &next, &schema)?
+        {
+            drop(next);
+            std::fs::copy(&files.current, &files.draft).map_err(CopyError::file("copy to", &files.draft))?;
+            next = open_draft(&files.draft)?;
+        }
+        next.execute_batch("BEGIN")?;
+        let (mut start, mut last, mut name) = (0, 0, lineage.to_owned());
+        if let Some(before) = &before {
+            start = layout::number(before, meta::NUMBER)?;
+            last = layout::number(before, meta::TIME)?;
+            name = layout::text(before, meta::LINEAGE)?;
+        } else {
+            next.execute_batch(layout::TABLES)?;
+            next.execute_batch("CREATE TEMP TABLE staged(attribute INTEGER, key BLOB, entry INTEGER)")?;
+            next.pragma_update(None, "user_version", layout::FORMAT)?;
+        }
+        Ok(Self {
+            files,
+            rows: Rows::new(schema, before.is_none()),
+            before: before.map(|connection| Before {
+                connection,
+                ahead: VecDeque::new(),
+                after: Vec::new(),
+                ended: false,
+            }),
+            next,
+            lineage: name,
+            start,
+            number: start,
+            // Also with a clock that went back, later changes have later stamps.
+            time: now.as_microsecond().max(last + 1),
+            pending: None,
+            summary: Summary::default(),
+        })
+    }
+
+    /// Takes the next entry.
+    ///
+    /// # Errors
+    /// When its key does not follow the one before, or the file cannot be written; the draft is of no
+    /// more use then.
+    pub fn put(&mut self, record: &Record<'_>) -> Result<(), CopyError> {
+        if let Some(pending) = self.pending.take() {
+            if pending.key >= *record.key {
+                return Err(CopyError::Order(record.dn.to_owned()));
+            }
+            let has_subordinates = record.key.is_within(&pending.key);
+            self.take(&pending, has_subordinates)?;
+            self.pending = Some(pending);
+        }
+        let pending = self.pending.get_or_insert_with(|| Pending {
+            key: DnKey::from(Vec::new()),
+            dn: String::new(),
+            uuid: [0; 16],
+            attributes: Vec::new(),
+            canonical: false,
+        });
+        pending.key.clone_from(record.key);
+        pending.dn.clear();
+        pending.dn.push_str(record.dn);
+        pending.attributes.clear();
+        pending.attributes.extend_from_slice(record.attributes);
+        (pending.uuid, pending.canonical) = (record.uuid, record.canonical);
+        Ok(())
+    }
+
+    /// Puts the generation in place. `content` is what [`Draft::content`] will tell of it.
+    ///
+    /// # Errors
+    /// When a file cannot be written; the generation before stays then.
+    pub fn finish(mut self, content: &str) -> Result<Summary, CopyError> {
+        if let Some(pending) = self.pending.take() {
+            self.take(&pending, false)?;
+        }
+        while let Some((key, _)) = self.old()? {
+            self.skip_old();
+            self.delete(&key)?;
+        }
+        if self.before.is_none() {
+            self.next.execute_batch(
+                "INSERT INTO terms SELECT DISTINCT attribute, key, entry FROM temp.staged ORDER BY 1, 2, 3;
+                 DROP TABLE temp.staged;",
+            )?;
+            self.next.execute_batch(layout::INDEXES)?;
+        }
+        if self.summary.deleted > 0 {
+            self.forget()?;
+        }
+        layout::set(&self.next, meta::LINEAGE, &self.lineage)?;
+        layout::set(&self.next, meta::NUMBER, self.number)?;
+        layout::set(&self.next, meta::CONTENT, content)?;
+        layout::set(&self.next, meta::TIME, self.time)?;
+        self.next.flush_prepared_statement_cache();
+        self.next.execute_batch("COMMIT")?;
+        drop(self.before.take());
+        let done = std::mem::replace(&mut self.next, Connection::open_in_memory()?);
+        done.close().map_err(|(_, error)| error)?;
+        self.files.put_in_place()?;
+        self.summary.number = u64::try_from(self.number).unwrap_or(0);
+        Ok(self.summary)
+    }
+
+    /// Removes the copy at `path`.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove_all(path: &Path) -> Result<(), CopyError> {
+        Files::of(path).remove_all()
+    }
+
+    /// Forgets the oldest deletions when there are too many.
+    fn forget(&mut self) -> Result<(), CopyError> {
+        let count: i64 = self.next.query_row("SELECT count(*) FROM gone", [], |row| row.get(0))?;
+        if count > REMEMBERED {
+            let oldest: i64 = self.next.query_row(
+                "SELECT number FROM gone ORDER BY number LIMIT 1 OFFSET ?1",
+                [count - REMEMBERED / 2],
+                |row| row.get(0),
+            )?;
+            self.next.execute("DELETE FROM gone WHERE number < ?1", [oldest])?;
+            layout::set(&self.next, meta::OLDEST, oldest - 1)?;
+        }
+        Ok(())
+    }
+
+    /// Holds one entry against the generation before.
+    fn take(&mut self, record: &Pending, has_subordinates: bool) -> Result<(), CopyError> {
+        self.summary.entries += 1;
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        context.update(&[u8::from(has_subordinates)]);
+        context.update(&record.uuid);
+        context.update(record.dn.as_bytes());
+        context.update(&[0]);
+        context.update(&record.attributes);
+        let digest = context.finish();
+        let digest = digest.as_ref().get(..DIGEST).unwrap_or_default();
+        while let Some((key, held)) = self.old()? {
+            match key.as_slice().cmp(record.key.as_bytes()) {
+                std::cmp::Ordering::Less => {
+                    self.skip_old();
+                    self.delete(&key)?;
+                }
+                std::cmp::Ordering::Equal => {
+                    self.skip_old();
+                    if held == digest {
+                        return Ok(());
+                    }
+                    break;
+                }
+                std::cmp::Ordering::Greater => break,
+            }
+        }
+        self.write(record, digest, has_subordinates)
+    }
+
+    fn write(&mut self, record: &Pending, digest: &[u8], has_subordinates: bool) -> Result<(), CopyError> {
+        let mut old = None;
+        let mut added = None;
+        let mut created = None;
+        if self.before.is_some() {
+            // Another entry of that name goes first; an entry of that identity moves here.
+            if uuid_at(&self.next, record.key.as_bytes())?.is_some_and(|uuid| uuid != record.uuid) {
+                self.delete(record.key.as_bytes())?;
+            }
+            old = Existing::by_uuid(&self.next, &record.uuid)?;
+            (added, created) = match &old {
+                Some(old) => (Some(old.added), old.created()),
+                None => self
+                    .revive(&record.uuid)?
+                    .map_or((None, None), |(added, created)| (Some(added), Some(created))),
+            };
+        }
+        self.number += 1;
+        let index = self.number - self.start;
+        let count = if added.is_some() {
+            &mut self.summary.changed
+        } else {
+            &mut self.summary.added
+        };
+        *count += 1;
+        let (modified, csn) = stamps(self.time, index);
+        let created = created.unwrap_or_else(|| modified.clone().into_bytes());
+        let attributes = stamped(
+            Attributes::new(&record.attributes)?,
+            &Stamp {
+                uuid: record.uuid,
+                csn: &csn,
+                created: &created,
+                modified: &modified,
+                has_subordinates,
+            },
+        );
+        let row = NewRow {
+            id: old.as_ref().map(|old| old.id),
+            key: record.key.as_bytes(),
+            digest,
+            uuid: &record.uuid,
+            added: added.unwrap_or(self.number),
+            changed: self.number,
+            canonical: record.canonical,
+            dn: &record.dn,
+            attributes: &attributes,
+        };
+        self.rows.write(&self.next, &row, old.as_ref())
+    }
+
+    /// An entry that this very generation has deleted under another name.
+    fn revive(&mut self, uuid: &[u8]) -> Result<Option<(i64, Vec<u8>)>, CopyError> {
+        let found: Option<(i64, i64, Vec<u8>)> = self
+            .next
+            .prepare_cached("SELECT number, added, created FROM gone WHERE uuid = ?1")?
+            .query_row([uuid], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((number, added, created)) = found else {
+            return Ok(None);
+        };
+        self.next
+            .prepare_cached("DELETE FROM gone WHERE uuid = ?1")?
+            .execute([uuid])?;
+        if number <= self.start {
+            return Ok(None);
+        }
+        self.summary.deleted -= 1;
+        Ok(Some((added, created)))
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), CopyError> {
+        // Not there any more: it has moved.
+        match Existing::by_key(&self.next, key)? {
+            Some(old) => self.delete_row(&old),
+            None => Ok(()),
+        }
+    }
+
+    fn delete_row(&mut self, old: &Existing) -> Result<(), CopyError> {
+        self.rows.remove(&self.next, old)?;
+        self.number += 1;
+        self.summary.deleted += 1;
+        self.next
+            .prepare_cached(
+                "INSERT OR REPLACE INTO gone(uuid, key, dn, number, added, created) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                old.uuid,
+                old.key,
+                old.dn,
+                self.number,
+                old.added,
+                old.created().unwrap_or_default()
+            ])?;
+        Ok(())
+    }
+
+    /// Key and digest of the next entry of the generation before.
+    fn old(&mut self) -> Result<Option<OldEntry>, CopyError> {
+        let Some(before) = &mut self.before else {
+            return Ok(None);
+        };
+        if before.ahead.is_empty() && !before.ended {
+            let mut statement = before.connection.prepare_cached(
+                "SELECT key, digest FROM entries INDEXED BY entries_key WHERE key > ?1 ORDER BY key LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![before.after, i64::try_from(AHEAD).unwrap_or(i64::MAX)])?;
+            while let Some(row) = rows.next()? {
+                before.ahead.push_back((row.get(0)?, row.get(1)?));
+            }
+            before.ended = before.ahead.len() < AHEAD;
+            if let Some((key, _)) = before.ahead.back() {
+                before.after.clone_from(key);
+            }
+        }
+        Ok(before.ahead.front().cloned())
+    }
+
+    fn skip_old(&mut self) {
+        if let Some(before) = &mut self.before {
+            before.ahead.pop_front();
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After finish it has another name. What cannot be removed now is removed by the next draft.
+        let _ = std::fs::remove_file(&self.files.draft);
+    }
+}
+
+/// `modifyTimestamp` and `entryCSN` of the change with that index in a generation of that time, in
+/// microseconds since 1970.
+fn stamps(time: i64, index: i64) -> (String, String) {
+    let time = time.saturating_add(index >> 24);
+    let moment = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
+    let text = moment.strftime("%Y%m%d%H%M%S").to_string();
+    let csn = format!(
+        "{text}.{:06}Z#{:06x}#000#000000",
+        time.rem_euclid(1_000_000),
+        index & 0xff_ffff
+    );
+    (text + "Z", csn)
+}

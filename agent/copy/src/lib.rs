@@ -1,0 +1,74 @@
+//! The host's copy of the directory: one SQLite file that the agent writes and the LDAP server reads.
+//!
+//! It knows neither keys nor the network nor LDAP; writer and reader share nothing but the file. What
+//! always holds: the file at the copy's path is complete and never changes while it has that path, so
+//! that readers need no locks and a writer killed at any moment leaves the old generation or the new
+//! one; an entry keeps its `entryUUID`, and its `entryCSN` and `modifyTimestamp` change only when the
+//! entry does.
+//!
+//! Two files take turns. The next generation is made in the spare one: it first catches up with what
+//! the current one has, then takes the new changes, is synced and given the current one's name; the
+//! current one becomes the spare. A change so costs what changed and not the directory. A spare that
+//! somebody still reads is left to them, and another is made.
+
+#![forbid(unsafe_code)]
+
+mod catch_up;
+mod draft;
+mod files;
+mod index;
+mod layout;
+mod plan;
+mod posix;
+mod reader;
+mod row;
+mod search;
+#[cfg(test)]
+mod tests;
+
+pub use draft::{Draft, Record, Summary};
+pub use posix::{Group, Posix, User};
+pub use reader::{Change, Kind, Position, Reader, Row, Scope};
+
+use std::path::PathBuf;
+
+/// Why a copy cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The file system refused.
+    #[error("cannot {doing} {path}: {source}")]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database is damaged or the disk is full.
+    #[error("the directory copy: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The file is of another version of this program.
+    #[error("the directory copy {path} has format {found}; this program reads {expected}: let the agent publish once")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The one that is read.
+        expected: i64,
+    },
+    /// Entries must come in the order of their keys, each once.
+    #[error("the entry {0} came out of order")]
+    Order(String),
+    /// Stored bytes are no entry.
+    #[error(transparent)]
+    Encoded(#[from] dirless_directory::encoded::EncodedError),
+}
+
+impl CopyError {
+    fn file(doing: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { doing, path, source }
+    }
+}

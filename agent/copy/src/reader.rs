@@ -1,0 +1,279 @@
+//! Reading a finished generation.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dirless_directory::encoded::Attributes;
+use dirless_directory::{DnKey, Schema};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::CopyError;
+use crate::files::open_finished;
+use crate::layout::{self, meta};
+
+/// Times that a generation which is replaced while it is opened is tried again.
+const TRIES: usize = 100;
+
+/// Which generation of which series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The series: letters and digits.
+    pub lineage: Arc<str>,
+    /// The state number, growing within it.
+    pub number: u64,
+}
+
+/// How far below its base a query looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The base alone.
+    Base,
+    /// Right below it.
+    OneLevel,
+    /// The base and everything below.
+    Subtree,
+}
+
+/// An entry as it is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The bytes of its key.
+    pub key: &'a [u8],
+    /// Its name.
+    pub dn: &'a str,
+    /// Its attributes.
+    pub attributes: Attributes<'a>,
+    /// The whole filter was held against it.
+    pub exact: bool,
+}
+
+/// What happened to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is there and was not before.
+    Added,
+    /// It was there and is.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+/// The last change of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its `entryUUID`.
+    pub uuid: [u8; 16],
+    /// Its name, or the last one it had.
+    pub dn: String,
+    /// The key of that name.
+    pub key: DnKey,
+    /// What happened.
+    pub kind: Kind,
+}
+
+/// One generation, open. It stays as it is while newer ones come; [`Reader::is_current`] tells.
+pub struct Reader {
+    path: PathBuf,
+    /// Held with a shared lock, so that the writer leaves the file alone.
+    file: File,
+    pub(crate) connection: Connection,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) attributes: HashMap<String, i64>,
+    pub(crate) class_sets: Vec<(i64, Vec<String>)>,
+    position: Position,
+    oldest: u64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Reader({}, {:?})", self.path.display(), self.position)
+    }
+}
+
+impl Reader {
+    /// Opens the generation that is current at `path`.
+    ///
+    /// # Errors
+    /// When there is none, or it is of another format.
+    pub fn open(path: &Path, schema: Arc<Schema>) -> Result<Self, CopyError> {
+        for _ in 0..TRIES {
+            let file = File::open(path).map_err(CopyError::file("open", path))?;
+            // Locked by the writer means replaced meanwhile.
+            if file.try_lock_shared().is_err() || !is_at(&file, path) {
+                continue;
+            }
+            let connection = open_finished(path)?;
+            // The lock keeps the file from coming back here, so what was opened between these looks is it.
+            if is_at(&file, path) {
+                return Self::new(path, file, connection, schema);
+            }
+        }
+        Err(CopyError::file("open", path)(std::io::Error::from(
+            std::io::ErrorKind::ResourceBusy,
+        )))
+    }
+
+    fn new(path: &Path, file: File, connection: Connection, schema: Arc<Schema>) -> Result<Self, CopyError> {
+        let mut reader = Self {
+            path: path.to_owned(),
+            file,
+            schema,
+            attributes: HashMap::new(),
+            class_sets: Vec::new(),
+            position: Position {
+                lineage: layout::text(&connection, meta::LINEAGE)?.into(),
+                number: u64::try_from(layout::number(&connection, meta::NUMBER)?).unwrap_or(0),
+            },
+            oldest: u64::try_from(layout::number(&connection, meta::OLDEST)?).unwrap_or(0),
+            connection,
+        };
+        {
+            let mut statement = reader.connection.prepare("SELECT name, id FROM attributes")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                reader.attributes.insert(row.get(0)?, row.get(1)?);
+            }
+            let mut statement = reader.connection.prepare("SELECT id, classes FROM class_sets")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let classes: String = row.get(1)?;
+                reader
+                    .class_sets
+                    .push((row.get(0)?, classes.split(' ').map(str::to_owned).collect()));
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Another reader of the very same generation, while it is current.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn again(&self) -> Result<Option<Self>, CopyError> {
+        let other = Self::open(&self.path, Arc::clone(&self.schema))?;
+        Ok((other.position == self.position).then_some(other))
+    }
+
+    /// Is there no newer generation?
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        is_at(&self.file, &self.path)
+    }
+
+    /// Which generation this is.
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The schema by which it is read.
+    #[must_use]
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Names of the topmost entries, in the order of their keys.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn topmost(&self) -> Result<Vec<String>, CopyError> {
+        let mut names = Vec::new();
+        let mut from = Vec::new();
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT key, dn FROM entries WHERE key >= ?1 ORDER BY key LIMIT 1")?;
+        while let Some((key, dn)) = statement
+            .query_row([&from], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)))
+            .optional()?
+        {
+            names.push(dn);
+            from = DnKey::from(key).subtree_end();
+        }
+        Ok(names)
+    }
+
+    /// Shows the entry with that key; false when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn lookup(&self, key: &[u8], visit: &mut dyn FnMut(Row<'_>)) -> Result<bool, CopyError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT key, dn, attributes FROM entries WHERE key = ?1")?;
+        let mut rows = statement.query([key])?;
+        let Some(row) = rows.next()? else {
+            return Ok(false);
+        };
+        visit(as_row(row, false)?);
+        Ok(true)
+    }
+
+    /// What became of entries after state number `since`, in the order of change, an entry's last
+    /// change only; none when that is no longer known.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn changes(&self, since: u64) -> Result<Option<Vec<Change>>, CopyError> {
+        if since < self.oldest || since > self.position.number {
+            return Ok(None);
+        }
+        let since = i64::try_from(since).unwrap_or(i64::MAX);
+        let mut changes: Vec<(i64, Change)> = Vec::new();
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT changed, uuid, dn, key, added FROM entries WHERE changed > ?1")?;
+        let mut rows = statement.query([since])?;
+        while let Some(row) = rows.next()? {
+            let kind = if row.get::<_, i64>(4)? > since {
+                Kind::Added
+            } else {
+                Kind::Modified
+            };
+            changes.push(change(row, kind)?);
+        }
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT number, uuid, dn, key FROM gone WHERE number > ?1 AND added <= ?1")?;
+        let mut rows = statement.query([since])?;
+        while let Some(row) = rows.next()? {
+            changes.push(change(row, Kind::Deleted)?);
+        }
+        changes.sort_by_key(|(number, _)| *number);
+        Ok(Some(changes.into_iter().map(|(_, change)| change).collect()))
+    }
+}
+
+fn change(row: &rusqlite::Row<'_>, kind: Kind) -> rusqlite::Result<(i64, Change)> {
+    Ok((
+        row.get(0)?,
+        Change {
+            uuid: row.get(1)?,
+            dn: row.get(2)?,
+            key: DnKey::from(row.get::<_, Vec<u8>>(3)?),
+            kind,
+        },
+    ))
+}
+
+/// Is `file` what lies at `path` now?
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+pub(crate) fn as_row<'a>(row: &'a rusqlite::Row<'_>, exact: bool) -> Result<Row<'a>, CopyError> {
+    let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    let dn = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+    let attributes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    Ok(Row {
+        key,
+        dn,
+        attributes: Attributes::new(attributes)?,
+        exact,
+    })
+}

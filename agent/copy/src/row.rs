@@ -1,0 +1,296 @@
+//! Single entries in the draft: their rows, their index terms, their tombstones.
+
+use std::collections::{HashMap, HashSet};
+
+use dirless_directory::encoded::{Attribute, Attributes, put_attribute};
+use dirless_directory::{MatchingRule, Schema};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{CopyError, index};
+
+/// Length of the prefix of encoded entries.
+const PREFIX: usize = 4;
+/// The name that creates and changes entries of a copy.
+const AUTHOR: &[u8] = b"cn=dirless";
+
+/// What the writer adds to an entry.
+pub(crate) struct Stamp<'a> {
+    pub(crate) uuid: [u8; 16],
+    pub(crate) csn: &'a str,
+    pub(crate) created: &'a [u8],
+    pub(crate) modified: &'a str,
+    pub(crate) has_subordinates: bool,
+}
+
+/// The entry with what every entry has. What the publisher gave stays as it is.
+pub(crate) fn stamped(attributes: Attributes<'_>, stamp: &Stamp<'_>) -> Vec<u8> {
+    let (user, operational) = (attributes.user(), attributes.operational());
+    let mut out = Vec::with_capacity(PREFIX + user.len() + operational.len() + 320);
+    out.extend_from_slice(&u32::try_from(user.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(user);
+    out.extend_from_slice(operational);
+    let uuid = uuid_text(stamp.uuid);
+    let subordinates: &[u8] = if stamp.has_subordinates { b"TRUE" } else { b"FALSE" };
+    let added: [(&str, &[u8]); 7] = [
+        ("createTimestamp", stamp.created),
+        ("creatorsName", AUTHOR),
+        ("entryCSN", stamp.csn.as_bytes()),
+        ("entryUUID", uuid.as_bytes()),
+        ("hasSubordinates", subordinates),
+        ("modifiersName", AUTHOR),
+        ("modifyTimestamp", stamp.modified.as_bytes()),
+    ];
+    for (name, value) in added {
+        if dirless_directory::encoded::walk(operational).all(|one| !one.name.eq_ignore_ascii_case(name)) {
+            put_attribute(&mut out, name, std::iter::once(value));
+        }
+    }
+    out
+}
+
+/// A UUID as RFC 4122 writes it.
+pub(crate) fn uuid_text(uuid: [u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (at, byte) in uuid.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    text
+}
+
+/// A row that is there.
+pub(crate) struct Existing {
+    pub(crate) id: i64,
+    pub(crate) uuid: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) dn: String,
+    pub(crate) added: i64,
+    pub(crate) canonical: bool,
+    pub(crate) attributes: Vec<u8>,
+}
+
+/// The identity of the entry with that key.
+pub(crate) fn uuid_at(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Vec<u8>>> {
+    let mut statement = connection.prepare_cached("SELECT uuid FROM entries WHERE key = ?1")?;
+    statement.query_row([key], |row| row.get(0)).optional()
+}
+
+impl Existing {
+    pub(crate) fn by_key(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Self>> {
+        let text = "SELECT id, uuid, key, dn, added, canonical, attributes FROM entries WHERE key = ?1";
+        Self::find(connection, text, key)
+    }
+
+    pub(crate) fn by_uuid(connection: &Connection, uuid: &[u8]) -> rusqlite::Result<Option<Self>> {
+        let text = "SELECT id, uuid, key, dn, added, canonical, attributes FROM entries WHERE uuid = ?1";
+        Self::find(connection, text, uuid)
+    }
+
+    fn find(connection: &Connection, text: &str, value: &[u8]) -> rusqlite::Result<Option<Self>> {
+        let mut statement = connection.prepare_cached(text)?;
+        statement
+            .query_row([value], |row| {
+                Ok(Self {
+                    id: row.get(0)?,
+                    uuid: row.get(1)?,
+                    key: row.get(2)?,
+                    dn: row.get(3)?,
+                    added: row.get(4)?,
+                    canonical: row.get(5)?,
+                    attributes: row.get(6)?,
+                })
+            })
+            .optional()
+    }
+
+    /// When it was made.
+    pub(crate) fn created(&self) -> Option<Vec<u8>> {
+        let attributes = Attributes::new(&self.attributes).ok()?;
+        attributes
+            .attribute("createTimestamp")?
+            .values
+            .next()
+            .map(<[u8]>::to_vec)
+    }
+}
+
+/// A row to be written.
+pub(crate) struct NewRow<'a> {
+    pub(crate) id: Option<i64>,
+    pub(crate) key: &'a [u8],
+    pub(crate) digest: &'a [u8],
+    pub(crate) uuid: &'a [u8],
+    pub(crate) added: i64,
+    pub(crate) changed: i64,
+    /// Values that match are spelled alike.
+    pub(crate) canonical: bool,
+    pub(crate) dn: &'a str,
+    pub(crate) attributes: &'a [u8],
+}
+
+/// Writes rows and their terms, and remembers the numbers that stand for names and classes.
+#[derive(Default)]
+pub(crate) struct Rows {
+    schema: Schema,
+    names: HashMap<String, Option<(i64, MatchingRule)>>,
+    classes: HashMap<Vec<u8>, i64>,
+    /// Terms go to a table of their own, to be sorted once.
+    pub(crate) staged: bool,
+}
+
+impl Rows {
+    pub(crate) fn new(schema: Schema, staged: bool) -> Self {
+        Self {
+            schema,
+            staged,
+            ..Self::default()
+        }
+    }
+
+    /// Writes a row; `old` is the one in its place.
+    pub(crate) fn write(
+        &mut self,
+        connection: &Connection,
+        new: &NewRow<'_>,
+        old: Option<&Existing>,
+    ) -> Result<(), CopyError> {
+        let attributes = Attributes::new(new.attributes)?;
+        let classes = self.class_set(connection, attributes.attribute("objectClass"))?;
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO entries(id, key, digest, uuid, classes, added, changed, canonical, dn, attributes)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                new.id, new.key, new.digest, new.uuid, classes, new.added, new.changed, new.canonical,
+                new.dn, new.attributes
+            ])?;
+        let id = new.id.unwrap_or_else(|| connection.last_insert_rowid());
+        let before = old.map(|old| Attributes::new(&old.attributes)).transpose()?;
+        let canonical = new.canonical && old.is_none_or(|old| old.canonical);
+        self.change_terms(connection, id, before, Some(attributes), canonical)
+    }
+
+    /// Removes a row and its terms.
+    pub(crate) fn remove(&mut self, connection: &Connection, old: &Existing) -> Result<(), CopyError> {
+        let attributes = Attributes::new(&old.attributes)?;
+        self.change_terms(connection, old.id, Some(attributes), None, true)?;
+        connection
+            .prepare_cached("DELETE FROM entries WHERE id = ?1")?
+            .execute([old.id])?;
+        Ok(())
+    }
+
+    /// Brings the terms of an entry from `before` to `after`, touching only values that differ.
+    fn change_terms(
+        &mut self,
+        connection: &Connection,
+        id: i64,
+        before: Option<Attributes<'_>>,
+        after: Option<Attributes<'_>>,
+        canonical: bool,
+    ) -> Result<(), CopyError> {
+        let of = |attributes: Option<Attributes<'_>>, name: &str| {
+            attributes
+                .and_then(|attributes| attributes.iter().find(|one| one.name == name))
+                .is_some()
+        };
+        for old in before.iter().flat_map(|attributes| attributes.iter()) {
+            if !of(after, old.name) {
+                self.change_attribute(connection, id, Some(old), None, canonical)?;
+            }
+        }
+        for new in after.iter().flat_map(|attributes| attributes.iter()) {
+            let old = before.and_then(|attributes| attributes.iter().find(|one| one.name == new.name));
+            if old.is_none_or(|old| old.encoded != new.encoded) {
+                self.change_attribute(connection, id, old, Some(new), canonical)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change_attribute(
+        &mut self,
+        connection: &Connection,
+        id: i64,
+        before: Option<Attribute<'_>>,
+        after: Option<Attribute<'_>>,
+        canonical: bool,
+    ) -> Result<(), CopyError> {
+        let Some(name) = after.or(before).map(|attribute| attribute.name) else {
+            return Ok(());
+        };
+        let Some((attribute, rule)) = self.attribute(connection, name)? else {
+            return Ok(());
+        };
+        let (Some(old), new) = (before, after) else {
+            let insert = if self.staged {
+                "INSERT INTO staged(attribute, key, entry) VALUES(?1, ?2, ?3)"
+            } else {
+                "INSERT OR IGNORE INTO terms(attribute, key, entry) VALUES(?1, ?2, ?3)"
+            };
+            let mut insert = connection.prepare_cached(insert)?;
+            for value in after.into_iter().flat_map(|attribute| attribute.values) {
+                if let Some((key, _)) = index::key(&self.schema, rule, value) {
+                    insert.execute(params![attribute, key, id])?;
+                }
+            }
+            return Ok(());
+        };
+        let held: HashSet<&[u8]> = old.values.collect();
+        let wanted: HashSet<&[u8]> = new.into_iter().flat_map(|attribute| attribute.values).collect();
+        let mut delete =
+            connection.prepare_cached("DELETE FROM terms WHERE attribute = ?1 AND key = ?2 AND entry = ?3")?;
+        let mut removed = false;
+        for value in held.difference(&wanted) {
+            if let Some((key, _)) = index::key(&self.schema, rule, value) {
+                removed |= delete.execute(params![attribute, key, id])? > 0;
+            }
+        }
+        let mut insert =
+            connection.prepare_cached("INSERT OR IGNORE INTO terms(attribute, key, entry) VALUES(?1, ?2, ?3)")?;
+        // Another spelling of a removed value has its key, which must stay.
+        let again = removed && !canonical;
+        for value in wanted.iter().filter(|value| again || !held.contains(*value)) {
+            if let Some((key, _)) = index::key(&self.schema, rule, value) {
+                insert.execute(params![attribute, key, id])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attribute(&mut self, connection: &Connection, name: &str) -> Result<Option<(i64, MatchingRule)>, CopyError> {
+        if let Some(known) = self.names.get(name) {
+            return Ok(*known);
+        }
+        let found = match index::indexed(&self.schema, name) {
+            None => None,
+            Some((name, rule)) => {
+                let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO attributes(name) VALUES(?1)")?;
+                insert.execute([&name])?;
+                let mut select = connection.prepare_cached("SELECT id FROM attributes WHERE name = ?1")?;
+                Some((select.query_row([&name], |row| row.get(0))?, rule))
+            }
+        };
+        self.names.insert(name.to_owned(), found);
+        Ok(found)
+    }
+
+    fn class_set(&mut self, connection: &Connection, attribute: Option<Attribute<'_>>) -> Result<i64, CopyError> {
+        let raw = attribute.map_or(&[][..], |attribute| attribute.encoded);
+        if let Some(known) = self.classes.get(raw) {
+            return Ok(*known);
+        }
+        let classes = index::classes(&self.schema, attribute);
+        let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO class_sets(classes) VALUES(?1)")?;
+        insert.execute([&classes])?;
+        let mut select = connection.prepare_cached("SELECT id FROM class_sets WHERE classes = ?1")?;
+        let id = select.query_row([&classes], |row| row.get(0))?;
+        self.classes.insert(raw.to_vec(), id);
+        Ok(id)
+    }
+}
