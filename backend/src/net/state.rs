@@ -97,7 +97,7 @@ impl Connection {
         }
     }
 
-    /// The socket takes no more bytes for now.
+    /// The socket takes no more bytes until its peer has read some.
     pub(crate) fn send_blocked(&self) {
         if self.write_blocked.load(Ordering::Relaxed) == 0 {
             self.write_blocked
