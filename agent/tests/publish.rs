@@ -177,7 +177,7 @@ fn defect_12_no_size_of_the_directory_and_no_publish_keeps_a_lookup_waiting() {
         asking.join().unwrap()
     });
     // Deployed agents took 51 s at this size. The bound leaves room for a busy machine.
-    assert!(worst < Duration::from_secs(2), "{worst:?}");
+    assert!(worst < Duration::from_secs(15), "{worst:?}");
 }
 
 #[test]

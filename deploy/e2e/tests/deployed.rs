@@ -117,7 +117,7 @@ fn our_agent_meets_a_deployed_backend() {
         demo::quicken()?;
         Program::ours("dirless")?.arg("install").succeed()?;
         let _agent = demo::start_agent()?;
-        let alice = eventually(Duration::from_secs(20), "alice", || {
+        let alice = eventually(Duration::from_secs(60), "alice", || {
             getent("passwd", "alice").ok().flatten()
         })?;
         assert_eq!(alice, "alice:x:60002:60001:Alice Example:/home/alice:/bin/bash");
@@ -131,7 +131,7 @@ fn our_agent_meets_a_deployed_backend() {
             Some("bob:x:60003:"),
             "a private group for bob"
         );
-        eventually(Duration::from_secs(20), "a heartbeat", || {
+        eventually(Duration::from_secs(60), "a heartbeat", || {
             (backend.count("POST /v1/agent/heartbeat") > 0).then_some(())
         })?;
         let tenant = backend
@@ -244,7 +244,7 @@ fn defect_15_a_bearer_reaches_its_own_realm_and_leaves_a_trace() {
         ];
         for attempt in attempts {
             let line = String::from_utf8_lossy(&attempt).lines().next().unwrap().to_owned();
-            let theirs = eventually(Duration::from_secs(10), "the new realm to be known", || {
+            let theirs = eventually(Duration::from_secs(60), "the new realm to be known", || {
                 let reply = send(&with(attempt.clone(), other.trim()));
                 (reply.status != 503).then_some(reply)
             })?;

@@ -43,11 +43,11 @@ pub(crate) fn uid_of(module: &Module, name: &str) -> Result<u32, Outcome> {
     }
 }
 
-/// Waits for something that must come true within a few seconds.
+/// Waits for something that must come true however slow the machine.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !holds() {
-        assert!(start.elapsed().as_secs() < 5, "{what}: not within 5 seconds");
+        assert!(start.elapsed().as_secs() < 60, "{what}: not within a minute");
         std::thread::yield_now();
     }
 }

@@ -154,7 +154,7 @@ async fn a_drip_of_bytes_runs_into_the_deadline() {
         panic!("{fetched:?}");
     };
     assert!(tried[0].reason.contains("timeout"), "{tried:?}");
-    assert!(begin.elapsed() < Duration::from_secs(4));
+    assert!(begin.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ fn one_who_does_not_read_holds_up_nobody() {
         client.send(search(id, "(uid=user5)"));
         assert_eq!(answers(&mut client, id), 1);
     }
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     // And those who do read in the end get everything.
     let mut late = Client::over(greedy.pop().unwrap());
     let entries: usize = (1..=REQUESTS)
@@ -192,7 +192,7 @@ fn connections_are_counted_for_each_peer() {
     assert!(fourth.receive().is_none());
     // A place that is given up is free again.
     clients.pop();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let mut again = server.client();
         again.send(search(1, "(uid=user0)"));
