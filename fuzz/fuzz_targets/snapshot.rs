@@ -4,7 +4,7 @@
 #![no_main]
 
 use dirless_model::NameRule;
-use dirless_model::snapshot::{Caps, RawGroup, RawUser, Sink, read};
+use dirless_model::snapshot::{Caps, RawEntry, RawGroup, RawUser, Sink, read};
 use libfuzzer_sys::fuzz_target;
 
 struct Checked;
@@ -24,12 +24,18 @@ impl Sink for Checked {
     }
 
     fn keys(&mut self, _username: String, _lines: String) {}
+
+    fn entry(&mut self, entry: RawEntry) {
+        let _ = entry.label();
+        let _ = entry.check().is_ok();
+    }
 }
 
 fuzz_target!(|data: &[u8]| {
     let caps = Caps {
         users: 1000,
         groups: 1000,
+        entries: 1000,
     };
     let _ = read(data, caps, &mut Checked);
 });

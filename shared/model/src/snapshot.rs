@@ -7,13 +7,19 @@
 //!  "users": [{"username": "alice", "uid": 60002, "gid": 60001, "gecos": "Alice",
 //!             "home": "/home/alice", "shell": "/bin/bash", "id": "u-1"}],
 //!  "ssh_keys": {"alice": "ssh-ed25519 AAAA… alice"},
+//!  "entries": [{"dn": "cn=web,ou=services,dc=dirless",
+//!               "attributes": {"objectClass": ["top", "aitherService"], "jpegPhoto": [{"base64": "/9j/"}]}}],
 //!  "ledger": {"retired": [{"kind": "user", "id": "u-0", "number": 60003}]}}
 //! ```
+//!
+//! `entries` are the directory tree's; with them `host_groups` may name the hosts that they are for.
 //!
 //! [`read`] streams: it hands each record to a [`Sink`] as it comes and keeps nothing, so that the
 //! memory a snapshot costs is what its reader keeps. A record that makes no sense is a value with a
 //! reason and not the end of the snapshot; only a document that is no such object ends it.
 
+mod audience;
+mod entry;
 mod pieces;
 mod raw;
 mod read;
@@ -21,6 +27,8 @@ mod write;
 
 use std::collections::BTreeMap;
 
+pub use audience::host_matches;
+pub use entry::{RawEntry, TreeEntry};
 pub use raw::{Field, RawGroup, RawUser, RecordError};
 pub use read::{Caps, ReadError, Sink, read};
 pub use write::write;
@@ -61,6 +69,18 @@ pub struct Meta {
     pub generated_at: Option<String>,
     /// The source that the snapshot is of.
     pub source: Option<String>,
+    /// The hosts that it is for, as patterns of [`host_matches`]; absent when it is for all. A host that
+    /// none of them matches takes nothing of the snapshot.
+    pub host_groups: Option<Vec<String>>,
+}
+
+impl Meta {
+    /// Is the snapshot for the host of this kernel host name?
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        let patterns = self.host_groups.as_ref();
+        patterns.is_none_or(|patterns| patterns.iter().any(|pattern| host_matches(pattern, host)))
+    }
 }
 
 /// A whole snapshot, for those who write one.
@@ -74,6 +94,8 @@ pub struct Document {
     pub groups: Vec<Group>,
     /// A user's authorized_keys lines (sshd(8)), joined by line breaks.
     pub ssh_keys: BTreeMap<Name, String>,
+    /// Entries of the directory tree, in the order in which they are written.
+    pub entries: Vec<TreeEntry>,
     /// Ledger numbers whose objects are not among the users and groups.
     pub retired: Vec<Retired>,
 }

@@ -28,7 +28,7 @@ impl<T> Field<T> {
         }
     }
 
-    fn required(&self, field: &'static str) -> Result<&T, RecordError> {
+    pub(super) fn required(&self, field: &'static str) -> Result<&T, RecordError> {
         match self {
             Self::Value(value) => Ok(value),
             Self::Absent => Err(RecordError::Missing { field }),
@@ -37,7 +37,7 @@ impl<T> Field<T> {
     }
 
     /// Takes the field of a record under construction; a second one makes it wrong.
-    fn set(&mut self, field: Self) {
+    pub(super) fn set(&mut self, field: Self) {
         *self = if matches!(self, Self::Absent) {
             field
         } else {
@@ -284,19 +284,19 @@ impl<'de> Deserialize<'de> for RawGroup {
 }
 
 /// A record that is filled field by field.
-trait Record: Default {
+pub(super) trait Record: Default {
     /// Takes the value of `key`.
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
     /// Stands for a JSON value that is no object.
     fn no_object(was: &'static str) -> Self;
 }
 
-fn next<'de, T: Take, A: MapAccess<'de>>(map: &mut A) -> Result<Field<T>, A::Error> {
+pub(super) fn next<'de, T: Take, A: MapAccess<'de>>(map: &mut A) -> Result<Field<T>, A::Error> {
     map.next_value().map(|Any(field)| field)
 }
 
 /// Visits a record: an object is taken apart, anything else is named.
-struct RecordVisitor<T>(PhantomData<T>);
+pub(super) struct RecordVisitor<T>(pub(super) PhantomData<T>);
 
 impl<'de, T: Record> Visitor<'de> for RecordVisitor<T> {
     type Value = T;
@@ -375,10 +375,10 @@ fn drain<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
 }
 
 /// Any JSON value as a [`Field`] of `T`.
-struct Any<T>(Field<T>);
+pub(super) struct Any<T>(pub(super) Field<T>);
 
 /// What a type makes of each kind of JSON value; what it does not take is wrong.
-trait Take: Sized {
+pub(super) trait Take: Sized {
     fn text(_: &str) -> Field<Self> {
         Field::Wrong("a string")
     }
@@ -390,6 +390,11 @@ trait Take: Sized {
     fn array<'de, A: SeqAccess<'de>>(seq: A) -> Result<Field<Self>, A::Error> {
         drain(seq)?;
         Ok(Field::Wrong("an array"))
+    }
+
+    fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Field::Wrong("an object"))
     }
 }
 
@@ -460,9 +465,8 @@ impl<'de, T: Take> Visitor<'de> for AnyVisitor<T> {
         T::array(seq)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Field::Wrong("an object"))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::object(map)
     }
 }
 

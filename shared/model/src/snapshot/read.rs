@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::pieces::Pieces;
 use super::raw::AnyText;
-use super::{Meta, RawGroup, RawUser, Retired};
+use super::{Meta, RawEntry, RawGroup, RawUser, Retired};
 
 /// Takes the records of a snapshot as they come, in the order of the document.
 pub trait Sink {
@@ -19,6 +19,8 @@ pub trait Sink {
     fn keys(&mut self, username: String, lines: String);
     /// One retired number of the ledger. Hosts have no use for it.
     fn retired(&mut self, _retired: Retired) {}
+    /// One element of `entries`. Only a host's directory copy has use for it.
+    fn entry(&mut self, _entry: RawEntry) {}
 }
 
 /// How much a snapshot may hold. The caller caps its bytes.
@@ -28,14 +30,18 @@ pub struct Caps {
     pub users: usize,
     /// Elements of `groups`.
     pub groups: usize,
+    /// Elements of `entries`.
+    pub entries: usize,
 }
 
 impl Default for Caps {
-    /// Two million users and one million groups: twice the largest directory that is tested.
+    /// Two million users, one million groups and four million entries: twice the largest directory that
+    /// is tested, and more.
     fn default() -> Self {
         Self {
             users: 2_000_000,
             groups: 1_000_000,
+            entries: 4_000_000,
         }
     }
 }
@@ -123,10 +129,12 @@ pub fn read(reader: impl Read, caps: Caps, sink: &mut dyn Sink) -> Result<Meta, 
         match key.as_str() {
             "users" => each(&mut json, "users", caps.users, |user| sink.user(user))?,
             "groups" => each(&mut json, "groups", caps.groups, |group| sink.group(group))?,
+            "entries" => each(&mut json, "entries", caps.entries, |entry| sink.entry(entry))?,
             "ssh_keys" => keys(&mut json, caps.users, sink)?,
             "sequence" => meta.sequence = json.value()?,
             "generated_at" => meta.generated_at = json.value()?,
             "source" => meta.source = json.value()?,
+            "host_groups" => meta.host_groups = Some(json.value()?),
             "ledger" => ledger(&mut json, sink)?,
             _ => {
                 json.value::<IgnoredAny>()?;

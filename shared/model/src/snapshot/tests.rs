@@ -9,6 +9,7 @@ struct Collected {
     groups: Vec<RawGroup>,
     keys: Vec<(String, String)>,
     retired: Vec<Retired>,
+    entries: Vec<RawEntry>,
 }
 
 impl Sink for Collected {
@@ -26,6 +27,10 @@ impl Sink for Collected {
 
     fn retired(&mut self, retired: Retired) {
         self.retired.push(retired);
+    }
+
+    fn entry(&mut self, entry: RawEntry) {
+        self.entries.push(entry);
     }
 }
 
@@ -53,6 +58,32 @@ fn a_deployed_snapshot_is_read_whole() {
         users[..1].iter().map(|user| user.name.clone()).collect::<Vec<_>>()
     );
     assert!(left_out.is_empty());
+}
+
+/// Deployed programs take `users`, `groups` and `ssh_keys` and pass over what else there is; the JSON
+/// that they see must not change by what was added.
+#[test]
+fn programs_that_know_no_entries_read_the_same() {
+    #[derive(serde::Deserialize, PartialEq, Debug)]
+    struct Deployed {
+        groups: Vec<serde_json::Value>,
+        users: Vec<serde_json::Value>,
+    }
+    let with = DEPLOYED.replacen(
+        '{',
+        r#"{"host_groups":["web-*"],"entries":[{"dn":"dc=d","attributes":{"dc":["d"]}},7],"#,
+        1,
+    );
+    let deployed = |json: &str| serde_json::from_str::<Deployed>(json).unwrap();
+    assert_eq!(deployed(&with), deployed(DEPLOYED));
+    let (plain, more) = (collect(DEPLOYED).unwrap().1, collect(&with).unwrap());
+    assert_eq!((&plain.users, &plain.groups), (&more.1.users, &more.1.groups));
+    assert_eq!(more.0.host_groups.as_deref(), Some(&["web-*".to_owned()][..]));
+    assert_eq!((plain.entries.len(), more.1.entries.len()), (0, 2));
+    // And without entries nothing is written that was not written before.
+    let mut json = Vec::new();
+    write(&Document::default(), &mut json).unwrap();
+    assert_eq!(String::from_utf8(json).unwrap(), r#"{"groups":[],"users":[]}"#);
 }
 
 #[test]
@@ -147,6 +178,12 @@ fn a_document_that_is_no_snapshot_is_refused() {
         r#"{"ssh_keys":[]}"#,
         r#"{"users":[]}x"#,
         r#"{"users":[],"users":[]}"#,
+        r#"{"entries":null}"#,
+        r#"{"entries":{}}"#,
+        r#"{"entries":[],"entries":[]}"#,
+        r#"{"host_groups":null}"#,
+        r#"{"host_groups":"web-1"}"#,
+        r#"{"host_groups":[1]}"#,
         r#"{"sequence":-1}"#,
         r#"{"sequence":"7"}"#,
         r#"{"ledger":{"retired":[{"kind":"dog","id":"x","number":1}]}}"#,
@@ -164,14 +201,33 @@ fn nesting_and_counts_are_bounded() {
     // Unknown values are skipped without recursion, so depth costs no stack and is no error.
     assert!(collect(&deep).is_ok());
     assert!(collect(&deep.replace(']', "")).is_err());
-    let caps = Caps { users: 1, groups: 1 };
+    let caps = Caps {
+        users: 1,
+        groups: 1,
+        entries: 1,
+    };
     let mut collected = Collected::default();
     let error = read(r#"{"users":[{},{}]}"#.as_bytes(), caps, &mut collected).unwrap_err();
     assert!(error.to_string().contains("more than 1"), "{error}");
+    let error = read(r#"{"entries":[{},{}]}"#.as_bytes(), caps, &mut collected).unwrap_err();
+    assert!(error.to_string().contains("\"entries\" holds more than 1"), "{error}");
 }
 
 fn name() -> impl Strategy<Value = Name> {
     "[a-z_][a-z0-9_.-]{0,20}[a-z0-9]".prop_map(|text| Name::parse(&text).unwrap())
+}
+
+prop_compose! {
+    fn entry()(
+        dn in ".{0,20}",
+        attributes in proptest::collection::btree_map(
+            "[a-z]{1,5}",
+            proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..3),
+            0..4,
+        ),
+    ) -> TreeEntry {
+        TreeEntry { dn, attributes: attributes.into_iter().collect() }
+    }
 }
 
 prop_compose! {
@@ -201,10 +257,13 @@ prop_compose! {
         groups in proptest::collection::vec((name(), 1..60_000_u32, proptest::collection::btree_set(name(), 0..5)), 0..5),
         ssh_keys in proptest::collection::btree_map(name(), "[ -~\n]{0,60}", 0..4),
         retired in proptest::collection::vec((any::<bool>(), "[a-z0-9]{1,9}", any::<u32>()), 0..4),
+        entries in proptest::collection::vec(entry(), 0..4),
+        host_groups in proptest::option::of(proptest::collection::vec("[a-z*]{0,5}", 0..3)),
     ) -> Document {
         Document {
-            meta: Meta { sequence, generated_at: None, source: sequence.map(|_| "local".to_owned()) },
+            meta: Meta { sequence, generated_at: None, source: sequence.map(|_| "local".to_owned()), host_groups },
             users,
+            entries,
             groups: groups
                 .into_iter()
                 .map(|(name, gid, members)| Group {
@@ -242,6 +301,7 @@ proptest! {
             groups: collected.groups.iter().map(|group| group.check(&rule).unwrap().0).collect(),
             ssh_keys: collected.keys.into_iter().map(|(name, lines)| (Name::parse(&name).unwrap(), lines)).collect(),
             retired: collected.retired,
+            entries: collected.entries.into_iter().map(|entry| entry.check().unwrap()).collect(),
         };
         prop_assert_eq!(back, document);
     }

@@ -2,10 +2,12 @@
 
 use std::io::Write;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde::ser::{SerializeSeq, Serializer};
+use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
-use super::Document;
+use super::{Document, TreeEntry};
 use crate::{Group, Name, ObjectId, User};
 
 /// Writes `document` as JSON.
@@ -17,9 +19,11 @@ pub fn write(document: &Document, out: impl Write) -> std::io::Result<()> {
         sequence: document.meta.sequence,
         generated_at: document.meta.generated_at.as_deref(),
         source: document.meta.source.as_deref(),
+        host_groups: document.meta.host_groups.as_deref(),
         groups: Each(&document.groups, group_json),
         users: Each(&document.users, user_json),
         ssh_keys: (!document.ssh_keys.is_empty()).then_some(&document.ssh_keys),
+        entries: (!document.entries.is_empty()).then_some(Each(&document.entries, entry_json)),
         ledger: (!document.retired.is_empty()).then_some(LedgerJson {
             retired: &document.retired,
         }),
@@ -35,10 +39,14 @@ struct SnapshotJson<'a> {
     generated_at: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_groups: Option<&'a [String]>,
     groups: Each<'a, Group, GroupJson<'a>>,
     users: Each<'a, User, UserJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ssh_keys: Option<&'a std::collections::BTreeMap<Name, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<Each<'a, TreeEntry, EntryJson<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ledger: Option<LedgerJson<'a>>,
 }
@@ -67,6 +75,51 @@ struct UserJson<'a> {
     shell: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a ObjectId>,
+}
+
+#[derive(Serialize)]
+struct EntryJson<'a> {
+    dn: &'a str,
+    attributes: AttributesJson<'a>,
+}
+
+struct AttributesJson<'a>(&'a TreeEntry);
+
+impl Serialize for AttributesJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let attributes = &self.0.attributes;
+        let mut map = serializer.serialize_map(Some(attributes.len()))?;
+        for (name, values) in attributes {
+            map.serialize_entry(name, &Each(values, ValueJson::of))?;
+        }
+        map.end()
+    }
+}
+
+/// A value as text, or as base64 when it is no UTF-8.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ValueJson<'a> {
+    Text(&'a str),
+    Bytes { base64: String },
+}
+
+impl<'a> ValueJson<'a> {
+    fn of(value: &'a Vec<u8>) -> Self {
+        match std::str::from_utf8(value) {
+            Ok(text) => Self::Text(text),
+            Err(_) => Self::Bytes {
+                base64: STANDARD.encode(value),
+            },
+        }
+    }
+}
+
+fn entry_json(entry: &TreeEntry) -> EntryJson<'_> {
+    EntryJson {
+        dn: &entry.dn,
+        attributes: AttributesJson(entry),
+    }
 }
 
 fn group_json(group: &Group) -> GroupJson<'_> {
