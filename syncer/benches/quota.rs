@@ -102,7 +102,9 @@ fn ours() {
         .unwrap();
     let began = Instant::now();
     let directory = runtime.block_on(async {
-        let source = sources::open(&config).await.unwrap();
+        let source = sources::open(&config, &sources::SourceSetting::all(&config)[0], &|_| None)
+            .await
+            .unwrap();
         eprintln!("opened after {:.2} s", began.elapsed().as_secs_f64());
         source.read(&Unwatched).await.unwrap()
     });

@@ -24,15 +24,15 @@ use crate::config::Config;
 use crate::cycle::Cycle;
 use crate::keys::{self, Access};
 use crate::local::LocalCommand;
-use crate::sources::{self, Source};
+use crate::sources::{self, Source, SourceSetting};
 
 /// Exit code of `plan` when something would be published.
 pub const EXIT_CHANGES: u8 = 10;
 /// Exit code of `plan` and `once` when the change is, or would be, held back.
 pub const EXIT_HELD: u8 = 11;
 
-/// Reads people and groups from AWS IAM Identity Center, keeps their ids for good, and pushes
-/// sealed snapshots to the Dirless backend.
+/// Reads people and groups from AWS IAM Identity Center, LDAP servers, Active Directory and
+/// files, keeps their ids for good, and pushes sealed snapshots to the Dirless backend.
 #[derive(Debug, Parser)]
 #[command(name = "dirless-syncer", version, arg_required_else_help = true)]
 pub struct Arguments {
@@ -50,7 +50,8 @@ pub struct Arguments {
 enum Command {
     /// Read and publish, again and again, until told to stop.
     Run,
-    /// Read and publish once. Exits with 11 when the change is held back.
+    /// Read and publish once (also: apply). Exits with 11 when the change is held back.
+    #[command(visible_alias = "apply")]
     Once(once::OnceArguments),
     /// Show what would appear, change and disappear; push nothing. Exits with 0 when nothing
     /// would, 10 when something would, 11 when it would be held back.
@@ -137,13 +138,40 @@ impl Setting<'_> {
         Ok(keys::load(&self.config, self.environment)?)
     }
 
-    async fn source(&self) -> anyhow::Result<Box<dyn Source>> {
-        Ok(sources::open(&self.config).await?)
+    /// The sources in the order of precedence.
+    fn sources(&self) -> Vec<SourceSetting> {
+        SourceSetting::all(&self.config)
     }
 
-    fn cycle<'s>(&'s self, access: &'s Access, source: &'s dyn Source) -> anyhow::Result<Cycle<'s>> {
+    /// The source called `name`, or the first.
+    fn source_named(&self, name: Option<&str>) -> anyhow::Result<SourceSetting> {
+        let mut all = self.sources();
+        let at = match name {
+            None => Some(0),
+            Some(name) => all.iter().position(|source| source.name == name),
+        };
+        match at {
+            Some(at) if at < all.len() => Ok(all.swap_remove(at)),
+            _ => {
+                let names: Vec<_> = all.iter().map(|source| source.name.as_str()).collect();
+                anyhow::bail!("there is no such source; the configuration has {}", names.join(", "))
+            }
+        }
+    }
+
+    async fn open(&self, source: &SourceSetting) -> anyhow::Result<Box<dyn Source>> {
+        let opened = sources::open(&self.config, source, self.environment).await;
+        opened.with_context(|| format!("opening source {}", source.name))
+    }
+
+    fn cycle<'s>(
+        &'s self,
+        access: &'s Access,
+        setting: &'s SourceSetting,
+        source: &'s dyn Source,
+    ) -> anyhow::Result<Cycle<'s>> {
         let client = keys::client(&self.config, &access.bearer, Some(&access.tenant))?;
-        Cycle::new(&self.config, access, client, source, self.clock.clone())
+        Cycle::new(&self.config, access, client, setting, source, self.clock.clone())
     }
 
     /// Prints `text` on standard output; a closed pipe is no error.

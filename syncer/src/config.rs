@@ -18,7 +18,10 @@ pub const DEFAULT_PATH: &str = "/etc/dirless/dirless-syncer.toml";
 pub struct Config {
     /// The backend.
     pub backend: BackendConfig,
-    /// The source.
+    /// The sources, in the order of precedence; none means Identity Center alone.
+    #[serde(default)]
+    pub source: Vec<crate::sources::SourceConfig>,
+    /// AWS IAM Identity Center.
     #[serde(default)]
     pub identity_center: IdentityCenterConfig,
     /// The program itself.
@@ -283,6 +286,9 @@ impl Config {
         }
         if let Err((key, reason)) = self.local.check() {
             return refuse(key, reason);
+        }
+        if let Err((key, reason)) = crate::sources::SourceSetting::check(self) {
+            return refuse(&key, reason);
         }
         Ok(())
     }

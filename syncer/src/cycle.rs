@@ -21,13 +21,14 @@ use crate::keys::Access;
 use crate::ledger::{Allocator, Entry, Ledger, Preview, Settled};
 use crate::remote::Remote;
 use crate::shape::Shape;
-use crate::sources::{Progress, Source};
+use crate::sources::{Progress, Source, SourceSetting};
 use crate::state::{Held, Published, Report, State};
 
 /// Everything a cycle works with.
 #[derive(Debug)]
 pub struct Cycle<'a> {
     config: &'a Config,
+    setting: &'a SourceSetting,
     source: &'a dyn Source,
     remote: Remote<'a>,
     state: State,
@@ -71,6 +72,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What would be published.
+    #[must_use]
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// What is published now, as far as is known.
+    #[must_use]
+    pub fn before(&self) -> Option<&Shape> {
+        self.before.shape.as_ref()
+    }
+
     /// Does the backend lack, or hold otherwise, what this syncer published last?
     #[must_use]
     pub fn is_lost_at_backend(&self) -> bool {
@@ -94,15 +107,17 @@ impl<'a> Cycle<'a> {
         config: &'a Config,
         access: &'a Access,
         client: Client,
+        setting: &'a SourceSetting,
         source: &'a dyn Source,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let name = SourceName::new(source.name())?;
         Ok(Self {
             config,
+            setting,
             source,
             remote: Remote::new(client, name, access),
-            state: State::at(&config.syncer.state_folder),
+            state: State::at(&setting.state_folder),
             clock,
         })
     }
@@ -162,7 +177,7 @@ impl<'a> Cycle<'a> {
 
     async fn work_out(&self, ledger: Vec<Entry>, progress: &dyn Progress) -> anyhow::Result<Plan> {
         let directory = self.source.read(progress).await?;
-        let mapped = Mapped::new(&directory, &self.config.names);
+        let mapped = Mapped::with_ledger(&directory, &self.setting.names, Some(self.config.ids.range));
         drop(directory);
         self.check_limits(&mapped)?;
         let before = self.before(&ledger).await?;
@@ -273,7 +288,7 @@ impl<'a> Cycle<'a> {
         document.meta.sequence = Some(sequence);
         document.meta.generated_at = Some(now.to_string());
         let account = match self.source.account().await {
-            Ok(account) => Some(account),
+            Ok(account) => account,
             Err(error) => {
                 tracing::warn!(event = "account.unknown", "pushing without the AWS account id: {error}");
                 None

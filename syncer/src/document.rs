@@ -1,13 +1,16 @@
 //! From what the source says and what the ledger says to the snapshot that hosts read. Pure.
 
+mod given;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dirless_model::snapshot::{Document, Meta, ObjectKind, Retired};
-use dirless_model::{Gecos, Gid, Group, HostPath, Name, NameKind, NameRule, ObjectId, Uid, User};
+use dirless_model::{Gecos, Gid, Group, HostPath, IdRange, Name, NameKind, NameRule, ObjectId, Uid, User};
 
 use crate::config::{HostsConfig, PrimaryGroup};
 use crate::ledger::{Entry, kind_text};
 use crate::sources::SourceDirectory;
+use given::Given;
 
 /// An object that is not published, and why. It keeps its number.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -48,11 +51,13 @@ pub struct Mapped {
 struct MappedUser {
     name: Name,
     gecos: Gecos,
+    given: Given,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct MappedGroup {
     name: Name,
+    gid: Option<Gid>,
     members: Vec<ObjectId>,
 }
 
@@ -61,16 +66,28 @@ impl Mapped {
     /// party of a collision: choosing one would give it the other's files.
     #[must_use]
     pub fn new(directory: &SourceDirectory, rule: &NameRule) -> Self {
+        Self::with_ledger(directory, rule, None)
+    }
+
+    /// The same; a number that the source gives is refused when it is in the range of the `ledger`,
+    /// and so is every party when two users, or two groups, have the same number.
+    #[must_use]
+    pub fn with_ledger(directory: &SourceDirectory, rule: &NameRule, ledger: Option<IdRange>) -> Self {
         let mut mapped = Self::default();
-        let users = directory.users().map(|user| (user.id.as_str(), user.name.as_str()));
+        let given = mapped.given(directory, ledger);
+        let gids = mapped.given_groups(directory, ledger);
+        let users = directory.users().filter(|user| given.contains_key(user.id.as_str()));
+        let users = users.map(|user| (user.id.as_str(), user.name.as_str()));
         let users = mapped.names(ObjectKind::User, NameKind::User, users, rule);
-        let groups = directory.groups().map(|group| (group.id.as_str(), group.name.as_str()));
+        let groups = directory.groups().filter(|group| gids.contains_key(group.id.as_str()));
+        let groups = groups.map(|group| (group.id.as_str(), group.name.as_str()));
         let groups = mapped.names(ObjectKind::Group, NameKind::Group, groups, rule);
         for user in directory.users() {
             if let Some((id, name)) = users.get(user.id.as_str()) {
                 let gecos = Gecos::sanitise(user.display_name.as_deref().unwrap_or(&user.name));
                 let name = name.clone();
-                mapped.users.insert(id.clone(), MappedUser { name, gecos });
+                let given = given.get(user.id.as_str()).cloned().unwrap_or_default();
+                mapped.users.insert(id.clone(), MappedUser { name, gecos, given });
             }
         }
         for group in directory.groups() {
@@ -78,10 +95,67 @@ impl Mapped {
                 let members = directory.members(&group.id).filter_map(|member| users.get(member));
                 let members = members.map(|(id, _)| id.clone()).collect();
                 let name = name.clone();
-                mapped.groups.insert(id.clone(), MappedGroup { name, members });
+                let gid = gids.get(group.id.as_str()).copied().flatten();
+                mapped.groups.insert(id.clone(), MappedGroup { name, gid, members });
             }
         }
         mapped
+    }
+
+    /// What the source gives each user that can be published.
+    fn given<'a>(&mut self, directory: &'a SourceDirectory, ledger: Option<IdRange>) -> HashMap<&'a str, Given> {
+        let numbers = directory.users();
+        let numbers = numbers.filter_map(|user| Some((user.id.as_str(), user.posix.uid?)));
+        let shared = given::shared(numbers);
+        let mut all = HashMap::new();
+        for user in directory.users() {
+            let made = if shared.contains(user.id.as_str()) {
+                Err("its uid is another user's too (none is published)".to_owned())
+            } else {
+                Given::of(user, ledger)
+            };
+            match made {
+                Ok(given) => {
+                    let bad = given::bad_keys(user);
+                    if bad > 0 {
+                        tracing::warn!(event = "key.left_out", id = %user.id, bad, "{bad} lines are no SSH keys");
+                    }
+                    all.insert(user.id.as_str(), given);
+                }
+                Err(reason) => self.leave_out(ObjectKind::User, &user.id, &user.name, reason),
+            }
+        }
+        all
+    }
+
+    /// The number that the source gives each group that can be published, where it gives one.
+    fn given_groups<'a>(
+        &mut self,
+        directory: &'a SourceDirectory,
+        ledger: Option<IdRange>,
+    ) -> HashMap<&'a str, Option<Gid>> {
+        let numbers = directory.groups();
+        let shared = given::shared(numbers.filter_map(|group| Some((group.id.as_str(), group.gid?))));
+        let mut all = HashMap::new();
+        for group in directory.groups() {
+            let made = if shared.contains(group.id.as_str()) {
+                Err("its gid is another group's too (none is published)".to_owned())
+            } else {
+                group.gid.map(|number| given::group_number(number, ledger)).transpose()
+            };
+            match made {
+                Ok(gid) => {
+                    all.insert(group.id.as_str(), gid);
+                }
+                Err(reason) => self.leave_out(ObjectKind::Group, &group.id, &group.name, reason),
+            }
+        }
+        all
+    }
+
+    fn leave_out(&mut self, kind: ObjectKind, id: &str, name: &str, reason: String) {
+        let (id, name) = (id.to_owned(), name.to_owned());
+        self.left_out.push(LeftOut { kind, id, name, reason });
     }
 
     fn names<'a>(
@@ -126,16 +200,19 @@ impl Mapped {
         names
     }
 
-    /// Every object to publish, with its name: what the ledger has to have numbers for.
+    /// Every object to publish that the source gives no number, with its name: what the ledger has
+    /// to have numbers for.
     #[must_use]
     pub fn live(&self) -> BTreeMap<(ObjectKind, ObjectId), String> {
         let users = self
             .users
             .iter()
+            .filter(|(_, user)| user.given.uid.is_none())
             .map(|(id, user)| ((ObjectKind::User, id.clone()), user.name.to_string()));
         let groups = self
             .groups
             .iter()
+            .filter(|(_, group)| group.gid.is_none())
             .map(|(id, group)| ((ObjectKind::Group, id.clone()), group.name.to_string()));
         users.chain(groups).collect()
     }
@@ -166,7 +243,10 @@ impl Mapped {
         let mut first_group: HashMap<&ObjectId, Gid> = HashMap::new();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (id, group) in &self.groups {
-            let gid = Gid::parse(number(ObjectKind::Group, id)?).map_err(|error| refused(&error))?;
+            let gid = match group.gid {
+                Some(gid) => gid,
+                None => Gid::parse(number(ObjectKind::Group, id)?).map_err(|error| refused(&error))?,
+            };
             for member in &group.members {
                 first_group.entry(member).or_insert(gid);
             }
@@ -178,18 +258,31 @@ impl Mapped {
                 id: Some(id.clone()),
             });
         }
+        let mut ssh_keys = BTreeMap::new();
         let mut users = Vec::with_capacity(self.users.len());
         for (id, user) in &self.users {
-            let uid = Uid::parse(number(ObjectKind::User, id)?).map_err(|error| refused(&error))?;
+            let uid = match user.given.uid {
+                Some(uid) => uid,
+                None => Uid::parse(number(ObjectKind::User, id)?).map_err(|error| refused(&error))?,
+            };
+            if !user.given.keys.is_empty() {
+                ssh_keys.insert(user.name.clone(), user.given.keys.join("\n"));
+            }
             let given = first_group.get(id).filter(|_| primary == PrimaryGroup::FirstGroup);
-            let home = format!("{}/{}", hosts.home_folder.trim_end_matches('/'), user.name);
+            let own_home = format!("{}/{}", hosts.home_folder.trim_end_matches('/'), user.name);
             users.push(User {
                 name: user.name.clone(),
                 uid,
-                gid: given.copied().unwrap_or_else(|| Gid::from(uid)),
+                gid: user.given.gid.or(given.copied()).unwrap_or_else(|| Gid::from(uid)),
                 gecos: user.gecos.clone(),
-                home: HostPath::parse(&home).map_err(|error| refused(&error))?,
-                shell: HostPath::parse(&hosts.shell).map_err(|error| refused(&error))?,
+                home: match &user.given.home {
+                    Some(home) => home.clone(),
+                    None => HostPath::parse(&own_home).map_err(|error| refused(&error))?,
+                },
+                shell: match &user.given.shell {
+                    Some(shell) => shell.clone(),
+                    None => HostPath::parse(&hosts.shell).map_err(|error| refused(&error))?,
+                },
                 id: Some(id.clone()),
             });
         }
@@ -197,7 +290,7 @@ impl Mapped {
             meta: Meta::default(),
             users,
             groups,
-            ssh_keys: BTreeMap::new(),
+            ssh_keys,
             retired: retired(numbers, ledger),
         })
     }

@@ -25,11 +25,14 @@ pub(super) async fn check(setting: &Setting<'_>, arguments: CheckArguments) -> a
         Setting::print("not enrolled yet: run `dirless-syncer enroll`")?;
     }
     if arguments.online {
-        let source = setting.source().await?;
-        Setting::print(&format!("source {}: found", source.name()))?;
-        match source.account().await {
-            Ok(account) => Setting::print(&format!("AWS account {account}"))?,
-            Err(error) => Setting::print(&format!("note: {error}"))?,
+        for own in setting.sources() {
+            let source = setting.open(&own).await?;
+            Setting::print(&format!("source {}: found", source.name()))?;
+            match source.account().await {
+                Ok(Some(account)) => Setting::print(&format!("AWS account {account}"))?,
+                Ok(None) => {}
+                Err(error) => Setting::print(&format!("note: {error}"))?,
+            }
         }
         let access = setting.access()?;
         let client = crate::keys::client(config, &access.bearer, Some(&access.tenant))?;

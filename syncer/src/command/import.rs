@@ -24,13 +24,17 @@ pub(super) struct ImportArguments {
     /// What kind of file it is.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// The source whose objects the records are, when there are several [default: the first].
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
     /// Write without asking.
     #[arg(long)]
     yes: bool,
 }
 
 pub(super) async fn import(setting: &Setting<'_>, arguments: ImportArguments) -> anyhow::Result<ExitCode> {
-    let source = setting.source().await?;
+    let own = setting.source_named(arguments.source.as_deref())?;
+    let source = setting.open(&own).await?;
     let text = text(setting, &arguments, source.name()).await?;
     let what = arguments
         .file
@@ -42,14 +46,7 @@ pub(super) async fn import(setting: &Setting<'_>, arguments: ImportArguments) ->
     drop(watch);
     let mut ledger = Ledger::open(&setting.config.ledger_path())?;
     let now = setting.clock.now();
-    let plan = plan(
-        &records,
-        source.name(),
-        &directory,
-        &setting.config.names,
-        &ledger.entries()?,
-        now,
-    );
+    let plan = plan(&records, source.name(), &directory, &own.names, &ledger.entries()?, now);
     Setting::print(show(&plan, setting.config.ids.primary).trim_end())?;
     if !plan.conflicts.is_empty() {
         bail!(

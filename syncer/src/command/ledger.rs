@@ -12,7 +12,6 @@ use crate::import::{Foreign, Format, parse};
 use crate::keys;
 use crate::ledger::{Entry, Ledger, Object, Origin, kind_text};
 use crate::remote::Remote;
-use crate::sources::NAMES;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum LedgerCommand {
@@ -105,7 +104,8 @@ async fn rebuild(setting: &Setting<'_>) -> anyhow::Result<()> {
     let access = setting.access()?;
     let mut ledger = Ledger::open(&setting.config.ledger_path())?;
     let mut all = 0;
-    for source in NAMES {
+    for own in setting.sources() {
+        let source = own.name.as_str();
         let client = keys::client(&setting.config, &access.bearer, Some(&access.tenant))?;
         let text = Remote::new(client, SourceName::new(source)?, &access).text().await?;
         let records = parse(&text, Format::Snapshot)?;

@@ -2,7 +2,9 @@ use std::process::ExitCode;
 
 use super::{EXIT_HELD, Setting, progress};
 use crate::cycle::Outcome;
+use crate::keys::Access;
 use crate::ledger::LedgerError;
+use crate::sources::SourceSetting;
 use crate::state::{Held, State};
 
 #[derive(Debug, clap::Args)]
@@ -15,31 +17,66 @@ pub(super) struct OnceArguments {
 pub(super) async fn once(setting: &Setting<'_>, arguments: OnceArguments) -> anyhow::Result<ExitCode> {
     let access = setting.access()?;
     let accept = arguments.accept.as_deref();
+    let sources = setting.sources();
+    let (mut held, mut failed) = (false, None);
+    for own in &sources {
+        match one(setting, &access, own, accept, sources.len() > 1).await {
+            Ok(code) => held |= code,
+            // One source that fails holds up no other.
+            Err(error) if sources.len() > 1 => {
+                let error = error.context(format!("source {}", own.name));
+                if let Some(earlier) = failed.replace(error) {
+                    eprintln!("{earlier:#}");
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None if held => Ok(ExitCode::from(EXIT_HELD)),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Publishes one source; was its change held back?
+async fn one(
+    setting: &Setting<'_>,
+    access: &Access,
+    own: &SourceSetting,
+    accept: Option<&str>,
+    several: bool,
+) -> anyhow::Result<bool> {
+    let prefix = if several {
+        format!("{}: ", own.name)
+    } else {
+        String::new()
+    };
     if let Some(id) = accept {
         // Noted first: a syncer that runs already takes it from here.
-        State::at(&setting.config.syncer.state_folder).set_accepted(Some(id))?;
+        State::at(&own.state_folder).set_accepted(Some(id))?;
     }
-    let source = setting.source().await?;
-    let cycle = setting.cycle(&access, source.as_ref())?;
+    let source = setting.open(own).await?;
+    let cycle = setting.cycle(access, own, source.as_ref())?;
     let watch = progress::watch();
     let outcome = cycle.once(accept, watch.as_ref()).await;
     drop(watch);
     match outcome {
         Ok(Outcome::Pushed { sequence, summary }) => {
-            Setting::print(&format!("published snapshot {sequence}: {summary}"))?;
-            Ok(ExitCode::SUCCESS)
+            Setting::print(&format!("{prefix}published snapshot {sequence}: {summary}"))?;
+            Ok(false)
         }
         Ok(Outcome::Unchanged) => {
-            Setting::print("nothing changed")?;
-            Ok(ExitCode::SUCCESS)
+            Setting::print(&format!("{prefix}nothing changed"))?;
+            Ok(false)
         }
         Ok(Outcome::Held(held)) => {
-            eprintln!("{}", explain(&held));
-            Ok(ExitCode::from(EXIT_HELD))
+            eprintln!("{prefix}{}", explain(&held));
+            Ok(true)
         }
         Err(error) if accept.is_some() && is_locked(&error) => {
             Setting::print("a syncer is reading right now; it publishes the accepted change when it is done")?;
-            Ok(ExitCode::SUCCESS)
+            Ok(false)
         }
         Err(error) => Err(error),
     }

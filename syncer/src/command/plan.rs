@@ -1,11 +1,13 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde_json::json;
 
 use super::{EXIT_CHANGES, EXIT_HELD, Setting, progress};
 use crate::cycle::Plan;
 use crate::guard::{Changes, Verdict};
+use crate::sources::{Hidden, overlap};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PlanArguments {
@@ -16,21 +18,58 @@ pub(super) struct PlanArguments {
 
 pub(super) async fn plan(setting: &Setting<'_>, arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let access = setting.access()?;
-    let source = setting.source().await?;
-    let watch = progress::watch();
-    let plan = setting.cycle(&access, source.as_ref())?.plan(watch.as_ref()).await?;
-    drop(watch);
+    let sources = setting.sources();
+    let mut plans = Vec::with_capacity(sources.len());
+    for own in &sources {
+        let source = setting.open(own).await?;
+        let watch = progress::watch();
+        let plan = setting.cycle(&access, own, source.as_ref())?.plan(watch.as_ref()).await;
+        drop(watch);
+        plans.push((own.name.as_str(), plan.with_context(|| format!("source {}", own.name))?));
+    }
+    let documents: Vec<_> = plans.iter().map(|(name, plan)| (*name, plan.document())).collect();
+    let hidden = overlap(&documents);
     let text = if arguments.json {
-        serde_json::to_string_pretty(&as_json(&plan))?
+        serde_json::to_string_pretty(&all_as_json(&plans, &hidden))?
     } else {
-        as_text(&plan)
+        all_as_text(&plans, &hidden)
     };
     Setting::print(text.trim_end())?;
-    Ok(match &plan.verdict {
-        Verdict::Hold(_) => ExitCode::from(EXIT_HELD),
-        Verdict::Publish if plan.is_unchanged() => ExitCode::SUCCESS,
-        Verdict::Publish => ExitCode::from(EXIT_CHANGES),
+    let held = plans.iter().any(|(_, plan)| matches!(plan.verdict, Verdict::Hold(_)));
+    Ok(if held {
+        ExitCode::from(EXIT_HELD)
+    } else if plans.iter().all(|(_, plan)| plan.is_unchanged()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_CHANGES)
     })
+}
+
+/// One source alone is shown as ever; several under their names.
+fn all_as_json(plans: &[(&str, Plan)], hidden: &[Hidden]) -> serde_json::Value {
+    if let [(_, only)] = plans {
+        return as_json(only);
+    }
+    let sources = plans.iter().map(|(name, plan)| {
+        let mut value = as_json(plan);
+        value["source"] = json!(name);
+        value
+    });
+    json!({"sources": sources.collect::<Vec<_>>(), "hidden": hidden})
+}
+
+fn all_as_text(plans: &[(&str, Plan)], hidden: &[Hidden]) -> String {
+    if let [(_, only)] = plans {
+        return as_text(only);
+    }
+    let mut text = String::new();
+    for (name, plan) in plans {
+        let _ = write!(text, "source {name}\n{}\n", as_text(plan));
+    }
+    for hidden in hidden {
+        let _ = writeln!(text, "! {hidden}");
+    }
+    text
 }
 
 fn as_json(plan: &Plan) -> serde_json::Value {

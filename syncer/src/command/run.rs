@@ -8,8 +8,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Setting, enroll, once};
 use crate::cycle::Outcome;
-use crate::keys::{self, KeyFolder};
-use crate::sources::{Progress, Unwatched};
+use crate::keys::{self, Access, KeyFolder};
+use crate::sources::files::Watch;
+use crate::sources::{Progress, SourceSetting, Unwatched};
 use crate::state::State;
 
 /// How often a held change is looked at for an acceptance.
@@ -47,40 +48,55 @@ async fn forever(setting: &Setting<'_>) -> anyhow::Result<std::convert::Infallib
     let interval = Duration::from_secs(config.syncer.interval_seconds);
     let mut backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
     let mut ticks = Ticks::new();
+    let sources = setting.sources();
+    // What is there before the first read; what changes during a read is then seen after it.
+    let mut folders = Watch::new(&sources);
     loop {
-        let started = Instant::now();
-        let cycle = async {
-            // Opened anew each time: region, store and credentials may have come up since.
-            let source = setting.source().await?;
-            let watch: &dyn Progress = &Unwatched;
-            setting.cycle(&access, source.as_ref())?.once(None, watch).await
+        let mut failed = false;
+        for own in &sources {
+            failed |= !one(setting, &access, own, &mut ticks).await;
+        }
+        let wait = if failed {
+            backoff.wait().min(interval)
+        } else {
+            backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
+            // Spread over a tenth, so that syncers that started together drift apart.
+            interval.mul_f64(0.95 + 0.1 * rand::random::<f64>())
         };
-        let limit = Duration::from_secs(config.identity_center.deadline_seconds) + BEYOND_READ;
-        let outcome = ticks.during(started + limit, cycle).await;
-        let wait = match outcome {
-            Ok(outcome) => {
-                backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
-                report(&outcome, started.elapsed());
-                // Spread over a tenth, so that syncers that started together drift apart.
-                interval.mul_f64(0.95 + 0.1 * rand::random::<f64>())
-            }
-            Err(error) => {
-                let wait = backoff.wait().min(interval);
-                tracing::error!(event = "cycle.failed", wait_ms = wait.as_millis(), "{error:#}");
-                service::status(&format!("last cycle failed: {error:#}"));
-                wait
-            }
-        };
-        sleep(setting, &mut ticks, wait).await;
+        sleep(&sources, &mut folders, &mut ticks, wait).await;
     }
 }
 
-fn report(outcome: &Outcome, took: Duration) {
+/// One cycle of one source; did it go well? One that fails holds up no other.
+async fn one(setting: &Setting<'_>, access: &Access, own: &SourceSetting, ticks: &mut Ticks) -> bool {
+    let started = Instant::now();
+    let cycle = async {
+        // Opened anew each time: region, store and credentials may have come up since.
+        let source = setting.open(own).await?;
+        let watch: &dyn Progress = &Unwatched;
+        setting.cycle(access, own, source.as_ref())?.once(None, watch).await
+    };
+    let limit = Duration::from_secs(own.deadline_seconds(&setting.config)) + BEYOND_READ;
+    match ticks.during(started + limit, cycle).await {
+        Ok(outcome) => {
+            report(&own.name, &outcome, started.elapsed());
+            true
+        }
+        Err(error) => {
+            tracing::error!(event = "cycle.failed", source = own.name, "{error:#}");
+            service::status(&format!("last cycle failed: {error:#}"));
+            false
+        }
+    }
+}
+
+fn report(source: &str, outcome: &Outcome, took: Duration) {
     let took_ms = took.as_millis();
     match outcome {
         Outcome::Pushed { sequence, summary } => {
             tracing::info!(
                 event = "snapshot.published",
+                source,
                 sequence,
                 took_ms,
                 "published snapshot {sequence}: {summary}"
@@ -88,12 +104,13 @@ fn report(outcome: &Outcome, took: Duration) {
             service::status(&format!("published snapshot {sequence}"));
         }
         Outcome::Unchanged => {
-            tracing::info!(event = "snapshot.unchanged", took_ms, "nothing changed");
+            tracing::info!(event = "snapshot.unchanged", source, took_ms, "nothing changed");
             service::status("up to date");
         }
         Outcome::Held(held) => {
             tracing::error!(
                 event = "change.held",
+                source,
                 change = held.id,
                 took_ms,
                 "{}",
@@ -104,21 +121,23 @@ fn report(outcome: &Outcome, took: Duration) {
     }
 }
 
-/// Waits, but not while a held change has been accepted.
-async fn sleep(setting: &Setting<'_>, ticks: &mut Ticks, wait: Duration) {
-    let state = State::at(&setting.config.syncer.state_folder);
+/// Waits, but not while a held change has been accepted, nor when a folder of files has changed.
+async fn sleep(sources: &[SourceSetting], folders: &mut Watch, ticks: &mut Ticks, wait: Duration) {
     let until = Instant::now() + wait;
     while Instant::now() < until {
         let next = until.min(Instant::now() + ACCEPTED_EVERY);
-        ticks
-            .during(next + ACCEPTED_EVERY, tokio::time::sleep_until(next))
-            .await;
-        let held = state.held().ok().flatten();
-        let accepted = state.accepted().ok().flatten();
-        if held.is_some_and(|held| Some(held.id) == accepted) {
+        let changed = ticks.during(next + ACCEPTED_EVERY, folders.changed_before(next)).await;
+        if changed || sources.iter().any(is_accepted) {
             return;
         }
     }
+}
+
+fn is_accepted(source: &SourceSetting) -> bool {
+    let state = State::at(&source.state_folder);
+    let held = state.held().ok().flatten();
+    let accepted = state.accepted().ok().flatten();
+    held.is_some_and(|held| Some(held.id) == accepted)
 }
 
 /// Tells the watchdog that the loop is alive while something is awaited, but only for as long as

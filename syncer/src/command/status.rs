@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Setting, once};
 use crate::keys::KeyFolder;
 use crate::ledger::{Ledger, LedgerError};
+use crate::sources::SourceSetting;
 use crate::state::State;
 
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,18 @@ pub(super) struct StatusArguments {
 }
 
 pub(super) fn status(setting: &Setting<'_>, arguments: StatusArguments) -> anyhow::Result<ExitCode> {
-    let state = State::at(&setting.config.syncer.state_folder);
+    let sources = setting.sources();
+    for own in &sources {
+        if sources.len() > 1 && !arguments.json {
+            Setting::print(&format!("\nsource {}", own.name))?;
+        }
+        of_one(setting, own, arguments.json)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_one(setting: &Setting<'_>, own: &SourceSetting, json: bool) -> anyhow::Result<()> {
+    let state = State::at(&own.state_folder);
     let report = state.report()?;
     let held = state.held()?;
     let published = state.published()?;
@@ -30,8 +42,9 @@ pub(super) fn status(setting: &Setting<'_>, arguments: StatusArguments) -> anyho
         let retired = entries.iter().filter(|entry| entry.retired).count();
         (entries.len(), retired)
     });
-    if arguments.json {
+    if json {
         let value = json!({
+            "source": own.name,
             "enrolled": enrolled,
             "sequence": state.sequence()?,
             "published_at": published.as_ref().map(|published| &published.at),
@@ -40,8 +53,7 @@ pub(super) fn status(setting: &Setting<'_>, arguments: StatusArguments) -> anyho
             "accepted": state.accepted()?,
             "ledger": counts.map(|(all, retired)| json!({"numbers": all, "retired": retired})),
         });
-        Setting::print(&serde_json::to_string_pretty(&value)?)?;
-        return Ok(ExitCode::SUCCESS);
+        return Setting::print(&serde_json::to_string_pretty(&value)?);
     }
     let mut text = String::new();
     let or_never = |time: &Option<String>| time.clone().unwrap_or_else(|| "never".to_owned());
@@ -73,6 +85,5 @@ pub(super) fn status(setting: &Setting<'_>, arguments: StatusArguments) -> anyho
     if let Some(held) = &held {
         let _ = writeln!(text, "\nsince {}: {}", held.since, once::explain(held));
     }
-    Setting::print(text.trim_end())?;
-    Ok(ExitCode::SUCCESS)
+    Setting::print(text.trim_end())
 }

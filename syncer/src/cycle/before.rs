@@ -51,7 +51,7 @@ impl Cycle<'_> {
         if let Some(shape) = &before.shape {
             self.check_ledger(shape, ledger)?;
         }
-        let held = self.remote.look(before.published.as_ref(), &self.config.names).await;
+        let held = self.remote.look(before.published.as_ref(), &self.setting.names).await;
         match held.context("looking at what the backend holds")? {
             Holds::Ours { etag } => {
                 before.etag = etag.as_ref().map(|etag| etag.header().to_owned());
@@ -133,7 +133,10 @@ impl Cycle<'_> {
             .map(|entry| ((entry.object.kind, entry.object.id.as_str()), entry.number))
             .collect();
         for (kind, key, number) in numbers {
-            if known.get(&(kind, key)) != Some(&number) {
+            // A number that the source gave is in no ledger, and is none of the ledger's range.
+            let known = known.get(&(kind, key));
+            let given = known.is_none() && self.setting.gives_numbers() && !self.config.ids.range.contains(number);
+            if known != Some(&number) && !given {
                 bail!(
                     "the id ledger {} does not have number {number} of {} {key}, which is published: the ledger was \
                      lost or replaced. Put it back, or run `dirless-syncer ledger rebuild`; nothing was published",

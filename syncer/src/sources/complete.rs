@@ -18,6 +18,11 @@ impl<T> Complete<T> {
         &self.0
     }
 
+    /// What `make` draws from the list: as complete as the list.
+    pub(super) fn derive<U>(&self, make: impl FnOnce(&T) -> U) -> Complete<U> {
+        Complete(make(&self.0))
+    }
+
     #[cfg(test)]
     pub(crate) fn of(list: T) -> Self {
         Self(list)

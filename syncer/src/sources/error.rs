@@ -17,6 +17,14 @@ pub enum SourceError {
         /// The service's code and message.
         reason: String,
     },
+    /// A directory server refused the bind or the search. Waiting does not help.
+    #[error("the server refused the {operation}: {reason}; check bind_dn, its password and its rights")]
+    Refused {
+        /// What was tried.
+        operation: &'static str,
+        /// The server's answer.
+        reason: String,
+    },
     /// The service failed or could not be reached, also after retries. Waiting may help.
     #[error("{operation} failed: {reason}")]
     Unavailable {

@@ -105,6 +105,7 @@ impl IdentityCenter {
             let entries = reply.groups.into_iter().map(|group| SourceGroup {
                 id: group.group_id,
                 name: group.display_name.unwrap_or_default(),
+                ..SourceGroup::default()
             });
             Ok(Page {
                 entries: entries.collect(),
@@ -163,15 +164,15 @@ impl IdentityCenter {
 }
 
 impl Source for IdentityCenter {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 
-    fn account(&self) -> BoxFuture<'_, Result<AwsAccountId, SourceError>> {
+    fn account(&self) -> BoxFuture<'_, Result<Option<AwsAccountId>, SourceError>> {
         Box::pin(async {
             match &self.account {
-                Some(account) => Ok(account.clone()),
-                None => aws::account_of_instance(&self.metadata).await,
+                Some(account) => Ok(Some(account.clone())),
+                None => aws::account_of_instance(&self.metadata).await.map(Some),
             }
         })
     }
@@ -202,6 +203,7 @@ fn user(user: aws_sdk_identitystore::types::User) -> SourceUser {
         email: email.filter(|email| !email.is_empty()),
         // Stores that predate the field send none: those people are enabled.
         enabled: user.user_status != Some(UserStatus::Disabled),
+        ..SourceUser::default()
     }
 }
 

@@ -1,31 +1,46 @@
-//! Where people and groups come from. A source is one file in this folder and one line in
+//! Where people and groups come from. A source is one module in this folder and one line in
 //! [`open`]; the rest of the program sees only the [`Source`] trait and a [`SourceDirectory`].
+//!
+//! Several sources stand side by side: each is read, numbered, guarded and published on its own,
+//! under its own name, so that one that fails holds up no other. Hosts merge them, the first named
+//! winning ([`overlap`] tells beforehand who that hides).
 
 mod complete;
 mod error;
+pub mod files;
 pub mod identity_center;
+pub mod ldap;
+mod overlap;
 mod pace;
+mod setting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dirless_wire::AwsAccountId;
 use futures_util::future::BoxFuture;
 
+use dirless_directory::Entry;
+use dirless_program::Lookup;
+
 use crate::config::Config;
 
 pub use complete::{Complete, Page, read_to_end};
 pub use error::SourceError;
+pub use overlap::{Hidden, overlap};
+pub use setting::{SourceConfig, SourceKind, SourceSetting};
 
 /// One source of identities.
 pub trait Source: std::fmt::Debug + Send + Sync {
     /// Its name on the wire and in the ledger, such as `aws-identity-center`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
-    /// The AWS account that the tenant belongs to, when the source knows one.
+    /// The AWS account that the tenant belongs to; `None` for a source that is not of AWS.
     ///
     /// # Errors
     /// When nothing can tell the account.
-    fn account(&self) -> BoxFuture<'_, Result<AwsAccountId, SourceError>>;
+    fn account(&self) -> BoxFuture<'_, Result<Option<AwsAccountId>, SourceError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Reads everything. There is no value for a read that failed or stopped short.
     ///
@@ -34,17 +49,20 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     fn read<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<SourceDirectory, SourceError>>;
 }
 
-/// The names of all sources that this program can read.
-pub const NAMES: [&str; 1] = [identity_center::NAME];
-
-/// Opens the source that the configuration names.
+/// Opens the source that `setting` describes.
 ///
 /// # Errors
-/// When its credentials, region or store cannot be found.
-pub async fn open(config: &Config) -> Result<Box<dyn Source>, SourceError> {
-    Ok(Box::new(
-        identity_center::IdentityCenter::open(&config.identity_center).await?,
-    ))
+/// When its credentials, region, server or folder cannot be found.
+pub async fn open(
+    config: &Config,
+    setting: &SourceSetting,
+    environment: Lookup<'_>,
+) -> Result<Box<dyn Source>, SourceError> {
+    Ok(match &setting.kind {
+        SourceKind::IdentityCenter => Box::new(identity_center::IdentityCenter::open(&config.identity_center).await?),
+        SourceKind::Ldap(ldap) => Box::new(ldap::LdapSource::open(&setting.name, ldap, environment)?),
+        SourceKind::Files(files) => Box::new(files::FileSource::new(&setting.name, files)),
+    })
 }
 
 /// The AWS account that the tenant id is derived from.
@@ -72,7 +90,7 @@ pub struct Unwatched;
 impl Progress for Unwatched {}
 
 /// A person as the source knows one, raw.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceUser {
     /// The source's own id: what identifies the person for good.
     pub id: String,
@@ -84,15 +102,36 @@ pub struct SourceUser {
     pub email: Option<String>,
     /// Disabled people are not published but keep their ids.
     pub enabled: bool,
+    /// What the source itself says of the person on Unix hosts.
+    pub posix: Posix,
+    /// Lines for authorized_keys (sshd(8)), unchecked.
+    pub keys: Vec<String>,
+}
+
+/// A person's Unix attributes, where the source has them; unchecked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Posix {
+    /// The user id; without it the ledger gives one.
+    pub uid: Option<u32>,
+    /// The primary group; without it the person has a private one.
+    pub gid: Option<u32>,
+    /// The home directory; without it `[hosts] home_folder` and the name.
+    pub home: Option<String>,
+    /// The login shell; without it `[hosts] shell`.
+    pub shell: Option<String>,
 }
 
 /// A group as the source knows one, raw and without its members.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceGroup {
     /// The source's own id.
     pub id: String,
     /// The group's name, before any name rule.
     pub name: String,
+    /// The group's number, where the source has one; without it the ledger gives one.
+    pub gid: Option<u32>,
+    /// Roles that its members have by it, such as `owner`.
+    pub roles: Vec<String>,
 }
 
 /// The whole of a source at one time. It can be made only of lists that were read to their end,
@@ -102,6 +141,7 @@ pub struct SourceDirectory {
     users: BTreeMap<String, SourceUser>,
     groups: BTreeMap<String, SourceGroup>,
     members: BTreeMap<String, BTreeSet<String>>,
+    entries: Vec<Entry>,
 }
 
 impl SourceDirectory {
@@ -138,7 +178,32 @@ impl SourceDirectory {
             users,
             groups,
             members: lists,
+            entries: Vec::new(),
         })
+    }
+
+    /// The same with further `entries` for the tree: agents, services, and whatever else is neither
+    /// user nor group.
+    #[must_use]
+    pub fn with_entries(mut self, entries: Complete<Vec<Entry>>) -> Self {
+        self.entries = entries.into_inner();
+        self
+    }
+
+    /// Further entries for the tree.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The roles that `user` has by groups, in order, each once.
+    #[must_use]
+    pub fn roles(&self, user: &str) -> BTreeSet<&str> {
+        let of = self.groups.values().filter(|group| {
+            let members = self.members.get(&group.id);
+            members.is_some_and(|members| members.contains(user))
+        });
+        of.flat_map(|group| group.roles.iter().map(String::as_str)).collect()
     }
 
     /// People who may log in, in id order.
@@ -190,6 +255,7 @@ pub(crate) mod tests {
             display_name: Some(format!("{name} Example")),
             email: None,
             enabled: true,
+            ..SourceUser::default()
         }
     }
 
@@ -197,6 +263,7 @@ pub(crate) mod tests {
         SourceGroup {
             id: id.to_owned(),
             name: name.to_owned(),
+            ..SourceGroup::default()
         }
     }
 
