@@ -51,9 +51,7 @@ fn all_as_json(plans: &[(&str, Plan)], hidden: &[Hidden]) -> serde_json::Value {
         return as_json(only);
     }
     let sources = plans.iter().map(|(name, plan)| {
-        let mut value = as_json(plan);
-        value["source"] = json!(name);
-        value
+        json!({"source": name, "plan": as_json(plan)})
     });
     json!({"sources": sources.collect::<Vec<_>>(), "hidden": hidden})
 }
