@@ -50,9 +50,9 @@ fn all_as_json(plans: &[(&str, Plan)], hidden: &[Hidden]) -> serde_json::Value {
     if let [(_, only)] = plans {
         return as_json(only);
     }
-    let sources = plans.iter().map(|(name, plan)| {
-        json!({"source": name, "plan": as_json(plan)})
-    });
+    let sources = plans
+        .iter()
+        .map(|(name, plan)| json!({"source": name, "plan": as_json(plan)}));
     json!({"sources": sources.collect::<Vec<_>>(), "hidden": hidden})
 }
 

@@ -2,7 +2,7 @@ use std::future::Future;
 
 use super::SourceError;
 
-/// A list that was read to its end. Only [`read_to_end`] makes one, so that whoever holds it need
+/// A list that was read to its end. Only [`read_to_end`] and readers in this folder that see the end make one, so that whoever holds it need
 /// not ask whether the last page is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complete<T>(T);
@@ -16,6 +16,11 @@ impl<T> Complete<T> {
     /// The list, to look at.
     pub fn get(&self) -> &T {
         &self.0
+    }
+
+    /// A list whose reader has seen its end itself.
+    pub(super) fn proven(list: T) -> Self {
+        Self(list)
     }
 
     /// What `make` draws from the list: as complete as the list.

@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use dirless_program::Secret;
 use ldap3::controls::{Control, ControlType, MakeCritical, PagedResults};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Scope, SearchEntry};
@@ -15,10 +13,14 @@ use tokio::sync::Mutex;
 
 use super::config::LdapConfig;
 use super::record::Record;
-use crate::sources::{Complete, Page, SourceError, read_to_end};
+use crate::sources::{Complete, SourceError};
 
 /// How long connecting, and each single answer, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Pages without an entry that may follow each other: a server may look at many entries that do not
+/// match, but not for ever.
+const EMPTY_PAGES: u32 = 1000;
 
 /// `invalidCredentials` (RFC 4511 appendix A.2).
 const INVALID_CREDENTIALS: u32 = 49;
@@ -30,6 +32,12 @@ const DENIED: [u32; 4] = [INVALID_CREDENTIALS, 50, 48, 8];
 pub(super) struct Connection {
     ldap: Mutex<Ldap>,
     page: i32,
+}
+
+/// One page, and the cookie of the page after it unless this is the last.
+struct Page {
+    entries: Vec<Record>,
+    next: Option<Vec<u8>>,
 }
 
 /// What a bind came to.
@@ -63,15 +71,25 @@ impl Connection {
         base: &str,
         filter: &str,
         attributes: &[String],
-        so_far: impl FnMut(usize),
+        mut so_far: impl FnMut(usize),
     ) -> Result<Complete<Vec<Record>>, SourceError> {
-        let page = |token: Option<String>| async move {
-            let cookie = token.map(|token| BASE64.decode(token)).transpose();
-            let cookie = cookie.map_err(|error| SourceError::Inconsistent(error.to_string()))?;
-            self.one_page(base, filter, attributes, cookie.unwrap_or_default())
-                .await
-        };
-        read_to_end(page, so_far).await
+        let (mut list, mut cookie, mut empty) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let page = self.one_page(base, filter, attributes, cookie).await?;
+            empty = if page.entries.is_empty() { empty + 1 } else { 0 };
+            list.extend(page.entries);
+            so_far(list.len());
+            match page.next {
+                None => return Ok(Complete::proven(list)),
+                // Not the same cookie twice: Samba's stays the same for a whole search.
+                Some(_) if empty > EMPTY_PAGES => {
+                    return Err(SourceError::Inconsistent(format!(
+                        "the server sent {empty} empty pages in a row, so the list has no end"
+                    )));
+                }
+                Some(next) => cookie = next,
+            }
+        }
     }
 
     async fn one_page(
@@ -80,7 +98,7 @@ impl Connection {
         filter: &str,
         attributes: &[String],
         cookie: Vec<u8>,
-    ) -> Result<Page<Record>, SourceError> {
+    ) -> Result<Page, SourceError> {
         let mut ldap = self.ldap.lock().await;
         let size = self.page;
         let reply = ldap
@@ -104,7 +122,7 @@ impl Connection {
             .collect();
         Ok(Page {
             entries,
-            next: next_cookie(&result)?.map(|cookie| BASE64.encode(cookie)),
+            next: next_cookie(&result)?,
         })
     }
 
