@@ -292,6 +292,7 @@ impl Mapped {
             groups,
             ssh_keys,
             retired: retired(numbers, ledger),
+            ..Document::default()
         })
     }
 }
