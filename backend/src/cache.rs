@@ -23,6 +23,9 @@ pub(crate) const CA_PUBLIC_KEY: &str = "ca-public-key";
 /// Name of the age key among a tenant's answers.
 pub(crate) const PUBLIC_KEY: &str = "public-key";
 
+/// Name of the tags of all that hosts read, among a tenant's answers; no source can have it.
+pub(crate) const STATE: &str = "tenant state";
+
 /// Shards of the map and of the epochs; a power of two.
 const SHARDS: usize = 64;
 /// Answers kept for one tenant; asking for thousands of absent sources must not fill the memory.
@@ -142,7 +145,8 @@ impl Cache {
                 self.used
                     .fetch_sub(entries.swap_remove(place).cost(), Ordering::Relaxed);
             }
-            if entries.len() >= ANSWERS_PER_TENANT {
+            // Each heartbeat wants the state: it finds room however many absent sources were asked for.
+            if entries.len() >= ANSWERS_PER_TENANT && name != STATE {
                 return;
             }
             entries.push(entry);
@@ -175,13 +179,14 @@ impl Cache {
         self.shards.get(number).expect("the mask keeps the number below SHARDS")
     }
 
+    /// Forgets an answer, or all of a tenant's; in any case the state, which is made of all.
     fn forget(&self, tenant: &TenantId, name: Option<&str>) {
         let shard = self.shard(tenant);
         shard.epoch.fetch_add(1, Ordering::AcqRel);
         let mut tenants = shard.tenants.write().unwrap_or_else(PoisonError::into_inner);
         let Some(entries) = tenants.get_mut(tenant) else { return };
         entries.retain(|entry| {
-            let stays = name.is_some_and(|name| *entry.name != *name);
+            let stays = name.is_some_and(|name| *entry.name != *name && *entry.name != *STATE);
             if !stays {
                 self.used.fetch_sub(entry.cost(), Ordering::Relaxed);
             }
@@ -291,10 +296,12 @@ mod tests {
         cache.keep(&acme, "local", answer(10), cache.epoch(&acme));
         cache.keep(&acme, AUTHZ_CONFIG, answer(10), cache.epoch(&acme));
         assert!(cache.find(&acme, "local").is_some() && cache.find(&tenant("other"), "local").is_none());
+        cache.keep(&acme, STATE, answer(10), cache.epoch(&acme));
         cache.apply(&pushed("other"));
-        assert!(cache.find(&acme, "local").is_some());
+        assert!(cache.find(&acme, "local").is_some() && cache.find(&acme, STATE).is_some());
         cache.apply(&pushed("acme"));
         assert!(cache.find(&acme, "local").is_none() && cache.find(&acme, AUTHZ_CONFIG).is_some());
+        assert!(cache.find(&acme, STATE).is_none(), "it names the snapshot before");
         cache.apply(&Change::Tenant { tenant: acme.clone() });
         assert!(cache.find(&acme, AUTHZ_CONFIG).is_none());
         assert_eq!(cache.used(), 0);
@@ -333,6 +340,8 @@ mod tests {
             cache.keep(&acme, &format!("s{number}"), answer(1), cache.epoch(&acme));
         }
         assert!(cache.used() <= (ANSWERS_PER_TENANT as u64) * (OVERHEAD + 1));
+        cache.keep(&acme, STATE, answer(1), cache.epoch(&acme));
+        assert!(cache.find(&acme, STATE).is_some());
     }
 
     #[derive(Clone, Debug)]

@@ -6,15 +6,16 @@ use std::io;
 use dirless_client::{BuildError, Client, ClientBuilder, Cycle, RetryPolicy, Timeouts};
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
-use dirless_wire::{AgePublicKey, Duplicates, SourceName};
+use dirless_wire::{AgePublicKey, Duplicates, ETag, SourceName};
 
+use super::authority::proposal;
 use super::fetch::{self, Step};
 use super::heartbeat::{heartbeat, problems_of};
 use super::state::{self, DaemonState};
 use super::worker::{Spawn, WorkerCommand};
 use super::{inputs, prepare};
 use crate::config::Config;
-use crate::host::ca::{self, Decision, Proposal};
+use crate::host::ca::Proposal;
 use crate::host::sshd_program::SshdProgram;
 use crate::paths::Paths;
 use crate::pipeline::Report;
@@ -22,14 +23,15 @@ use crate::pipeline::Report;
 /// Everything a cycle works with.
 #[derive(Debug)]
 pub struct Engine {
-    config: Config,
-    paths: Paths,
+    pub(super) config: Config,
+    pub(super) paths: Paths,
     hostname: String,
     client: Client,
     clock: Clock,
     worker: WorkerCommand,
-    sshd: SshdProgram,
-    state: DaemonState,
+    pub(super) sshd: SshdProgram,
+    pub(super) state: DaemonState,
+    tenant: TenantSeen,
     saved: DaemonState,
     /// Held as long as the engine lives, so that there is one at a time.
     _lock: std::fs::File,
@@ -59,6 +61,31 @@ pub enum EngineError {
 pub struct CycleOptions {
     /// The operator said that this source may be empty.
     pub accept_absent: Option<SourceName>,
+    /// Ask for everything, also when the backend says that nothing has changed.
+    pub thorough: bool,
+}
+
+impl CycleOptions {
+    /// Everything anew, because somebody wants it.
+    #[must_use]
+    pub fn thorough() -> Self {
+        Self {
+            thorough: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// What the backend has said of the tenant's state: one tag over everything that hosts read. In memory
+/// only, so that the first cycle of a process asks for everything.
+#[derive(Debug, Default)]
+struct TenantSeen {
+    /// The tag came with the last heartbeat; deployed backends send none.
+    latest: Option<ETag>,
+    /// The tag that was there before a cycle which left nothing to be done.
+    settled: Option<ETag>,
+    /// The problems that the last heartbeat named.
+    told: Vec<String>,
 }
 
 /// What came of one cycle.
@@ -120,6 +147,7 @@ impl Engine {
             clock,
             worker,
             sshd,
+            tenant: TenantSeen::default(),
             saved: state.clone(),
             state,
             config,
@@ -154,48 +182,36 @@ impl Engine {
 
     /// Runs one cycle. It never fails as a whole: what went wrong is in the outcome, and everything
     /// else was done. `alive` is called between the steps.
+    ///
+    /// Where the backend tells the tenant's state in answer to heartbeats, the heartbeat comes first, and
+    /// while that state is the one of the last cycle that left nothing to do, it is the only request.
     pub async fn cycle(&mut self, options: &CycleOptions, alive: &mut dyn FnMut()) -> Outcome {
         let cycle = self.client.cycle();
         let mut outcome = Outcome::default();
         let own_key = self.own_key(&mut outcome);
-        let mut reached = self
-            .sources(&cycle, options, own_key.as_ref(), &mut outcome, alive)
-            .await;
-        alive();
-        let mut rules_known = self.paths.access_rules().exists();
-        if reached {
-            let (step, known) = fetch::rules(&cycle, &self.paths).await;
-            rules_known = known;
-            reached = !step.give_up;
-            outcome.take(step);
-        }
-        alive();
-        if rules_known {
-            self.publish(&mut outcome, alive).await;
-        }
-        alive();
-        // Without anybody to talk to, each further call would only cost its time limit.
-        if reached {
-            let report = self.report();
-            self.duplicates(&cycle, report.as_ref(), &mut outcome).await;
-            alive();
-            let beat = heartbeat(
-                &self.config.agent_id,
-                &self.hostname,
-                report.as_ref(),
-                &outcome.problems,
-            );
-            if let Err(error) = cycle.post_heartbeat(&beat).await {
-                outcome.problems.push(format!("heartbeat: {error}"));
-            }
-            alive();
-        }
-        let proposal = if reached {
-            proposal(&cycle).await
+        let before = if self.tenant.latest.is_some() {
+            let told = std::mem::take(&mut self.tenant.told);
+            self.beat(&cycle, told).await.ok().flatten()
         } else {
-            Proposal::Unknown
+            None
         };
-        self.authority(&proposal, &mut outcome);
+        alive();
+        let asks = options.thorough || options.accept_absent.is_some() || outcome.failed;
+        if !asks && before.is_some() && before == self.tenant.settled {
+            self.publish(&mut outcome, alive).await;
+            if !self.authority(&Proposal::Unknown, &mut outcome) || outcome.worked {
+                self.tenant.settled = None;
+            }
+            self.report_back(&cycle, &before, &mut outcome).await;
+        } else {
+            self.tenant.settled = None;
+            let settled = self
+                .ask(&cycle, options, own_key.as_ref(), &before, &mut outcome, alive)
+                .await;
+            if settled {
+                self.tenant.settled.clone_from(&before);
+            }
+        }
         if let Err(error) = state::save(&self.paths.daemon_state(), &self.state, &mut self.saved) {
             outcome.failed = true;
             outcome
@@ -204,6 +220,67 @@ impl Engine {
         }
         outcome.backend = cycle.backend();
         outcome
+    }
+
+    /// Asks for everything and publishes. True when the same answers again would change nothing, here
+    /// or in what is remembered.
+    async fn ask(
+        &mut self,
+        cycle: &Cycle,
+        options: &CycleOptions,
+        own_key: Option<&AgePublicKey>,
+        before: &Option<ETag>,
+        outcome: &mut Outcome,
+        alive: &mut dyn FnMut(),
+    ) -> bool {
+        let mut reached = self.sources(cycle, options, own_key, outcome, alive).await;
+        alive();
+        let mut rules_known = self.paths.access_rules().exists();
+        if reached {
+            let (step, known) = fetch::rules(cycle, &self.paths).await;
+            rules_known = known;
+            reached = !step.give_up;
+            outcome.take(step);
+        }
+        alive();
+        let fetched_well = outcome.problems.is_empty();
+        if rules_known {
+            self.publish(outcome, alive).await;
+        }
+        alive();
+        // Without anybody to talk to, each further call would only cost its time limit.
+        let proposal = if reached {
+            self.report_back(cycle, before, outcome).await;
+            alive();
+            proposal(cycle).await
+        } else {
+            Proposal::Unknown
+        };
+        let authority_rests = self.authority(&proposal, outcome);
+        let streaks = self.state.deleted.is_empty() && self.state.refused.is_empty();
+        reached && fetched_well && !outcome.failed && streaks && authority_rests && proposal != Proposal::Unknown
+    }
+
+    /// Reports duplicate names, and what this host serves now unless the heartbeat before said the same.
+    async fn report_back(&mut self, cycle: &Cycle, before: &Option<ETag>, outcome: &mut Outcome) {
+        let report = self.report();
+        self.duplicates(cycle, report.as_ref(), outcome).await;
+        if before.is_none() || outcome.worked || outcome.problems != self.tenant.told {
+            let problems = outcome.problems.clone();
+            if let Err(error) = self.beat(cycle, problems).await {
+                outcome.problems.push(format!("heartbeat: {error}"));
+            }
+        }
+    }
+
+    /// Sends a heartbeat, and remembers what it said and is answered.
+    async fn beat(&mut self, cycle: &Cycle, problems: Vec<String>) -> Result<Option<ETag>, dirless_client::Error> {
+        let report = self.report();
+        let beat = heartbeat(&self.config.agent_id, &self.hostname, report.as_ref(), &problems);
+        let answer = cycle.post_heartbeat(&beat).await;
+        self.tenant.latest = answer.as_ref().ok().cloned().flatten();
+        self.tenant.told = problems;
+        answer
     }
 
     /// The public half of this host's key. Without one the cycle goes on: the worker says what is
@@ -319,53 +396,6 @@ impl Engine {
             Ok(()) => self.state.duplicates = names,
             Err(error) => outcome.problems.push(format!("reporting duplicate names: {error}")),
         }
-    }
-
-    fn authority(&mut self, proposal: &Proposal, outcome: &mut Outcome) {
-        let accepted = ca::accepted(&self.paths, &self.config.trusted_ca_keys);
-        let trusted = match std::fs::read_to_string(self.paths.ca_key()) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        };
-        let (accepted, trusted) = match (accepted, trusted) {
-            (Ok(accepted), Ok(trusted)) => (accepted, trusted),
-            (Err(error), _) | (_, Err(error)) => {
-                outcome.problems.push(format!("SSH certificate authority: {error}"));
-                return;
-            }
-        };
-        let (decision, next, notice) = ca::decide(proposal, &self.state.ca, trusted.as_deref(), &accepted);
-        outcome.problems.extend(notice);
-        self.state.ca = next;
-        match &decision {
-            Decision::Keep => {}
-            Decision::Trust(key) => tracing::info!(
-                name: "agent.ca_trusted", fingerprint = key.fingerprint(), "sshd trusts the accepted certificate authority"
-            ),
-            Decision::Withdraw(reason) => tracing::warn!(
-                name: "agent.ca_withdrawn", reason, "sshd no longer trusts the certificate authority: {reason}"
-            ),
-        }
-        match ca::apply(&decision, &self.paths, &self.sshd) {
-            Ok(changed) => self.state.ca.reload_due |= changed,
-            Err(error) => outcome.problems.push(format!("SSH certificate authority: {error}")),
-        }
-        if self.state.ca.reload_due {
-            match self.sshd.reload() {
-                Ok(()) => self.state.ca.reload_due = false,
-                Err(error) => outcome.problems.push(format!("{error}; it is tried again")),
-            }
-        }
-    }
-}
-
-async fn proposal(cycle: &Cycle) -> Proposal {
-    match cycle.get_ca_public_key().await {
-        // Deployed portals withdraw a key by setting it to nothing.
-        Ok(Some(text)) if text.trim().is_empty() => Proposal::Answer(None),
-        Ok(answer) => Proposal::Answer(answer),
-        Err(_) => Proposal::Unknown,
     }
 }
 

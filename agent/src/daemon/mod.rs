@@ -5,6 +5,7 @@
 //! is not sealed is never kept; an endpoint that fails lets nobody in; a cycle in which nothing
 //! changed writes nothing and starts no worker.
 
+mod authority;
 pub mod control;
 pub mod cycle;
 mod engine;

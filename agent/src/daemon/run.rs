@@ -51,7 +51,7 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
         tokio::select! {
             biased;
             () = &mut stop => break,
-            _ = hangup.recv() => next = loop_state.cycle(&mut engine, &CycleOptions::default()).await,
+            _ = hangup.recv() => next = loop_state.cycle(&mut engine, &CycleOptions::thorough()).await,
             accepted = accept(listener.as_ref()) => {
                 if let Some(request) = loop_state.serve(&mut engine, accepted, next).await {
                     next = request;
@@ -198,7 +198,13 @@ impl Loop {
             }
         };
         let due = match request {
-            Request::Refresh { accept_absent } => Some(self.cycle(engine, &CycleOptions { accept_absent }).await),
+            Request::Refresh { accept_absent } => {
+                let options = CycleOptions {
+                    accept_absent,
+                    ..CycleOptions::thorough()
+                };
+                Some(self.cycle(engine, &options).await)
+            }
             Request::Status => None,
         };
         let states = engine.client().backends();

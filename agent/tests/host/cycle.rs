@@ -55,6 +55,85 @@ async fn a_cycle_publishes_and_an_unchanged_one_writes_nothing() {
     assert_eq!(asked[0].header("if-none-match"), Some("\"c1\""));
 }
 
+/// With a backend that tells the tenant's state, nothing changed is one request.
+#[tokio::test]
+async fn while_the_state_stays_the_heartbeat_is_the_only_request() {
+    let (fake, host) = start();
+    let state = |tag: &str| fake.answer(HEARTBEAT, Answer::json(200, "{}").with("X-Dirless-Tenant-State", tag));
+    let asked = || fake.asked().into_iter().map(|asked| asked.line).collect::<Vec<_>>();
+    let everything = [HEARTBEAT, CLOUD, LOCAL, RULES, CA];
+    state("\"s1\"");
+    let mut engine = host.engine();
+    assert!(cycle(&mut engine).await.changed);
+    assert_eq!(
+        asked(),
+        [CLOUD, LOCAL, RULES, HEARTBEAT, CA],
+        "the first asks for everything"
+    );
+    assert!(!cycle(&mut engine).await.changed);
+    assert_eq!(
+        asked(),
+        everything,
+        "and so does the one that knows the state beforehand"
+    );
+    let before = host.stamps();
+    for _ in 0..3 {
+        let outcome = cycle(&mut engine).await;
+        assert!(!outcome.worked && !outcome.failed && outcome.problems.is_empty());
+        assert_eq!(asked(), [HEARTBEAT]);
+    }
+    assert_eq!(host.stamps(), before, "an unchanged cycle wrote something");
+
+    // Whoever asks by hand is not put off with a tag.
+    engine.cycle(&CycleOptions::thorough(), &mut || {}).await;
+    assert_eq!(asked(), everything);
+
+    // Another state is followed at once, and reported at once.
+    fake.answer(CLOUD, Answer::sealed(&host.identity, &users(&["carol"], 70_003), "c2"));
+    state("\"s2\"");
+    assert!(cycle(&mut engine).await.changed);
+    assert_eq!(asked(), [HEARTBEAT, CLOUD, LOCAL, RULES, HEARTBEAT, CA]);
+    assert!(host.has("carol") && !host.has("alice"));
+    cycle(&mut engine).await;
+    assert_eq!(asked(), [HEARTBEAT], "it was fetched whole with that state");
+
+    // What changes on this host counts without the backend.
+    std::fs::remove_file(host.paths.table()).unwrap();
+    assert!(cycle(&mut engine).await.worked && host.has("carol"));
+    assert_eq!(asked(), [HEARTBEAT, HEARTBEAT]);
+
+    // A failure keeps it asking until all is well, however often the state is the same.
+    state("\"s3\"");
+    fake.answer(RULES, Answer::json(500, "{}"));
+    for _ in 0..2 {
+        assert!(cycle(&mut engine).await.failed);
+        assert!(asked().contains(&CLOUD.to_owned()));
+    }
+    // And a backend that stops telling the state is asked as a deployed one is.
+    fake.answer(HEARTBEAT, Answer::json(200, "{}"));
+    for _ in 0..2 {
+        cycle(&mut engine).await;
+        assert!(asked().contains(&CLOUD.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_source_reported_as_deleted_is_asked_for_until_that_is_decided() {
+    let (fake, host) = start();
+    fake.answer(
+        HEARTBEAT,
+        Answer::json(200, "{}").with("X-Dirless-Tenant-State", "\"s1\""),
+    );
+    let mut engine = host.engine();
+    cycle(&mut engine).await;
+    fake.answer(CLOUD, Answer::json(404, r#"{"error":"gone","code":"source_deleted"}"#));
+    for round in 1..=3 {
+        assert!(host.has("alice"), "round {round}");
+        cycle(&mut engine).await;
+    }
+    assert!(!host.has("alice"));
+}
+
 #[tokio::test]
 async fn without_entity_tags_the_same_body_is_not_written_again() {
     let (fake, host) = start();
@@ -249,6 +328,7 @@ async fn defect_07_only_a_repeated_deletion_or_an_operator_empties_a_source() {
     }
     let accept = CycleOptions {
         accept_absent: Some(SourceName::aws_identity_center()),
+        ..CycleOptions::default()
     };
     engine.cycle(&accept, &mut || {}).await;
     assert!(!host.has("alice"));

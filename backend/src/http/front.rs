@@ -79,10 +79,11 @@ pub(crate) fn beat(app: &App, headers: &HeaderMap, body: &[u8], client: &Client)
     if headers.contains_key(header::REQUEST_ID) {
         return None;
     }
-    let tenant = heartbeat::beat_at_hand(app, headers, body)?;
+    let (tenant, state) = heartbeat::beat_at_hand(app, headers, body)?;
     let mut reply = Response::new(ReplyBody::Whole(Bytes::from_static(STATUS_OK)));
     let json = HeaderValue::from_static(header::JSON_MEDIA_TYPE);
     reply.headers_mut().insert(CONTENT_TYPE, json);
+    reply.headers_mut().insert(header::TENANT_STATE, state);
     app.metrics.count(Route::Heartbeat, reply.status());
     tracing::debug!(
         target: "dirless_backend::access",

@@ -28,12 +28,26 @@ where
     F: Future<Output = Result<Bytes, StoreError>>,
 {
     let tenant = auth::tenant_paced(app, headers, client)?;
+    let answer = fetch(app, tenant, name, load).await?;
+    let reply = front::render(&answer, method, headers);
+    Ok(reply.map_or_else(|| Response::new(Body::empty()), |reply| reply.map(Body::new)))
+}
+
+/// The document `name` out of the store, and into the cache.
+pub(super) async fn fetch<F>(
+    app: &App,
+    tenant: TenantHandle,
+    name: &'static str,
+    load: impl FnOnce(TenantHandle) -> F,
+) -> Result<Arc<Answer>, StoreError>
+where
+    F: Future<Output = Result<Bytes, StoreError>>,
+{
     let id = tenant.tenant().clone();
     let epoch = app.cache.epoch(&id);
     let answer = Arc::new(of(load(tenant).await?));
     app.cache.keep(&id, name, Arc::clone(&answer), epoch);
-    let reply = front::render(&answer, method, headers);
-    Ok(reply.map_or_else(|| Response::new(Body::empty()), |reply| reply.map(Body::new)))
+    Ok(answer)
 }
 
 fn of(body: Bytes) -> Answer {

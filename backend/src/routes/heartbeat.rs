@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::Response;
-use dirless_wire::{ErrorCode, ErrorReply, Heartbeat, HostReport, StatusReply};
-use http::HeaderMap;
+use dirless_wire::{ErrorCode, ErrorReply, Heartbeat, HostReport, StatusReply, header};
+use http::{HeaderMap, HeaderValue};
 
 use crate::app::App;
 use crate::http::address::Client;
@@ -22,7 +22,8 @@ const LONGEST: usize = 128 * 1024;
 #[utoipa::path(post, path = "/v1/agent/heartbeat", tag = "tenant", operation_id = "heartbeat",
     request_body = Heartbeat,
     responses(
-        (status = 200, body = StatusReply),
+        (status = 200, body = StatusReply,
+            headers(("X-Dirless-Tenant-State" = String, description = "Tag of GET /v1/snapshot"))),
         (status = 400, body = ErrorReply), (status = 401, body = ErrorReply), (status = 403, body = ErrorReply),
         (status = 413, body = ErrorReply), (status = 422, body = ErrorReply), (status = 429, body = ErrorReply),
         (status = 503, body = ErrorReply, description = "Too many heartbeats wait for the disk"),
@@ -37,7 +38,14 @@ pub(super) async fn beat(
     let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
     let heartbeat: Heartbeat = read_json(&headers, body, LONGEST, pause).await?;
     match absorb(&app, &tenant, heartbeat) {
-        Absorbed::Taken | Absorbed::WithoutExtras => Ok(status_ok()),
+        Absorbed::Taken | Absorbed::WithoutExtras => {
+            let mut reply = status_ok();
+            // The heartbeat counts, whatever becomes of the rest.
+            if let Ok(Some(tag)) = super::state::tag(&app, &tenant).await {
+                reply.headers_mut().insert(header::TENANT_STATE, tag);
+            }
+            Ok(reply)
+        }
         Absorbed::Refused => {
             let text = format!(
                 "agent_id is 1 to {0} bytes, hostname at most {0}",
@@ -49,16 +57,17 @@ pub(super) async fn beat(
     }
 }
 
-/// Takes a heartbeat whose body is at hand, for the hot path. `None` when anything is unusual about
-/// it: [`beat`] then says what.
-pub(crate) fn beat_at_hand(app: &App, headers: &HeaderMap, body: &[u8]) -> Option<TenantHandle> {
+/// Takes a heartbeat whose body is at hand, for the hot path; with the tag of the tenant's state. `None`
+/// when anything is unusual about it, or that tag is not in memory: [`beat`] then answers.
+pub(crate) fn beat_at_hand(app: &App, headers: &HeaderMap, body: &[u8]) -> Option<(TenantHandle, HeaderValue)> {
     let tenant = auth::tenant_if_known(app, headers)?;
+    let state = super::state::tag_at_hand(app, &tenant)?;
     let heartbeat: Heartbeat = parse_json(body).ok()?;
     if app.limits.tenant(tenant.tenant()) != Pace::Fine {
         return None;
     }
     match absorb(app, &tenant, heartbeat) {
-        Absorbed::Taken | Absorbed::WithoutExtras => Some(tenant),
+        Absorbed::Taken | Absorbed::WithoutExtras => Some((tenant, state)),
         Absorbed::Refused | Absorbed::Full => None,
     }
 }

@@ -13,6 +13,7 @@ mod openapi;
 mod public_key;
 mod settings;
 mod snapshot;
+mod state;
 mod syncer_sync;
 
 use std::any::Any;
@@ -35,6 +36,7 @@ use crate::http::{Failure, log};
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let tenants = [
         ("/v1/enrollment/enroll", only(post(enrollment::enroll), "POST")),
+        ("/v1/snapshot", only(get(state::read), "GET, HEAD")),
         (
             "/v1/snapshot/public-key",
             only(get(public_key::read).put(public_key::replace), "GET, HEAD, PUT"),

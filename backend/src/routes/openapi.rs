@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{
     authz_config, ca_public_key, duplicates, enrollment, health, heartbeat, metrics, public_key, settings, snapshot,
-    syncer_sync,
+    state, syncer_sync,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ use super::{
         authz_config::replace,
         ca_public_key::read,
         duplicates::report,
+        state::read,
         snapshot::read,
         snapshot::replace,
         snapshot::remove,

@@ -30,6 +30,7 @@ mod settings;
 mod snapshot;
 mod spool;
 mod tenant;
+mod tenant_state;
 mod token;
 mod types;
 mod verify;

@@ -70,11 +70,7 @@ impl TenantHandle {
     pub async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
         let (row, key) = (self.row(), key.to_owned());
         self.store()
-            .read(move |connection| {
-                let mut select =
-                    connection.prepare_cached("SELECT value FROM settings WHERE tenant_id = ?1 AND key = ?2")?;
-                Ok(select.query_row(params![row, key], |row| row.get(0)).optional()?)
-            })
+            .read(move |connection| stored_setting(connection, row, &key))
             .await
     }
 
@@ -238,8 +234,13 @@ impl TenantHandle {
     }
 }
 
+pub(crate) fn stored_setting(connection: &Connection, tenant: i64, key: &str) -> Result<Option<String>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT value FROM settings WHERE tenant_id = ?1 AND key = ?2")?;
+    Ok(select.query_row(params![tenant, key], |row| row.get(0)).optional()?)
+}
+
 /// Tag of the access rules, if any were ever put.
-fn stored_tag(connection: &Connection, tenant: i64) -> Result<Option<ETag>, StoreError> {
+pub(crate) fn stored_tag(connection: &Connection, tenant: i64) -> Result<Option<ETag>, StoreError> {
     let digest: Option<Vec<u8>> = connection
         .prepare_cached("SELECT sha256 FROM access_rules WHERE tenant_id = ?1")?
         .query_row(params![tenant], |row| row.get(0))

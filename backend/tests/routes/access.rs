@@ -59,7 +59,7 @@ fn unknown_routes_and_methods_are_json_too() {
     for path in [
         "/",
         "/v1",
-        "/v1/snapshot",
+        "/v1/snapshots",
         "/v1/snapshot/",
         "/v1/snapshot/a/b",
         "/v2/head",
@@ -70,6 +70,7 @@ fn unknown_routes_and_methods_are_json_too() {
     }
     for (path, allow) in [
         ("/v1/enrollment/enroll", "POST"),
+        ("/v1/snapshot", "GET, HEAD"),
         ("/v1/snapshot/public-key", "GET, HEAD, PUT"),
         ("/v1/snapshot/authz-config", "GET, HEAD, PUT"),
         ("/v1/snapshot/ca-public-key", "GET, HEAD"),

@@ -21,6 +21,7 @@ mod recorded;
 mod settings;
 mod snapshot_read;
 mod snapshot_write;
+mod state;
 mod support;
 mod syncer_sync;
 mod tls;

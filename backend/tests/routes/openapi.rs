@@ -19,6 +19,7 @@ fn it_describes_every_route() {
     let description: serde_json::Value = serde_json::from_str(&dirless_backend::description()).unwrap();
     for (path, methods) in [
         ("/v1/enrollment/enroll", vec!["post"]),
+        ("/v1/snapshot", vec!["get"]),
         ("/v1/snapshot/public-key", vec!["get", "put"]),
         ("/v1/snapshot/authz-config", vec!["get", "put"]),
         ("/v1/snapshot/ca-public-key", vec!["get"]),

@@ -34,6 +34,31 @@ pub(crate) async fn a_tenant_belongs_to_the_realm_that_enrolled_it(fixture: &Fix
     assert!(store.tenant(&other, "unknown").is_none());
 }
 
+pub(crate) async fn a_tenants_state_follows_what_hosts_read(fixture: &Fixture) {
+    let handle = tenant(&fixture.store, "acme", "t1").await;
+    let other = tenant(&fixture.store, "acme", "t2").await;
+    let empty = handle.state().await.unwrap();
+    assert!(empty.sources.is_empty() && empty.authz_config.is_none() && empty.ca_public_key.is_none());
+    assert_eq!(empty.public_key, key(0));
+    put(&handle, "local", b"one").await;
+    put(&handle, "corp", b"two").await;
+    assert!(handle.delete_snapshot(&source("corp"), origin()).await.unwrap());
+    let rules = handle
+        .put_access_rules(Bytes::from_static(b"{}"), origin())
+        .await
+        .unwrap();
+    handle
+        .put_setting("ca_public_key", "ssh-ed25519 A", origin())
+        .await
+        .unwrap();
+    let state = handle.state().await.unwrap();
+    let sources = [(source("corp"), None), (source("local"), Some(etag_of(b"one")))];
+    assert_eq!(state.sources, sources.into());
+    assert_eq!(state.authz_config, Some(rules));
+    assert_eq!(state.ca_public_key.as_deref(), Some("ssh-ed25519 A"));
+    assert_eq!(other.state().await.unwrap(), empty, "another tenant's is its own");
+}
+
 pub(crate) async fn enrolling_again_replaces_or_refuses_the_key(fixture: &Fixture) {
     let store = &fixture.store;
     let handle = tenant(store, "acme", "t1").await;

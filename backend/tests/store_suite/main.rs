@@ -36,6 +36,7 @@ contract!(
     crate::common::sqlite,
     contract:
     a_tenant_belongs_to_the_realm_that_enrolled_it,
+    a_tenants_state_follows_what_hosts_read,
     enrolling_again_replaces_or_refuses_the_key,
     putting_a_key_is_the_other_way_round,
     a_snapshot_comes_back_as_it_was_put,

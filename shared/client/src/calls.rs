@@ -239,13 +239,14 @@ impl Cycle {
         self.run(&call, &mut Accepted).await.map(drop)
     }
 
-    /// `POST /v1/agent/heartbeat`.
+    /// `POST /v1/agent/heartbeat`: the tag of everything that hosts read of this tenant, where the
+    /// backend tells it; deployed ones do not.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn post_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), Error> {
+    pub async fn post_heartbeat(&self, heartbeat: &Heartbeat) -> Result<Option<ETag>, Error> {
         let call = Call::new(Method::POST, "/v1/agent/heartbeat").json(encode(heartbeat));
-        self.run(&call, &mut Accepted).await.map(drop)
+        self.run(&call, &mut Greeted).await
     }
 
     /// `POST /v1/admin/settings`.
@@ -267,6 +268,20 @@ impl Cycle {
             ..Call::new(Method::GET, "/v1/health")
         };
         self.run(&call, &mut Json::new()).await
+    }
+}
+
+/// Reads the tag of the tenant's state from the answer to a heartbeat.
+struct Greeted;
+
+impl Reader for Greeted {
+    type Output = Option<ETag>;
+
+    async fn read(&mut self, answer: Answer) -> Result<Self::Output, Failure> {
+        let tag = answer.text_header(header::TENANT_STATE).map(ETag::parse);
+        Accepted.read(answer).await?;
+        // One that is no tag says no more than none.
+        Ok(tag.and_then(Result::ok))
     }
 }
 

@@ -18,6 +18,9 @@ pub const USER_COUNT: &str = "x-dirless-user-count";
 pub const GROUP_COUNT: &str = "x-dirless-group-count";
 /// The AWS account a pushed snapshot was read from.
 pub const AWS_ACCOUNT_ID: &str = "x-aws-account-id";
+/// On answers to heartbeats: the tag of [`crate::TenantState`]. A host for which it is what it was at
+/// the last good cycle has nothing to fetch.
+pub const TENANT_STATE: &str = "x-dirless-tenant-state";
 /// Correlates a reply with the server's log line.
 pub const REQUEST_ID: &str = "x-request-id";
 

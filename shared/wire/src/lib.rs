@@ -20,6 +20,7 @@ mod health;
 mod heartbeat;
 mod key;
 mod source;
+mod state;
 mod tenant;
 
 pub mod header;
@@ -34,4 +35,5 @@ pub use health::{Health, HealthAgent, HealthDetails};
 pub use heartbeat::{AppliedSource, DroppedEntry, Heartbeat, HostReport};
 pub use key::{AgePublicKey, AgePublicKeyError};
 pub use source::{RESERVED_SOURCE_NAMES, SourceName, SourceNameError};
+pub use state::TenantState;
 pub use tenant::{TENANT_PREFIX, TenantId, TenantIdError};

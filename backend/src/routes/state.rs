@@ -1,0 +1,52 @@
+//! `GET /v1/snapshot`: the tags of everything that hosts read. Heartbeats are answered with its tag, so
+//! that a host for which nothing changed asks for nothing else.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, State};
+use axum::response::Response;
+use dirless_wire::{ErrorReply, TenantState};
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::documents;
+use crate::app::App;
+use crate::cache::STATE;
+use crate::http::Failure;
+use crate::http::address::Client;
+use crate::store::{StoreError, TenantHandle};
+
+/// What hosts read, by its tags.
+#[utoipa::path(get, path = "/v1/snapshot", tag = "tenant", operation_id = "readState",
+    params(("If-None-Match" = Option<String>, Header, description = "Tag of the copy at hand")),
+    responses(
+        (status = 200, body = TenantState, headers(("ETag" = String))),
+        (status = 304, description = "The copy at hand is current"),
+        (status = 401, body = ErrorReply), (status = 403, body = ErrorReply), (status = 429, body = ErrorReply),
+    ), security(("bearer" = [], "tenant" = [])))]
+pub(super) async fn read(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    documents::answer(&app, &client, &method, &headers, STATE, load).await
+}
+
+async fn load(tenant: TenantHandle) -> Result<bytes::Bytes, StoreError> {
+    Ok(documents::bytes_of(&tenant.state().await?))
+}
+
+/// The tag of the tenant's state, if it is in memory.
+pub(super) fn tag_at_hand(app: &App, tenant: &TenantHandle) -> Option<HeaderValue> {
+    let answer = app.cache.find(tenant.tenant(), STATE)?;
+    answer.tag.as_ref().map(|(_, value)| value.clone())
+}
+
+/// The tag of the tenant's state.
+pub(super) async fn tag(app: &App, tenant: &TenantHandle) -> Result<Option<HeaderValue>, StoreError> {
+    if let Some(tag) = tag_at_hand(app, tenant) {
+        return Ok(Some(tag));
+    }
+    let answer = documents::fetch(app, tenant.clone(), STATE, load).await?;
+    Ok(answer.tag.as_ref().map(|(_, value)| value.clone()))
+}
