@@ -2,7 +2,8 @@
 //!
 //! A read is three kinds of lists: all users, all groups, and the members of each group. AWS hands
 //! out at most 100 entries a call and throttles calls per account, so the two long lists are read
-//! side by side, member lists several at once, and all of them share one [`Pace`].
+//! side by side, member lists several at once, and all of them share one [`Pace`], in which the two long
+//! lists go first: their pages name each other, so they are what a read waits for at its end.
 
 mod aws;
 
@@ -16,7 +17,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use super::pace::Pace;
+use super::pace::{Line, Pace};
 use super::{Complete, Page, Progress, Source, SourceDirectory, SourceError, SourceGroup, SourceUser, read_to_end};
 use crate::config::IdentityCenterConfig;
 
@@ -74,7 +75,7 @@ impl IdentityCenter {
 
     async fn users(&self, watch: &Watch<'_>) -> Result<Complete<Vec<SourceUser>>, SourceError> {
         let page = |token: Option<String>| async move {
-            let reply = aws::call("ListUsers", &self.pace, || {
+            let reply = aws::call("ListUsers", &self.pace, Line::Chain, || {
                 let request = self
                     .client
                     .list_users()
@@ -93,7 +94,7 @@ impl IdentityCenter {
 
     async fn groups(&self, watch: &Watch<'_>) -> Result<Complete<Vec<SourceGroup>>, SourceError> {
         let page = |token: Option<String>| async move {
-            let reply = aws::call("ListGroups", &self.pace, || {
+            let reply = aws::call("ListGroups", &self.pace, Line::Chain, || {
                 let request = self
                     .client
                     .list_groups()
@@ -117,7 +118,7 @@ impl IdentityCenter {
 
     async fn members(&self, group: &str) -> Result<Complete<Vec<String>>, SourceError> {
         let page = |token: Option<String>| async move {
-            let reply = aws::call("ListGroupMemberships", &self.pace, || {
+            let reply = aws::call("ListGroupMemberships", &self.pace, Line::Common, || {
                 let request = self.client.list_group_memberships().identity_store_id(&self.store);
                 request
                     .group_id(group)

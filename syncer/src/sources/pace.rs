@@ -18,11 +18,25 @@ const GROWTH_A_SECOND: f64 = 0.05;
 #[derive(Debug)]
 pub(super) struct Pace(Mutex<State>);
 
+/// How a call lines up for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// One of many that may be made in any order.
+    Common,
+    /// The next page of a list whose pages name each other. Such a list is the longest way through
+    /// a read, since none of its calls can be made early; in the common line it would get one turn
+    /// for each of all the others in it, and still be at it, alone, long after they are done.
+    Chain,
+}
+
 #[derive(Debug)]
 struct State {
     /// Calls a second; `None` before the first complaint.
     rate: Option<f64>,
+    /// The next free turn in the common line.
     next: Instant,
+    /// The next free turn for chains.
+    next_chain: Instant,
     cut_at: Option<Instant>,
     window_start: Instant,
     window_calls: f64,
@@ -33,6 +47,7 @@ impl Pace {
         Self(Mutex::new(State {
             rate: None,
             next: now,
+            next_chain: now,
             cut_at: None,
             window_start: now,
             window_calls: 0.0,
@@ -40,18 +55,27 @@ impl Pace {
     }
 
     /// Waits for this caller's turn.
-    pub(super) async fn turn(&self) {
-        let until = self.reserve(Instant::now());
+    pub(super) async fn turn(&self, line: Line) {
+        let until = self.reserve(line, Instant::now());
         if let Some(until) = until {
             tokio::time::sleep_until(until).await;
         }
     }
 
-    fn reserve(&self, now: Instant) -> Option<Instant> {
+    fn reserve(&self, line: Line, now: Instant) -> Option<Instant> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let rate = state.rate?;
-        let at = state.next.max(now);
-        state.next = at + Duration::from_secs_f64(1.0 / rate);
+        let gap = Duration::from_secs_f64(1.0 / state.rate?);
+        let common = state.next.max(now);
+        // A chain's turn comes out of the common line's, so that both together keep the rate.
+        state.next = common + gap;
+        let at = match line {
+            Line::Common => common,
+            Line::Chain => {
+                let at = state.next_chain.max(now);
+                state.next_chain = at + gap;
+                at
+            }
+        };
         (at > now).then_some(at)
     }
 
@@ -110,7 +134,7 @@ mod tests {
     fn nothing_waits_until_the_service_complains() {
         let start = Instant::now();
         let pace = Pace::new(start);
-        assert!((0..1000).all(|_| pace.reserve(start).is_none()));
+        assert!((0..1000).all(|_| pace.reserve(Line::Common, start).is_none()));
     }
 
     #[test]
@@ -126,9 +150,44 @@ mod tests {
         pace.throttled(now);
         let rate = pace.rate().unwrap();
         assert!((75.0..85.0).contains(&rate), "100 calls a second were cut to {rate}");
-        let last = (0..80).filter_map(|_| pace.reserve(now)).last().unwrap();
+        let last = (0..80).filter_map(|_| pace.reserve(Line::Common, now)).last().unwrap();
         let took = (last - now).as_secs_f64();
         assert!((0.9..1.1).contains(&took), "80 calls take {took} s");
+    }
+
+    /// A pace of 80 calls a second.
+    fn limited(start: Instant) -> (Pace, Instant) {
+        let pace = Pace::new(start);
+        let mut now = start;
+        for _ in 0..100 {
+            now += Duration::from_millis(10);
+            pace.succeeded(now);
+        }
+        pace.throttled(now);
+        (pace, now)
+    }
+
+    #[test]
+    fn a_chain_does_not_wait_behind_the_many_and_both_keep_the_rate() {
+        let (pace, start) = limited(Instant::now());
+        let rate = pace.rate().unwrap();
+        // Eight in the common line, and after each call of the chain one more of them.
+        let mut last = start;
+        for _ in 0..8 {
+            last = pace.reserve(Line::Common, start).unwrap_or(start);
+        }
+        let mut now = start;
+        for _ in 0..100 {
+            now = pace.reserve(Line::Chain, now).unwrap_or(now);
+            last = pace.reserve(Line::Common, now).unwrap_or(now);
+        }
+        let chain = (now - start).as_secs_f64() * rate;
+        assert!(
+            (98.0..101.0).contains(&chain),
+            "100 calls of the chain took the time of {chain}"
+        );
+        let all = (last - start).as_secs_f64() * rate;
+        assert!((206.0..209.0).contains(&all), "208 calls took the time of {all}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use dirless_wire::AwsAccountId;
 use tokio::time::Instant;
 
 use super::super::SourceError;
-use super::super::pace::{Pace, backoff};
+use super::super::pace::{Line, Pace, backoff};
 
 /// How often the region is asked for again.
 const REGION_TRIES: u32 = 2;
@@ -95,7 +95,7 @@ pub(super) fn identity_store(sdk: &SdkConfig) -> aws_sdk_identitystore::Client {
 pub(super) async fn only_store(sdk: &SdkConfig) -> Result<String, SourceError> {
     let client = aws_sdk_ssoadmin::Client::new(sdk);
     let pace = Pace::new(Instant::now());
-    let reply = call("ListInstances", &pace, || client.list_instances().send()).await?;
+    let reply = call("ListInstances", &pace, Line::Chain, || client.list_instances().send()).await?;
     let instances = reply.instances.unwrap_or_default();
     let mut stores = instances.into_iter().filter_map(|instance| instance.identity_store_id);
     match (stores.next(), stores.next()) {
@@ -135,14 +135,19 @@ pub(super) async fn account_of_instance(metadata: &imds::Client) -> Result<AwsAc
 
 /// Makes one call at the common pace and repeats it for as long as it is throttled; the deadline
 /// of the whole read ends that.
-pub(super) async fn call<O, E, F>(operation: &'static str, pace: &Pace, send: impl Fn() -> F) -> Result<O, SourceError>
+pub(super) async fn call<O, E, F>(
+    operation: &'static str,
+    pace: &Pace,
+    line: Line,
+    send: impl Fn() -> F,
+) -> Result<O, SourceError>
 where
     F: Future<Output = Result<O, SdkError<E>>>,
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let mut repeats = 0;
     loop {
-        pace.turn().await;
+        pace.turn(line).await;
         match send().await {
             Ok(reply) => {
                 pace.succeeded(Instant::now());
