@@ -2,6 +2,8 @@
 //! optional keys. It is the one file where an unknown key is a warning and no error, because hosts
 //! carry keys of other versions.
 
+mod directory;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +38,8 @@ pub struct Config {
     pub sources: Vec<SourceName>,
     /// Fingerprints (`SHA256:…`) or public keys of certificate authorities that this host trusts.
     pub trusted_ca_keys: Vec<String>,
+    /// The base of the directory copy for LDAP on this host; none when there is to be no copy.
+    pub directory: Option<dirless_directory::Dn>,
     /// Logs.
     pub log: LogConfig,
     /// Keys in the file that nothing reads, dotted.
@@ -64,7 +68,7 @@ pub struct Timing {
 }
 
 /// Keys that are read, per table. What deployed files have beyond them is listed in a warning.
-const KNOWN: [(&str, &[&str]); 6] = [
+const KNOWN: [(&str, &[&str]); 7] = [
     ("backend", &["url", "urls", "ca_file"]),
     (
         "agent",
@@ -85,6 +89,7 @@ const KNOWN: [(&str, &[&str]); 6] = [
     ("auth", &["hmac_secret", "hmac_secret_file", "tenant_id"]),
     ("local", &["db_path", "age_key_path", "socket_path"]),
     ("ssh", &["trusted_ca_keys"]),
+    ("directory", &["base"]),
     ("log", &["format", "level"]),
 ];
 
@@ -96,6 +101,7 @@ struct Raw {
     auth: RawAuth,
     local: RawLocal,
     ssh: RawSsh,
+    directory: Option<directory::RawDirectory>,
     log: LogConfig,
 }
 
@@ -220,6 +226,7 @@ pub fn from_text(text: &str, path: &Path, paths: &Paths, hostname: &str) -> Resu
             .map_or_else(|| paths.age_key(), |key| paths.rooted(&key)),
         sources: sources(raw.agent.sources, path)?,
         trusted_ca_keys: raw.ssh.trusted_ca_keys,
+        directory: raw.directory.map(|directory| directory.check(path)).transpose()?,
         log: raw.log,
         unknown_keys,
     })

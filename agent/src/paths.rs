@@ -162,6 +162,12 @@ impl Paths {
         self.at("var/lib/dirless/nss/table")
     }
 
+    /// The directory copy for LDAP, 0640; its folder is the LDAP server's group's.
+    #[must_use]
+    pub fn directory_copy(&self) -> PathBuf {
+        self.at("var/lib/dirless/directory/copy.db")
+    }
+
     /// passwd(5) of the host.
     #[must_use]
     pub fn passwd(&self) -> PathBuf {

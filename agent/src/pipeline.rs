@@ -11,6 +11,7 @@
 
 mod access;
 mod command;
+mod directory;
 mod drops;
 mod explain;
 mod input;
@@ -30,6 +31,7 @@ use dirless_program::Clock;
 
 pub use access::AccessVerdict;
 pub use command::{Options, PublishError, gather, local_hostname, publish_command};
+pub use directory::publish as publish_directory;
 pub use drops::{Dropped, Drops, Kind, shown};
 pub use explain::{Entry, GroupSeen, Sighting, Watch};
 pub use input::{AccessInput, Body, HostFiles, Inputs, SOURCES, SourceInput, SourceNote, SourceState};

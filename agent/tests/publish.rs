@@ -381,3 +381,61 @@ fn measured_worker_process() {
     dirless_agent::pipeline::publish_command(&paths, &options, &clock, &mut Vec::new()).unwrap();
     println!("\ngrown by KiB: {}", kib("VmHWM:") - before);
 }
+
+#[test]
+fn a_directory_copy_is_published_after_the_host_limits_and_only_when_something_changed() {
+    use dirless_copy::{Reader, Scope};
+    use dirless_directory::{Dn, DnKey, Filter, Schema};
+    let schema = std::sync::Arc::new(Schema::standard());
+    let names = |path: &Path| {
+        let reader = Reader::open(path, std::sync::Arc::clone(&schema)).unwrap();
+        let mut found = Vec::new();
+        let filter = Filter::parse("(objectClass=posixAccount)").unwrap();
+        reader
+            .candidates(&DnKey::from(Vec::new()), Scope::Subtree, &filter, None, &mut |row| {
+                found.push(row.dn.to_owned());
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        found
+    };
+    let mut host = Host::new();
+    host.put("local", &users(&[("alice", 100_001), ("mallory", 5)]));
+    host.publish().unwrap();
+    let copy = host.paths.directory_copy();
+    assert!(!copy.exists(), "nobody asked for one");
+    host.options.directory = Some(Dn::parse("dc=example,dc=com").unwrap());
+    // The table says the same as before; the copy is made all the same.
+    assert!(host.publish().unwrap().1.contains("unchanged"));
+    assert_eq!(
+        names(&copy),
+        ["uid=alice,ou=users,dc=example,dc=com"],
+        "a system id was let in"
+    );
+    assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o777, 0o640);
+    let inode = || fs::metadata(&copy).unwrap().ino();
+    let first = inode();
+    host.publish().unwrap();
+    assert_eq!(inode(), first);
+    host.put("local", &users(&[("alice", 100_001), ("bob", 100_002)]));
+    host.publish().unwrap();
+    assert_eq!(names(&copy).len(), 2);
+    // Damaged, it is made anew; where it cannot be written, nobody's login waits for it.
+    fs::write(&copy, "x").unwrap();
+    host.publish().unwrap();
+    assert_eq!(names(&copy).len(), 2);
+    let folder = copy.parent().unwrap();
+    fs::remove_dir_all(folder).unwrap();
+    fs::write(folder, "in the way").unwrap();
+    host.put("local", &users(&[("carol", 100_003)]));
+    assert!(host.publish().unwrap().1.contains("published"));
+    assert!(host.report().lacks_copy());
+    assert_eq!(host.users(), ["carol"]);
+    fs::remove_file(folder).unwrap();
+    host.publish().unwrap();
+    assert!(!host.report().lacks_copy());
+    assert_eq!(names(&copy), ["uid=carol,ou=users,dc=example,dc=com"]);
+    host.options.directory = None;
+    host.publish().unwrap();
+    assert!(!copy.exists(), "a copy that nobody asks for is removed");
+}

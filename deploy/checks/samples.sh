@@ -10,8 +10,9 @@ chmod 0600 "$scratch"/*
 "$built/dirless-backend" check --config "$scratch/dirless.toml"
 "$built/dirless-syncer" check --config "$scratch/dirless-syncer.toml"
 "$built/dirless-agent" check --config "$scratch/dirless-agent.toml" --limits "$scratch/limits.toml"
+"$built/dirless-ldapd" check --config "$scratch/ldapd.toml"
 caddy validate --adapter caddyfile --config samples/Caddyfile 2>&1 | tail -n1
-for program in dirless-backend dirless-syncer dirless-agent dirless; do
+for program in dirless-backend dirless-syncer dirless-agent dirless-ldapd dirless; do
     "$built/$program" generate man --folder "$scratch/man"
     "$built/$program" generate completions --folder "$scratch/completions"
     [[ -s $scratch/man/$program.1 && -s $scratch/completions/$program.bash ]]

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../systemd"
 # Highest exposure (0 is a sealed box, 10 anything goes). The agent and the syncer are root without
 # capabilities; each unit says why.
-declare -A limit=([dirless-backend]=12 [dirless-syncer]=17 [dirless-agent]=17)
+declare -A limit=([dirless-backend]=12 [dirless-syncer]=17 [dirless-agent]=17 [dirless-ldapd]=17)
 # verify wants the programs that a unit names; an empty one stands for each.
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT

@@ -169,6 +169,7 @@ pub(crate) fn publish_options(config: &Config, owner: u32) -> Options {
         enumerate: config.enumerate,
         hostname: local_hostname(),
         owner,
+        directory: config.directory.clone(),
         memory: Some(WORKER_MEMORY),
     }
 }

@@ -341,6 +341,7 @@ impl Engine {
                 &engine.paths,
                 &engine.config.sources,
                 engine.config.enumerate,
+                engine.config.directory.is_some(),
                 &engine.hostname,
             )
         };
@@ -358,7 +359,9 @@ impl Engine {
         let report = self.report();
         match spawned {
             Spawn::Done => {
-                self.state.built_from = digest(self);
+                // A directory copy that could not be written is tried again, though the table is good.
+                let whole = !report.as_ref().is_some_and(Report::lacks_copy);
+                self.state.built_from = digest(self).filter(|_| whole);
                 if let Some(report) = &report {
                     outcome.problems.extend(problems_of(report));
                 }

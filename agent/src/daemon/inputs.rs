@@ -10,8 +10,15 @@ use dirless_wire::SourceName;
 use crate::paths::Paths;
 
 /// A digest of everything a worker's run depends on, this program's version included. `None` when
-/// there is no table: then the worker has to run in any case.
-pub(crate) fn digest(paths: &Paths, sources: &[SourceName], enumerate: bool, hostname: &str) -> Option<String> {
+/// there is no table: then the worker has to run in any case. `copy` says whether there is to be a
+/// directory copy.
+pub(crate) fn digest(
+    paths: &Paths,
+    sources: &[SourceName],
+    enumerate: bool,
+    copy: bool,
+    hostname: &str,
+) -> Option<String> {
     let mut files: Vec<PathBuf> = vec![
         paths.access_rules(),
         paths.age_key(),
@@ -25,6 +32,9 @@ pub(crate) fn digest(paths: &Paths, sources: &[SourceName], enumerate: bool, hos
     for source in sources {
         files.push(paths.sealed(source.as_str()));
         files.push(paths.source_note(source.as_str()));
+    }
+    if copy {
+        files.push(paths.directory_copy());
     }
     let mut text = format!("{} {hostname} {enumerate} {sources:?}\n", env!("CARGO_PKG_VERSION"));
     for file in files {
@@ -61,7 +71,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::under(folder.path());
         let sources = [SourceName::local()];
-        let now = |host: &str| digest(&paths, &sources, true, host);
+        let now = |host: &str| digest(&paths, &sources, true, false, host);
         assert_eq!(now("web-1"), None);
         for path in [paths.table(), paths.sealed("local"), paths.passwd(), paths.report()] {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -89,6 +99,13 @@ mod tests {
         }
         std::fs::write(paths.report(), "x").unwrap();
         std::fs::write(paths.sealed("corp"), "x").unwrap();
+        assert_eq!(now("web-1"), last);
+        let with_copy = || digest(&paths, &sources, true, true, "web-1");
+        let absent = with_copy();
+        assert_ne!(absent, last);
+        std::fs::create_dir_all(paths.directory_copy().parent().unwrap()).unwrap();
+        std::fs::write(paths.directory_copy(), "x").unwrap();
+        assert_ne!(with_copy(), absent);
         assert_eq!(now("web-1"), last);
     }
 }

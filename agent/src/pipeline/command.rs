@@ -38,6 +38,8 @@ pub struct Options {
     pub hostname: String,
     /// Who must own the limits and the table; 0 on a real host.
     pub owner: u32,
+    /// Where the directory copy for LDAP begins; none when there is to be no copy.
+    pub directory: Option<dirless_directory::Dn>,
     /// Most address space that the worker may take, in bytes; `None` leaves it alone, for callers
     /// that are no worker.
     pub memory: Option<u64>,
@@ -53,6 +55,7 @@ impl Options {
             enumerate: true,
             hostname,
             owner: 0,
+            directory: None,
             memory: None,
         }
     }
@@ -347,12 +350,27 @@ fn finish(paths: &Paths, options: &Options, clock: &Clock, before: Option<Report
         if current {
             report.ending = Ending::Unchanged;
         } else {
-            place(paths, options, start, &in_place, digest, content, report);
+            place(paths, options, start, &in_place, digest.clone(), content, report);
         }
+        copy(paths, options, start, &digest, content, report);
     }
     let end = clock.now();
     report.durations.publish = super::milliseconds(start, end);
     report.finished_at = end.to_string();
+}
+
+/// The copy is a service to others: that it cannot be written is told, and costs nobody their login.
+fn copy(paths: &Paths, options: &Options, now: jiff::Timestamp, digest: &str, content: &Content, report: &mut Report) {
+    let path = paths.directory_copy();
+    let outcome = match &options.directory {
+        Some(base) => super::publish_directory(&path, base, content, digest, now).map(drop),
+        None => dirless_copy::Draft::remove_all(&path),
+    };
+    if let Err(error) = outcome {
+        report.caution(super::report::NO_COPY, 1, |_| {
+            format!("{error}; LDAP on this host answers from the copy before, and the next publish tries again")
+        });
+    }
 }
 
 fn place(

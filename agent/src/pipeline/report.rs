@@ -12,6 +12,9 @@ pub(super) const LISTED_EXCLUDED: usize = 5000;
 /// Most duplicates that are listed.
 pub(super) const LISTED_DUPLICATES: usize = 10_000;
 
+/// Code of the caution that the directory copy could not be written.
+pub(super) const NO_COPY: &str = "directory-copy";
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -239,6 +242,12 @@ impl Report {
                 text: text(count),
             });
         }
+    }
+
+    /// Is the directory copy not what it should be, because it could not be written?
+    #[must_use]
+    pub fn lacks_copy(&self) -> bool {
+        self.cautions.iter().any(|note| note.code == NO_COPY)
     }
 
     /// Reads the report of the last run.

@@ -30,7 +30,7 @@ fn packages_install_and_leave_without_a_trace() {
         let folder = "/run/work/packages";
         build(folder)?;
         let libraries = format!("./usr/lib/{}-linux-gnu/libnss_dirless.so.2", std::env::consts::ARCH);
-        let expected: [(&str, &[&str]); 3] = [
+        let expected: [(&str, &[&str]); 4] = [
             (
                 "dirless-backend",
                 &[
@@ -58,6 +58,16 @@ fn packages_install_and_leave_without_a_trace() {
                     "./usr/share/man/man1/dirless.1.gz",
                     "./usr/share/bash-completion/completions/dirless",
                     "./usr/lib/systemd/system/dirless-agent.service",
+                ],
+            ),
+            (
+                "dirless-ldapd",
+                &[
+                    "./usr/bin/dirless-ldapd",
+                    "./usr/lib/systemd/system/dirless-ldapd.service",
+                    "./usr/lib/sysusers.d/dirless-ldapd.conf",
+                    "./usr/share/man/man1/dirless-ldapd.1.gz",
+                    "./usr/share/doc/dirless-ldapd/examples/ldapd.toml",
                 ],
             ),
         ];
@@ -94,6 +104,12 @@ fn packages_install_and_leave_without_a_trace() {
             .args(["passwd", "dirless-backend"])
             .succeed()?;
         Program::system("dirless-backend").arg("check").succeed()?;
+        // What the agent writes there is the LDAP server's to read, and nobody else's.
+        let folder_of_copy = Program::system("stat")
+            .args(["-c", "%a %U %G", "/var/lib/dirless/directory"])
+            .succeed()?;
+        assert_eq!(folder_of_copy.trim(), "2750 root dirless-ldapd");
+        Program::system("dirless-ldapd").arg("check").succeed()?;
 
         Program::system("dirless").arg("install").succeed()?;
         assert!(std::fs::read_to_string(NSSWITCH)?.contains("dirless"));

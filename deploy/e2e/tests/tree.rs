@@ -60,6 +60,28 @@ fn the_backend_cannot_read_a_tenant() {
 }
 
 #[test]
+fn the_ldap_server_of_a_host_holds_no_key_and_calls_nobody() {
+    let crates = closure("dirless-ldapd");
+    for banned in [
+        "age",
+        "dirless-seal",
+        "dirless-client",
+        "dirless-wire",
+        "dirless-model",
+        "dirless-agent",
+        "reqwest",
+        "hyper",
+        "openssl-sys",
+        "aws-lc-sys",
+    ] {
+        assert!(
+            !crates.contains(banned),
+            "the host's LDAP server is built with {banned}"
+        );
+    }
+}
+
+#[test]
 fn the_name_service_module_is_std_and_the_table() {
     let allowed = BTreeSet::from(["dirless-nss".to_owned(), "dirless-table".to_owned()]);
     assert_eq!(closure("dirless-nss"), allowed);

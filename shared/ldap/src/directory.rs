@@ -338,6 +338,11 @@ pub trait Writer: Send + Sync {
     fn write(&self, request: WriteRequest<'_>) -> Result<Written, Refusal>;
 }
 
+/// There is nothing to serve yet: a [`Failure`] that is nobody's fault, and that requests do not log.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("there is no copy of the directory yet")]
+pub struct NotReady;
+
 /// The store could not answer. The client is told `unavailable` and no more; the reason goes to the log.
 #[derive(Debug, thiserror::Error)]
 #[error("the directory cannot answer: {0}")]

@@ -115,20 +115,22 @@ impl Emitter {
         exact: bool,
         out: &mut Vec<u8>,
     ) -> Offered {
-        self.matching(directory, stored, exact, |emitter, seen| emitter.take(&seen, out))
+        let wait = self.needs_directory();
+        self.matching(directory, stored, exact, |emitter, seen| emitter.take(&seen, wait, out))
             .unwrap_or(Offered::Passed)
     }
 
-    /// Takes an entry that the server itself has.
+    /// Takes an entry that the server itself has, also when the directory has nothing to say.
     pub(crate) fn offer_own(&mut self, stored: Stored<'_>, out: &mut Vec<u8>) -> Offered {
         if self.matcher.matches(&self.schema, subject(&stored)) == Truth::True {
-            self.take(&stored, out)
+            self.take(&stored, false, out)
         } else {
             Offered::Passed
         }
     }
 
-    fn take(&mut self, seen: &Stored<'_>, out: &mut Vec<u8>) -> Offered {
+    /// Sends an entry, or has it `wait` until the directory may be asked again.
+    fn take(&mut self, seen: &Stored<'_>, wait: bool, out: &mut Vec<u8>) -> Offered {
         if self.page_left == 0 {
             return Offered::PageFull;
         }
@@ -138,7 +140,7 @@ impl Emitter {
         self.page_left -= 1;
         self.left -= 1;
         self.sent += 1;
-        if self.needs_directory() {
+        if wait {
             let mut encoded = Vec::new();
             seen.attributes.select(&mut encoded, |_| true);
             self.collected.push(Collected {

@@ -34,8 +34,8 @@ mod writes;
 pub use ber::DecodeError;
 pub use config::{Config, Limits};
 pub use directory::{
-    Candidate, Change, ChangeKind, Changed, Credentials, Directory, Failure, Identity, Modification, Peer, Query,
-    Refusal, Scope, State, Stored, Verify, Visibility, WriteRequest, Writer, Written,
+    Candidate, Change, ChangeKind, Changed, Credentials, Directory, Failure, Identity, Modification, NotReady, Peer,
+    Query, Refusal, Scope, State, Stored, Verify, Visibility, WriteRequest, Writer, Written,
 };
 pub use password::verify as verify_password;
 pub use result::ResultCode;

@@ -14,7 +14,7 @@ use crate::reply::{self, Outcome};
 use crate::request::{Bind, Message, Method, Operation};
 use crate::search::{Search, Step, missing};
 use crate::writes::Write;
-use crate::{Config, Credentials, Directory, Failure, Identity, Peer, Query, ResultCode};
+use crate::{Config, Credentials, Directory, Failure, Identity, NotReady, Peer, Query, ResultCode};
 
 /// What the connection is, as far as requests depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -324,6 +324,10 @@ impl Session {
 
 /// The client learns that it should come back; the log learns why.
 pub(crate) fn unavailable(failure: &Failure) -> Outcome {
-    tracing::error!(error = %failure.0, "ldap.directory.failed");
+    if failure.0.is::<NotReady>() {
+        tracing::debug!("ldap.directory.not_ready");
+    } else {
+        tracing::error!(error = %failure.0, "ldap.directory.failed");
+    }
     Outcome::new(ResultCode::Unavailable, "the directory cannot answer now")
 }

@@ -1,0 +1,226 @@
+//! The copy as the LDAP server sees it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use dirless_copy::{CopyError, Kind, Position, Reader, Row};
+use dirless_directory::schema::object_class;
+use dirless_directory::{AttributeName, Dn, DnKey, Filter, Schema, Value};
+use dirless_ldap::{
+    Candidate, ChangeKind, Changed, Directory, Failure, Identity, NotReady, Peer, Query, Scope, State, Stored,
+    Visibility,
+};
+use tokio::sync::watch;
+
+/// What nobody reads here, whatever a snapshot holds; passwords are still verified against it.
+const NEVER_SHOWN: [&str; 3] = ["userPassword", "aitherPasswordHash", "aitherSecretReference"];
+/// Readers that are kept open for the next requests.
+const KEPT: usize = 8;
+
+/// The generation that is served, with readers that wait for work.
+struct Generation {
+    position: Position,
+    contexts: Vec<Dn>,
+    /// Never lent, so that there is always one to tell whether this generation is the newest.
+    first: Mutex<Reader>,
+    waiting: Mutex<Vec<Reader>>,
+}
+
+/// The host's copy, the newest generation of it.
+pub struct Served {
+    path: PathBuf,
+    schema: Arc<Schema>,
+    generation: RwLock<Option<Arc<Generation>>>,
+    state: watch::Sender<State>,
+    visibility: Visibility,
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Served({})", self.path.display())
+    }
+}
+
+impl Served {
+    /// The copy at `path`. There may be none yet: reads are told so until there is.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        let hidden = NEVER_SHOWN.iter().filter_map(|name| AttributeName::parse(name).ok());
+        Self {
+            path: path.to_owned(),
+            schema: Arc::new(Schema::standard()),
+            generation: RwLock::new(None),
+            state: watch::Sender::new(State::default()),
+            visibility: Visibility::Without(hidden.collect()),
+        }
+    }
+
+    /// Takes up a newer generation when there is one, and says whether there was.
+    ///
+    /// # Errors
+    /// When the file cannot be opened; what was served before is served on.
+    pub fn refresh(&self) -> Result<bool, CopyError> {
+        let current = self.current();
+        if let Some(current) = &current
+            && lock(&current.first).is_current()
+        {
+            return Ok(false);
+        }
+        let first = Reader::open(&self.path, Arc::clone(&self.schema))?;
+        let position = first.position().clone();
+        let next = Generation {
+            contexts: first.topmost()?.iter().filter_map(|dn| Dn::parse(dn).ok()).collect(),
+            position: position.clone(),
+            first: Mutex::new(first),
+            waiting: Mutex::default(),
+        };
+        *self.generation.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(next));
+        // Another file may hold the same generation; nobody who follows has anything to learn then.
+        let newer = current.is_none_or(|current| current.position != position);
+        if newer {
+            self.state.send_replace(State {
+                lineage: position.lineage,
+                number: position.number,
+            });
+        }
+        Ok(newer)
+    }
+
+    fn current(&self) -> Option<Arc<Generation>> {
+        self.generation.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs `read` on a reader of the current generation.
+    fn with<T>(&self, read: impl FnOnce(&Reader) -> Result<T, CopyError>) -> Result<T, Failure> {
+        let generation = self.current().ok_or_else(|| Failure(Box::new(NotReady)))?;
+        let waiting = lock(&generation.waiting).pop();
+        let reader = match waiting {
+            Some(reader) => reader,
+            None => Reader::open(&self.path, Arc::clone(&self.schema)).map_err(failure)?,
+        };
+        let result = read(&reader).map_err(failure);
+        // One that was opened while a newer generation came is of that one: it is not kept here.
+        if *reader.position() == generation.position {
+            let mut waiting = lock(&generation.waiting);
+            if waiting.len() < KEPT {
+                waiting.push(reader);
+            }
+        }
+        result
+    }
+
+    /// The entry of the user with that number.
+    fn account(&self, uid: u32) -> Result<Option<Identity>, Failure> {
+        let Ok(number) = AttributeName::parse("uidNumber") else {
+            return Ok(None);
+        };
+        let filter = Filter::And(vec![
+            Filter::Equality(object_class(), Value::from("posixAccount")),
+            Filter::Equality(number, Value::from(uid.to_string())),
+        ]);
+        let mut found = None;
+        let root = DnKey::from(Vec::new());
+        self.with(|reader| {
+            reader.candidates(&root, dirless_copy::Scope::Subtree, &filter, None, &mut |row| {
+                if row.exact {
+                    found = Some(Identity::Entry {
+                        dn: row.dn.into(),
+                        key: DnKey::from(row.key.to_vec()),
+                    });
+                }
+                ControlFlow::Break(())
+            })
+        })?;
+        Ok(found)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Directory for Served {
+    fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.schema)
+    }
+
+    fn naming_contexts(&self) -> Vec<Dn> {
+        self.current()
+            .map(|generation| generation.contexts.clone())
+            .unwrap_or_default()
+    }
+
+    fn lookup(&self, key: &DnKey, visit: &mut dyn FnMut(Stored<'_>)) -> Result<bool, Failure> {
+        self.with(|reader| reader.lookup(key.as_bytes(), &mut |row| visit(stored(row))))
+    }
+
+    fn candidates(
+        &self,
+        query: &Query<'_>,
+        visit: &mut dyn FnMut(Candidate<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let scope = match query.scope {
+            Scope::Base => dirless_copy::Scope::Base,
+            Scope::OneLevel => dirless_copy::Scope::OneLevel,
+            Scope::Subtree => dirless_copy::Scope::Subtree,
+        };
+        self.with(|reader| {
+            reader.candidates(query.base, scope, query.filter, query.after, &mut |row| {
+                visit(Candidate {
+                    stored: stored(row),
+                    exact: row.exact,
+                })
+            })
+        })
+    }
+
+    fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    fn changes(&self, since: u64) -> Result<Option<Vec<Changed>>, Failure> {
+        let changes = self.with(|reader| reader.changes(since))?;
+        Ok(changes.map(|changes| {
+            let told = changes.into_iter().map(|change| Changed {
+                uuid: change.uuid,
+                dn: change.dn.into(),
+                key: change.key,
+                kind: match change.kind {
+                    Kind::Added => ChangeKind::Added,
+                    Kind::Modified => ChangeKind::Modified,
+                    Kind::Deleted => ChangeKind::Deleted,
+                },
+            });
+            told.collect()
+        }))
+    }
+
+    /// A user of this host is their entry; anyone else is named by their ids.
+    fn peer(&self, peer: Peer) -> Identity {
+        match self.account(peer.uid) {
+            Ok(Some(identity)) => identity,
+            Ok(None) => Identity::Peer(peer),
+            Err(error) => {
+                tracing::debug!(name: "ldapd.peer", %error, "a peer cannot be looked up: {error}");
+                Identity::Peer(peer)
+            }
+        }
+    }
+
+    fn visibility(&self, _who: &Identity, _key: &[u8]) -> Visibility {
+        self.visibility.clone()
+    }
+}
+
+fn stored(row: Row<'_>) -> Stored<'_> {
+    Stored {
+        key: row.key,
+        dn: row.dn,
+        attributes: row.attributes,
+    }
+}
+
+fn failure(error: CopyError) -> Failure {
+    Failure(Box::new(error))
+}
