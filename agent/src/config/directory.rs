@@ -46,7 +46,7 @@ mod tests {
     fn a_base_is_a_name_that_entries_can_be_below() {
         assert_eq!(check(None).unwrap().to_string(), "dc=dirless");
         assert_eq!(check(Some("o=Example,c=de")).unwrap().to_string(), "o=Example,c=de");
-        for wrong in ["", "dirless", "dc="] {
+        for wrong in ["", "dirless", ",dc=x"] {
             let error = check(Some(wrong)).unwrap_err();
             assert!(error.contains("directory.base"), "{wrong}: {error}");
         }
