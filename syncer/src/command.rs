@@ -1,7 +1,9 @@
 //! The command line: one file a command, one line each in [`Command`] and in [`Arguments::run`].
 
+mod apply;
 mod check;
 mod enroll;
+mod extras;
 mod import;
 mod ledger;
 mod local;
@@ -50,9 +52,11 @@ pub struct Arguments {
 enum Command {
     /// Read and publish, again and again, until told to stop.
     Run,
-    /// Read and publish once (also: apply). Exits with 11 when the change is held back.
-    #[command(visible_alias = "apply")]
+    /// Read and publish once. Exits with 11 when a change is held back.
     Once(once::OnceArguments),
+    /// Show who gains and loses what, ask if somebody is at the terminal, then read and publish
+    /// once. Exits with 11 when a change is held back.
+    Apply(apply::ApplyArguments),
     /// Show what would appear, change and disappear; push nothing. Exits with 0 when nothing
     /// would, 10 when something would, 11 when it would be held back.
     Plan(plan::PlanArguments),
@@ -123,6 +127,7 @@ impl Setting<'_> {
         match command {
             Command::Run => run::run(self).await,
             Command::Once(arguments) => once::once(self, arguments).await,
+            Command::Apply(arguments) => apply::apply(self, arguments).await,
             Command::Plan(arguments) => plan::plan(self, arguments).await,
             Command::Enroll(arguments) => enroll::enroll(self, arguments).await,
             Command::Check(arguments) => check::check(self, arguments).await,
@@ -192,7 +197,7 @@ mod tests {
     fn the_definition_is_sound_and_names_every_command() {
         Arguments::command().debug_assert();
         for command in [
-            "run", "once", "plan", "enroll", "check", "status", "import", "ledger", "local", "generate",
+            "run", "once", "apply", "plan", "enroll", "check", "status", "import", "ledger", "local", "generate",
         ] {
             assert!(Arguments::command().find_subcommand(command).is_some(), "{command}");
         }

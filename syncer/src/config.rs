@@ -45,6 +45,9 @@ pub struct Config {
     /// The directory tree.
     #[serde(default)]
     pub tree: crate::tree::TreeConfig,
+    /// What `plan` and `apply` know of hosts.
+    #[serde(default)]
+    pub plan: crate::radius::PlanConfig,
     /// Bounds on what a source may hold.
     #[serde(default)]
     pub limits: LimitsConfig,

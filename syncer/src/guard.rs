@@ -50,13 +50,8 @@ impl Difference {
     /// What leads from `before` to `after`. When `before` has no object ids, names are compared.
     #[must_use]
     pub fn between(before: &Shape, after: &Shape) -> Self {
-        let nameless = before
-            .users
-            .keys()
-            .chain(before.groups.keys())
-            .all(|key| key.starts_with("name:"));
         let by_name;
-        let after = if nameless {
+        let after = if Self::compares_names(before) {
             by_name = after.keyed_by_name();
             &by_name
         } else {
@@ -86,6 +81,13 @@ impl Difference {
             }
         }
         difference
+    }
+
+    /// Has `before` no object ids, so that names are compared?
+    #[must_use]
+    pub fn compares_names(before: &Shape) -> bool {
+        let mut keys = before.users.keys().chain(before.groups.keys());
+        keys.all(|key| key.starts_with("name:"))
     }
 
     /// Is there none?

@@ -5,6 +5,8 @@ use anyhow::Context;
 use super::Setting;
 use crate::keys::KeyFolder;
 use crate::ledger::Allocator;
+use crate::sources::SourceKind;
+use crate::sources::files::FileSource;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
@@ -23,6 +25,17 @@ pub(super) async fn check(setting: &Setting<'_>, arguments: CheckArguments) -> a
     Setting::print(&format!("ids: {} numbers in {}", allocator.size(), config.ids.range))?;
     if !KeyFolder::of(config).is_enrolled() {
         Setting::print("not enrolled yet: run `dirless-syncer enroll`")?;
+    }
+    for own in setting.sources() {
+        if let SourceKind::Files(files) = &own.kind {
+            let all = FileSource::new(&own.name, files).gather().await?;
+            let (people, groups, entries) = (all.users.len(), all.groups.len(), all.entries.len());
+            Setting::print(&format!(
+                "source {}: {people} people, {groups} groups and {entries} further entries in {}",
+                own.name,
+                files.folder.display()
+            ))?;
+        }
     }
     if arguments.online {
         for own in setting.sources() {

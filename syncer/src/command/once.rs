@@ -1,5 +1,6 @@
 use std::process::ExitCode;
 
+use super::extras::Extras;
 use super::{EXIT_HELD, Setting, progress};
 use crate::cycle::Outcome;
 use crate::keys::Access;
@@ -11,14 +12,18 @@ use crate::state::{Held, State};
 pub(super) struct OnceArguments {
     /// Let exactly this held change pass; `status` and the log name it.
     #[arg(long, value_name = "ID")]
-    accept: Option<String>,
+    pub(super) accept: Option<String>,
 }
 
 pub(super) async fn once(setting: &Setting<'_>, arguments: OnceArguments) -> anyhow::Result<ExitCode> {
     let access = setting.access()?;
     let accept = arguments.accept.as_deref();
     let sources = setting.sources();
-    let (mut held, mut failed) = (false, None);
+    let extras = Extras::run(setting, &access, accept).await;
+    for line in extras.lines() {
+        Setting::print(&line)?;
+    }
+    let (mut held, mut failed) = (extras.is_held(), None);
     for own in &sources {
         match one(setting, &access, own, accept, sources.len() > 1).await {
             Ok(code) => held |= code,
@@ -34,6 +39,7 @@ pub(super) async fn once(setting: &Setting<'_>, arguments: OnceArguments) -> any
     }
     match failed {
         Some(error) => Err(error),
+        None if extras.has_failed() => anyhow::bail!("not everything was done; see above"),
         None if held => Ok(ExitCode::from(EXIT_HELD)),
         None => Ok(ExitCode::SUCCESS),
     }

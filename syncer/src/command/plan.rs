@@ -1,13 +1,19 @@
-use std::fmt::Write;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::json;
+use dirless_wire::TenantId;
 
-use super::{EXIT_CHANGES, EXIT_HELD, Setting, progress};
-use crate::cycle::Plan;
-use crate::guard::{Changes, Verdict};
+use super::{EXIT_CHANGES, EXIT_HELD, Setting, extras, progress};
+use crate::cycle;
+use crate::guard::Verdict;
+use crate::keys::{self, Access};
+use crate::radius::{Hosts, Radius, Rules, radius, views};
+use crate::rules::RulesChange;
+use crate::shape::Shape;
 use crate::sources::{Hidden, overlap};
+
+mod show;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PlanArguments {
@@ -18,126 +24,174 @@ pub(super) struct PlanArguments {
 
 pub(super) async fn plan(setting: &Setting<'_>, arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let access = setting.access()?;
-    let sources = setting.sources();
-    let mut plans = Vec::with_capacity(sources.len());
-    for own in &sources {
-        let source = setting.open(own).await?;
-        let watch = progress::watch();
-        let plan = setting.cycle(&access, own, source.as_ref())?.plan(watch.as_ref()).await;
-        drop(watch);
-        plans.push((own.name.as_str(), plan.with_context(|| format!("source {}", own.name))?));
-    }
-    let documents: Vec<_> = plans.iter().map(|(name, plan)| (*name, plan.document())).collect();
-    let hidden = overlap(&documents);
+    let planned = Planned::of(setting, &access).await?;
     let text = if arguments.json {
-        serde_json::to_string_pretty(&all_as_json(&plans, &hidden))?
+        serde_json::to_string_pretty(&planned.as_json())?
     } else {
-        all_as_text(&plans, &hidden)
+        planned.as_text()
     };
     Setting::print(text.trim_end())?;
-    let held = plans.iter().any(|(_, plan)| matches!(plan.verdict, Verdict::Hold(_)));
-    Ok(if held {
-        ExitCode::from(EXIT_HELD)
-    } else if plans.iter().all(|(_, plan)| plan.is_unchanged()) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_CHANGES)
-    })
+    Ok(planned.code())
 }
 
-/// One source alone is shown as ever; several under their names.
-fn all_as_json(plans: &[(&str, Plan)], hidden: &[Hidden]) -> serde_json::Value {
-    if let [(_, only)] = plans {
-        return as_json(only);
-    }
-    let sources = plans
-        .iter()
-        .map(|(name, plan)| json!({"source": name, "plan": as_json(plan)}));
-    json!({"sources": sources.collect::<Vec<_>>(), "hidden": hidden})
+/// What a run would do, and to whom.
+#[derive(Debug)]
+pub(super) struct Planned {
+    sources: Vec<(String, cycle::Plan)>,
+    hidden: Vec<Hidden>,
+    rules: Option<RulesChange>,
+    radius: Radius,
+    notes: Vec<String>,
 }
 
-fn all_as_text(plans: &[(&str, Plan)], hidden: &[Hidden]) -> String {
-    if let [(_, only)] = plans {
-        return as_text(only);
-    }
-    let mut text = String::new();
-    for (name, plan) in plans {
-        let _ = write!(text, "source {name}\n{}\n", as_text(plan));
-    }
-    for hidden in hidden {
-        let _ = writeln!(text, "! {hidden}");
-    }
-    text
-}
-
-fn as_json(plan: &Plan) -> serde_json::Value {
-    let (held, reasons) = match &plan.verdict {
-        Verdict::Publish => (false, Vec::new()),
-        Verdict::Hold(reasons) => (true, reasons.clone()),
-    };
-    json!({
-        "change": plan.difference.id(),
-        "unchanged": plan.is_unchanged(),
-        "lost_at_backend": plan.is_lost_at_backend(),
-        "held": held,
-        "reasons": reasons,
-        "users": plan.counts.0,
-        "groups": plan.counts.1,
-        "new_ids": plan.settled.assigned,
-        "returning_ids": plan.settled.returned,
-        "retiring_ids": plan.settled.retired,
-        "difference": plan.difference,
-        "left_out": plan.left_out,
-    })
-}
-
-fn as_text(plan: &Plan) -> String {
-    let mut text = String::new();
-    entries(&mut text, "user", &plan.difference.users);
-    entries(&mut text, "group", &plan.difference.groups);
-    for (sign, memberships) in [('+', &plan.difference.joined), ('-', &plan.difference.left)] {
-        for membership in memberships {
-            let _ = writeln!(text, "{sign} member {membership}");
+impl Planned {
+    /// Reads everything and writes nothing.
+    ///
+    /// # Errors
+    /// Whatever would keep a source from being published.
+    pub(super) async fn of(setting: &Setting<'_>, access: &Access) -> anyhow::Result<Self> {
+        let mut sources = Vec::new();
+        for own in &setting.sources() {
+            let source = setting.open(own).await?;
+            let watch = progress::watch();
+            let plan = setting.cycle(access, own, source.as_ref())?.plan(watch.as_ref()).await;
+            drop(watch);
+            sources.push((own.name.clone(), plan.with_context(|| format!("source {}", own.name))?));
         }
+        let documents: Vec<_> = sources
+            .iter()
+            .map(|(name, plan)| (name.as_str(), plan.document()))
+            .collect();
+        let hidden = overlap(&documents);
+        let mut planned = Self {
+            sources,
+            hidden,
+            rules: None,
+            radius: Radius::default(),
+            notes: Vec::new(),
+        };
+        planned.look_at_hosts(setting, access).await?;
+        Ok(planned)
     }
-    for left_out in &plan.left_out {
-        let _ = writeln!(text, "! left out: {left_out}");
-    }
-    let _ = writeln!(
-        text,
-        "{} users and {} groups; {}; {} new ids, {} returning, {} retiring",
-        plan.counts.0,
-        plan.counts.1,
-        plan.difference.summary(),
-        plan.settled.assigned,
-        plan.settled.returned,
-        plan.settled.retired
-    );
-    match &plan.verdict {
-        Verdict::Hold(reasons) => {
-            for reason in reasons {
-                let _ = writeln!(text, "would be held back: {reason}");
+
+    /// Finds out who gains and loses what. Hosts and rules that cannot be told are noted, for they do
+    /// not keep a change from being made.
+    async fn look_at_hosts(&mut self, setting: &Setting<'_>, access: &Access) -> anyhow::Result<()> {
+        let config = &setting.config;
+        let client = keys::client(config, &access.bearer, Some(&access.tenant))?;
+        let fetched = client.cycle().get_access_rules().await;
+        let before = match &fetched {
+            Ok(rules) => rules.as_ref().map(|rules| rules.config.clone()).unwrap_or_default(),
+            Err(error) => {
+                self.notes.push(format!(
+                    "the access rules could not be fetched, so hosts are not told apart: {error}"
+                ));
+                dirless_wire::AuthzConfig::default()
             }
-            let _ = writeln!(
-                text,
-                "to let it pass: dirless-syncer once --accept {}",
-                plan.difference.id()
-            );
+        };
+        let pairs = before
+            .host_group_rules
+            .iter()
+            .map(|rule| (rule.group.as_str(), rule.host.as_str()));
+        let before = Rules::new(before.enforce_group_memberships, pairs, &config.names);
+        let mut after = before.clone();
+        let mut listed = std::collections::BTreeMap::new();
+        if let Some(gathered) = extras::gathered(setting).await? {
+            listed = gathered.host_groups;
+            if let (Some(wanted), Ok(current)) = (&gathered.access, &fetched) {
+                let json = current.as_ref().map(|current| &current.json);
+                let change = RulesChange::between(json, wanted, config.guard.percent);
+                self.rules = change.map_err(anyhow::Error::msg)?;
+                let pairs = wanted
+                    .rules
+                    .iter()
+                    .flat_map(|rule| rule.hosts.iter().map(|host| (rule.group.as_str(), host.as_str())));
+                after = Rules::new(wanted.enforce, pairs, &config.names);
+            }
         }
-        Verdict::Publish if plan.is_unchanged() => text.push_str("nothing to publish\n"),
-        Verdict::Publish if plan.is_lost_at_backend() => {
-            text.push_str("would be published (the backend does not hold what was published last)\n");
-        }
-        Verdict::Publish => text.push_str("would be published\n"),
+        let known = match config.plan.inventory() {
+            Some(Ok(known)) => known,
+            Some(Err(reason)) => {
+                self.notes.push(reason);
+                BTreeSet::new()
+            }
+            None => self.alive(&client, access).await,
+        };
+        let hosts: Hosts = config.plan.hosts(known, &listed);
+        let shapes: Vec<Shape> = self
+            .sources
+            .iter()
+            .map(|(_, plan)| Shape::of(plan.document()))
+            .collect();
+        let sources = self.sources.iter().zip(&shapes);
+        let sources: Vec<_> = sources
+            .map(|((name, plan), after)| (name.as_str(), plan.before(), after))
+            .collect();
+        let (before, after) = views(&sources, before, after);
+        self.radius = radius(&before, &after, &hosts);
+        Ok(())
     }
-    text
-}
 
-fn entries(text: &mut String, kind: &str, changes: &Changes) {
-    for (sign, list) in [('+', &changes.added), ('-', &changes.removed), ('~', &changes.changed)] {
-        for change in list {
-            let fields = change.fields.join(", ");
-            let _ = writeln!(text, "{}", format!("{sign} {kind} {} {fields}", change.name).trim_end());
+    /// The hosts of this tenant that send heartbeats, as far as the backend shows them.
+    async fn alive(&mut self, client: &dirless_client::Client, access: &Access) -> BTreeSet<String> {
+        let details = match client.cycle().get_health().await {
+            Ok(health) => health.details,
+            Err(_) => None,
+        };
+        let Some(details) = details else {
+            self.notes.push(
+                "no list of hosts: the backend does not show heartbeats to this machine; name one with [plan] inventory"
+                    .to_owned(),
+            );
+            return BTreeSet::new();
+        };
+        let own = details
+            .agents
+            .into_iter()
+            .filter(|agent| TenantId::new(&agent.tenant_id).is_ok_and(|tenant| tenant == access.tenant));
+        own.map(|agent| agent.hostname)
+            .filter(|name| !name.is_empty())
+            .collect()
+    }
+
+    /// Must something wait for a person?
+    pub(super) fn is_held(&self) -> bool {
+        self.held().next().is_some()
+    }
+
+    /// The names of the changes that must wait for a person.
+    pub(super) fn held(&self) -> impl Iterator<Item = String> {
+        let sources = self
+            .sources
+            .iter()
+            .filter(|(_, plan)| matches!(plan.verdict, Verdict::Hold(_)));
+        let sources = sources.map(|(_, plan)| plan.difference.id());
+        let rules = self
+            .rules
+            .iter()
+            .filter(|rules| rules.is_held())
+            .map(|rules| rules.change.clone());
+        sources.chain(rules)
+    }
+
+    /// Would a run change nothing at all?
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.changes() == 0
+    }
+
+    /// How many sources and sets of rules would change.
+    pub(super) fn changes(&self) -> usize {
+        let sources = self.sources.iter().filter(|(_, plan)| !plan.is_unchanged()).count();
+        sources + usize::from(self.rules.is_some())
+    }
+
+    fn code(&self) -> ExitCode {
+        if self.is_held() {
+            ExitCode::from(EXIT_HELD)
+        } else if self.is_unchanged() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(EXIT_CHANGES)
         }
     }
 }

@@ -6,6 +6,7 @@ use dirless_client::Backoff;
 use dirless_program::service;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::extras::Extras;
 use super::{Setting, enroll, once};
 use crate::cycle::Outcome;
 use crate::keys::{self, Access, KeyFolder};
@@ -52,7 +53,11 @@ async fn forever(setting: &Setting<'_>) -> anyhow::Result<std::convert::Infallib
     // What is there before the first read; what changes during a read is then seen after it.
     let mut folders = Watch::new(&sources);
     loop {
-        let mut failed = false;
+        let extras = ticks
+            .during(Instant::now() + BEYOND_READ, Extras::run(setting, &access, None))
+            .await;
+        extras.log();
+        let mut failed = extras.has_failed();
         for own in &sources {
             failed |= !one(setting, &access, own, &mut ticks).await;
         }

@@ -3,28 +3,25 @@
 //! All files are read, or nothing of them is published: a broken file does not take people away.
 //! Hidden files and folders are passed over (`.git`), so is whatever has another ending.
 
+mod folder;
 mod format;
 mod gather;
 mod ldif;
 mod watch;
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use dirless_model::NameRule;
 use futures_util::future::BoxFuture;
 
-pub use format::{Access, AccessRule, Content, Format, Person, RawEntry, RawValue, Team, Values};
+pub use folder::{Folder, Wanted};
+pub use format::{Access, AccessRule, Content, Format, Person, RawEntry, RawValue, Team, Values, Wrong};
 pub use gather::{File, FileError, Gathered, gather};
 pub use ldif::records;
 pub use watch::Watch;
 
 use super::{Complete, Page, Progress, Source, SourceDirectory, SourceError, read_to_end};
-
-/// Folders in folders beyond this are an error: a loop of bind mounts has no end.
-const DEEPEST: usize = 16;
-/// Files beyond this are an error.
-const MOST_FILES: usize = 100_000;
 
 /// `[[source]] kind = "files"`
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -37,6 +34,9 @@ pub struct FilesConfig {
     pub names: Option<NameRule>,
     /// The folder.
     pub folder: PathBuf,
+    /// Are the access rules in the files put in force? One source at most may.
+    #[serde(default)]
+    pub access: bool,
     /// Are changes picked up at once, and not only every `[syncer] interval_seconds`?
     #[serde(default = "default_watch")]
     pub watch: bool,
@@ -64,7 +64,7 @@ impl FilesConfig {
 #[derive(Debug)]
 pub struct FileSource {
     name: String,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl FileSource {
@@ -73,7 +73,7 @@ impl FileSource {
     pub fn new(name: &str, config: &FilesConfig) -> Self {
         Self {
             name: name.to_owned(),
-            folder: config.folder.clone(),
+            folder: Folder::new(&config.folder),
         }
     }
 
@@ -81,62 +81,24 @@ impl FileSource {
     ///
     /// # Errors
     /// When one cannot be read or is broken.
-    pub fn gather(&self) -> Result<Gathered, SourceError> {
-        let files = self.files()?;
-        gather(&files).map_err(|error| SourceError::Setup(format!("{error}; nothing of {} was taken", self.name)))
-    }
-
-    fn files(&self) -> Result<Vec<File>, SourceError> {
-        let paths = paths(&self.folder).map_err(|(path, error)| unreadable(&path, &error))?;
-        let read = |path: PathBuf| {
-            let text = read(&path).map_err(|error| unreadable(&path, &error))?;
-            Ok(File { path, text })
-        };
-        paths.into_iter().map(read).collect()
+    pub async fn gather(&self) -> Result<Gathered, SourceError> {
+        let files = self.folder.read_at_rest(wanted()).await;
+        let gathered = files.and_then(|files| gather(&files).map_err(|error| self.folder.place(error)));
+        gathered.map_err(|error| {
+            let name = &self.name;
+            SourceError::Setup(format!(
+                "{error}; nothing of {name} was taken, the last good state stays"
+            ))
+        })
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path)?;
-    file.take(format::LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > format::LARGEST {
-        return Err(std::io::Error::other("it is larger than 16 MiB; split it"));
-    }
-    Ok(text)
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
-    SourceError::Setup(format!("{}: {error}", path.display()))
-}
-
-/// Our files under `folder`, in order.
-fn paths(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, std::io::Error)> {
-    let mut found = Vec::new();
-    let mut left = vec![(folder.to_owned(), 0)];
-    while let Some((folder, depth)) = left.pop() {
-        let failed = |error| (folder.clone(), error);
-        if depth > DEEPEST || found.len() > MOST_FILES {
-            return Err(failed(std::io::Error::other("too deep, or too many files")));
-        }
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
-            // Follows symbolic links: folders of mounted secrets and configuration maps are made of them.
-            let kind = std::fs::metadata(&path).map_err(|error| (path.clone(), error))?;
-            let ending = path.extension().and_then(|ending| ending.to_str());
-            if kind.is_dir() {
-                left.push((path, depth + 1));
-            } else if ending.and_then(Format::of).is_some() {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
+/// The files that this source reads: those with the right ending.
+fn wanted() -> Wanted {
+    Arc::new(|path| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        ending.and_then(Format::of).is_some()
+    })
 }
 
 impl Source for FileSource {
@@ -147,11 +109,12 @@ impl Source for FileSource {
     fn read<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<SourceDirectory, SourceError>> {
         Box::pin(async move {
             // All files are one page: gathered as a whole, or an error.
-            let whole = |_| {
-                std::future::ready(self.gather().map(|all| Page {
+            let whole = |_| async {
+                let all = self.gather().await?;
+                Ok(Page {
                     entries: vec![all],
                     next: None,
-                }))
+                })
             };
             let whole = read_to_end(whole, |_| {}).await?;
             let empty = Gathered::default();

@@ -114,6 +114,7 @@ impl SourceSetting {
     /// When a name cannot stand on the wire or comes twice, or a table makes no sense.
     pub fn check(config: &Config) -> Result<(), (String, String)> {
         let mut seen = BTreeSet::new();
+        let mut has_rules = None;
         for (at, setting) in Self::all(config).into_iter().enumerate() {
             let key = |own: &str| format!("source[{at}].{own}");
             if let Err(error) = SourceName::new(&setting.name) {
@@ -127,6 +128,9 @@ impl SourceSetting {
             }
             if !seen.insert(setting.name.clone()) {
                 return Err((key("name"), format!("{:?} is there twice", setting.name)));
+            }
+            if matches!(&setting.kind, SourceKind::Files(files) if files.access) && has_rules.replace(at).is_some() {
+                return Err((key("access"), "another source has the access rules already".to_owned()));
             }
             match &setting.kind {
                 SourceKind::IdentityCenter => {}

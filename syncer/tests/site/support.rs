@@ -107,6 +107,11 @@ impl Respond for Answer {
                     answer
                 }
             }
+            ("GET", "/v1/snapshot/authz-config") => {
+                let rules = "{\"enforce_group_memberships\":false,\"host_group_rules\":[]}";
+                ResponseTemplate::new(200).set_body_raw(rules, "application/json")
+            }
+            ("GET", "/v1/health") => ResponseTemplate::new(200).set_body_raw("{\"status\":\"ok\"}", "application/json"),
             (method, path) => panic!("the syncer must not ask for {method} {path}"),
         }
     }

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dirless_directory::{AttributeName, Dn, Entry, Value};
-
-/// Files larger than this are refused: a directory of 100,000 people is split into files.
-pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
+use serde::de::DeserializeOwned;
 
 /// One file.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
@@ -17,6 +15,8 @@ pub struct Content {
     pub people: Vec<Person>,
     /// Groups.
     pub groups: Vec<Team>,
+    /// Hosts by the names of groups of hosts, for access rules.
+    pub host_groups: BTreeMap<String, Vec<String>>,
     /// Access rules.
     pub access: Option<Access>,
     /// Further entries of the tree.
@@ -84,13 +84,17 @@ pub struct Access {
 }
 
 /// The members of a group may be on hosts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessRule {
     /// The group.
     pub group: String,
     /// Kernel host names, compared byte for byte.
+    #[serde(default)]
     pub hosts: Vec<String>,
+    /// Names of `host_groups`, all of whose hosts are meant.
+    #[serde(default)]
+    pub host_groups: Vec<String>,
 }
 
 /// An entry of the tree that is neither person nor group: an agent, a service, a tenant, a config.
@@ -196,11 +200,22 @@ impl Format {
         }
     }
 
-    /// Parses `text`.
+    /// Parses `text` as a file of people, groups and the rest.
     ///
     /// # Errors
     /// What is wrong and the line (from 1) where, when that is known.
-    pub fn parse(self, text: &str) -> Result<Content, (Option<usize>, String)> {
+    pub fn parse(self, text: &str) -> Result<Content, Wrong> {
+        match self {
+            Self::Ldif => super::ldif::content(text).map_err(|(line, reason)| (Some(line), reason)),
+            _ => self.document(text),
+        }
+    }
+
+    /// Parses `text` as whatever is asked for. A YAML file without anything in it is an empty table.
+    ///
+    /// # Errors
+    /// As [`Format::parse`], and for LDIF, which holds nothing but entries.
+    pub fn document<T: DeserializeOwned>(self, text: &str) -> Result<T, Wrong> {
         match self {
             Self::Yaml => yaml(text),
             Self::Json => serde_json::from_str(text).map_err(|error| {
@@ -211,21 +226,26 @@ impl Format {
                 let line = error.span().map(|span| line_at(text, span.start));
                 (line, error.message().to_owned())
             }),
-            Self::Ldif => super::ldif::content(text).map_err(|(line, reason)| (Some(line), reason)),
+            Self::Ldif => Err((
+                None,
+                "LDIF has no place here; write it as YAML, JSON or TOML".to_owned(),
+            )),
         }
     }
 }
 
-fn yaml(text: &str) -> Result<Content, (Option<usize>, String)> {
-    if text
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-    {
-        return Ok(Content::default());
-    }
-    // 2 million events are far beyond 16 MiB of people; aliases make bombs and are not needed.
+/// The line (from 1), when it is known, and what is wrong there.
+pub type Wrong = (Option<usize>, String);
+
+fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, Wrong> {
+    let empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    let text = if text.lines().all(empty) { "{}" } else { text };
+    // Far beyond 16 MiB of people; aliases make bombs and are not needed.
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_nodes: 1_000_000, max_events: 2_000_000, max_aliases: 0, max_depth: 16 },
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_nodes: 1_000_000, max_events: 2_000_000, max_aliases: 0, max_depth: 32, max_documents: 1,
+        },
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use dirless_directory::Entry;
+use dirless_directory::{Dn, Entry};
 
-use super::format::{Access, Content, Format, line_of};
+use super::format::{Access, AccessRule, Content, Format, line_of};
 use crate::sources::ldap::{Member, expand};
 use crate::sources::{Posix, SourceGroup, SourceUser};
 
 /// A file's name and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Where it is.
+    /// Where it is in its folder.
     pub path: PathBuf,
     /// What stands in it.
     pub text: String,
@@ -28,6 +28,8 @@ pub struct FileError {
     pub line: Option<usize>,
     /// What is wrong.
     pub reason: String,
+    /// Is it only that somebody is writing, so that reading again in a moment helps?
+    pub busy: bool,
 }
 
 /// Everything in the files.
@@ -39,17 +41,19 @@ pub struct Gathered {
     pub groups: Vec<SourceGroup>,
     /// Ids of people by group id, groups in groups resolved.
     pub members: BTreeMap<String, BTreeSet<String>>,
-    /// Access rules, when a file has any.
+    /// Hosts by the names of groups of hosts.
+    pub host_groups: BTreeMap<String, BTreeSet<String>>,
+    /// Access rules, when a file has any; groups of hosts are resolved.
     pub access: Option<Access>,
     /// Further entries.
     pub entries: Vec<Entry>,
 }
 
-/// Parses all `files` and puts them together.
+/// Parses all `files` and puts them together. How the facts are spread over files, and in what order
+/// the files come, makes no difference.
 ///
 /// # Errors
-/// The first file, by path, with something wrong: its form, a name that comes twice, a member that
-/// is nowhere.
+/// The first file with something wrong: its form, a name that comes twice, a member that is nowhere.
 pub fn gather(files: &[File]) -> Result<Gathered, FileError> {
     let mut contents = Vec::with_capacity(files.len());
     for file in files {
@@ -63,6 +67,7 @@ pub fn gather(files: &[File]) -> Result<Gathered, FileError> {
                 path: file.path.clone(),
                 line,
                 reason,
+                busy: false,
             })?;
             contents.push((file, content));
         }
@@ -76,6 +81,7 @@ struct Gathering<'a> {
     people: BTreeMap<&'a str, (&'a Path, String)>,
     teams: BTreeMap<&'a str, (&'a Path, String)>,
     ids: BTreeSet<(bool, String)>,
+    entries: BTreeMap<String, &'a Path>,
     rules_in: Option<&'a Path>,
 }
 
@@ -84,13 +90,8 @@ impl<'a> Gathering<'a> {
         for (file, content) in contents {
             self.people(file, content)?;
             self.teams(file, content)?;
-            for raw in &content.entries {
-                let entry = raw.entry().map_err(|reason| error(file, &raw.dn, reason))?;
-                if self.gathered.entries.iter().any(|other| other.dn() == entry.dn()) {
-                    return Err(error(file, &raw.dn, format!("entry {:?} comes twice", raw.dn)));
-                }
-                self.gathered.entries.push(entry);
-            }
+            self.entries(file, content)?;
+            self.host_groups(file, content)?;
             if let Some(access) = &content.access {
                 if let Some(other) = self.rules_in.replace(&file.path) {
                     let reason = format!("access rules stand in {} too; keep them in one file", other.display());
@@ -101,42 +102,112 @@ impl<'a> Gathering<'a> {
         }
         let mut direct = BTreeMap::new();
         for (file, content) in contents {
-            for team in &content.groups {
-                let mut members = Vec::new();
-                for name in &team.members {
-                    let Some((_, id)) = self.people.get(name.as_str()) else {
-                        return Err(error(
-                            file,
-                            name,
-                            format!("group {}: there is no person {name:?}", team.name),
-                        ));
-                    };
-                    members.push(Member::User(id.clone()));
-                }
-                for name in &team.groups {
-                    let Some((_, id)) = self.teams.get(name.as_str()) else {
-                        return Err(error(
-                            file,
-                            name,
-                            format!("group {}: there is no group {name:?}", team.name),
-                        ));
-                    };
-                    members.push(Member::Group(id.clone()));
-                }
-                direct.insert(team.id.clone().unwrap_or_else(|| team.name.clone()), members);
-            }
-            for rule in content.access.iter().flat_map(|access| &access.rules) {
-                if !self.teams.contains_key(rule.group.as_str()) {
-                    return Err(error(
-                        file,
-                        &rule.group,
-                        format!("access: there is no group {:?}", rule.group),
-                    ));
-                }
-            }
+            self.members(file, content, &mut direct)?;
+            self.rules(file, content)?;
         }
         self.gathered.members = expand(&direct);
+        self.gathered.users.sort_by(|one, other| one.id.cmp(&other.id));
+        self.gathered.groups.sort_by(|one, other| one.id.cmp(&other.id));
+        self.gathered.entries.sort_by_cached_key(|entry| plain(entry.dn()));
         Ok(self.gathered)
+    }
+
+    fn members(
+        &self,
+        file: &File,
+        content: &Content,
+        direct: &mut BTreeMap<String, Vec<Member>>,
+    ) -> Result<(), FileError> {
+        for team in &content.groups {
+            let mut members = Vec::new();
+            let nobody = |kind: &str, name: &str| {
+                let reason = format!(
+                    "group {}: there is no {kind} {name:?}; add it to a file, or take it out here",
+                    team.name
+                );
+                error(file, name, reason)
+            };
+            for name in &team.members {
+                let person = self.people.get(name.as_str()).ok_or_else(|| nobody("person", name))?;
+                members.push(Member::User(person.1.clone()));
+            }
+            for name in &team.groups {
+                let group = self.teams.get(name.as_str()).ok_or_else(|| nobody("group", name))?;
+                members.push(Member::Group(group.1.clone()));
+            }
+            direct.insert(team.id.clone().unwrap_or_else(|| team.name.clone()), members);
+        }
+        Ok(())
+    }
+
+    /// Checks the access rules of a file and resolves their groups of hosts.
+    fn rules(&mut self, file: &File, content: &Content) -> Result<(), FileError> {
+        let Some(access) = &content.access else {
+            return Ok(());
+        };
+        let mut rules = BTreeSet::new();
+        for rule in &access.rules {
+            if !self.teams.contains_key(rule.group.as_str()) {
+                let reason = format!("access: there is no group {:?}; add it, or drop the rule", rule.group);
+                return Err(error(file, &rule.group, reason));
+            }
+            let mut hosts: BTreeSet<String> = rule.hosts.iter().cloned().collect();
+            for name in &rule.host_groups {
+                let Some(group) = self.gathered.host_groups.get(name) else {
+                    let reason = format!("access: there is no group of hosts {name:?} under host_groups");
+                    return Err(error(file, name, reason));
+                };
+                hosts.extend(group.iter().cloned());
+            }
+            for host in hosts {
+                check_host(&host).map_err(|reason| error(file, &host, format!("access: host {host:?} {reason}")))?;
+                rules.insert((rule.group.clone(), host));
+            }
+        }
+        if access.enforce && rules.is_empty() {
+            let reason =
+                "access: enforced without a single rule, nobody would be on any host; add rules, or enforce: false";
+            return Err(error(file, "enforce", reason.to_owned()));
+        }
+        if let Some(resolved) = &mut self.gathered.access {
+            let rule = |(group, host)| AccessRule {
+                group,
+                hosts: vec![host],
+                host_groups: Vec::new(),
+            };
+            resolved.rules = rules.into_iter().map(rule).collect();
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, file: &'a File, content: &'a Content) -> Result<(), FileError> {
+        for raw in &content.entries {
+            let entry = raw.entry().map_err(|reason| error(file, &raw.dn, reason))?;
+            if let Some(other) = self.entries.insert(plain(entry.dn()), &file.path) {
+                let reason = format!("entry {:?} is in {} too; keep one of them", raw.dn, other.display());
+                return Err(error(file, &raw.dn, reason));
+            }
+            self.gathered.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn host_groups(&mut self, file: &File, content: &Content) -> Result<(), FileError> {
+        for (name, hosts) in &content.host_groups {
+            if self.gathered.host_groups.contains_key(name) {
+                return Err(error(
+                    file,
+                    name,
+                    format!("the group of hosts {name:?} comes twice; keep one of them"),
+                ));
+            }
+            for host in hosts {
+                check_host(host).map_err(|reason| error(file, host, format!("host {host:?} {reason}")))?;
+            }
+            let hosts = hosts.iter().cloned().collect();
+            self.gathered.host_groups.insert(name.clone(), hosts);
+        }
+        Ok(())
     }
 
     fn people(&mut self, file: &'a File, content: &'a Content) -> Result<(), FileError> {
@@ -186,8 +257,32 @@ impl<'a> Gathering<'a> {
 
     fn own_id(&mut self, file: &File, person: bool, id: &str) -> Result<(), FileError> {
         if id.is_empty() || !self.ids.insert((person, id.to_owned())) {
-            return Err(error(file, id, format!("the id {id:?} is empty or comes twice")));
+            return Err(error(
+                file,
+                id,
+                format!("the id {id:?} is empty or comes twice; each object has its own"),
+            ));
         }
+        Ok(())
+    }
+}
+
+/// A name as names compare, near enough to find doubles: the tree itself is stricter.
+fn plain(dn: &Dn) -> String {
+    dn.to_string().to_lowercase()
+}
+
+/// Longest kernel host name (HOST_NAME_MAX).
+const LONGEST_HOST: usize = 64;
+
+fn check_host(host: &str) -> Result<(), &'static str> {
+    if host.is_empty() || host.len() > LONGEST_HOST {
+        Err("is no host name: it is empty or longer than 64 bytes")
+    } else if host.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        Err("is no host name: it holds white space")
+    } else if host.contains(['*', '?']) {
+        Err("has a wildcard, which hosts compare as it stands; name the hosts, or list them under host_groups")
+    } else {
         Ok(())
     }
 }
@@ -197,16 +292,18 @@ fn twice(file: &File, kind: &str, name: &str, known: Option<&Path>) -> Result<()
         Some(other) => Err(error(
             file,
             name,
-            format!("{kind} {name:?} is in {} too", other.display()),
+            format!("{kind} {name:?} is in {} too; keep one of them", other.display()),
         )),
         None => Ok(()),
     }
 }
 
+/// What is wrong with `file` where the word `needle` first stands in it.
 fn error(file: &File, needle: &str, reason: String) -> FileError {
     FileError {
         path: file.path.clone(),
         line: line_of(&file.text, needle),
         reason,
+        busy: false,
     }
 }

@@ -1,4 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::sources::{SourceKind, SourceSetting, Unwatched};
@@ -80,6 +83,7 @@ fn setting(folder: &Path) -> SourceSetting {
         name: "git".to_owned(),
         names: None,
         folder: folder.to_owned(),
+        access: false,
         watch: true,
     };
     SourceSetting {
@@ -128,21 +132,170 @@ async fn a_folder_is_read_whole_or_not_at_all() {
     assert!(self::source(Path::new("/nonexistent")).read(&Unwatched).await.is_err());
 }
 
+/// Long enough for any machine; a change is noticed at once.
+fn late() -> tokio::time::Instant {
+    tokio::time::Instant::now() + std::time::Duration::from_secs(60)
+}
+
+fn soon() -> tokio::time::Instant {
+    tokio::time::Instant::now() + std::time::Duration::from_millis(400)
+}
+
 #[tokio::test]
-async fn a_change_is_noticed_within_a_second_and_silence_is_not() {
+async fn every_kind_of_change_is_noticed_once() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.yaml"), PEOPLE).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("people")).unwrap();
+    std::fs::write(at("people/a.yaml"), PEOPLE).unwrap();
+    let mut watch = Watch::new(&[setting(&at("people"))]);
+    assert!(!watch.changed_before(soon()).await);
+    std::fs::write(at("aside"), "people: []\n").unwrap();
+    let steps: [(&str, &dyn Fn()); 7] = [
+        ("written", &|| {
+            std::fs::write(at("people/a.yaml"), "people: []\n").unwrap()
+        }),
+        ("replaced", &|| {
+            std::fs::rename(at("aside"), at("people/a.yaml")).unwrap()
+        }),
+        ("a folder deeper", &|| {
+            std::fs::create_dir(at("people/teams")).unwrap();
+            std::fs::write(at("people/teams/g.toml"), "").unwrap();
+        }),
+        ("in that folder", &|| {
+            std::fs::write(at("people/teams/h.toml"), "").unwrap()
+        }),
+        ("the folder swapped", &|| {
+            std::fs::create_dir(at("new")).unwrap();
+            std::fs::write(at("new/a.yaml"), PEOPLE).unwrap();
+            std::fs::rename(at("people"), at("old")).unwrap();
+            std::fs::rename(at("new"), at("people")).unwrap();
+        }),
+        ("in the swapped one", &|| {
+            std::fs::write(at("people/b.yaml"), "people: []\n").unwrap()
+        }),
+        ("gone", &|| std::fs::remove_dir_all(at("people")).unwrap()),
+    ];
+    for (what, step) in steps {
+        step();
+        assert!(watch.changed_before(late()).await, "{what}");
+        assert!(!watch.changed_before(soon()).await, "{what}, twice");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_read_and_what_git_does_is_passed_over_until_it_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at(".git")).unwrap();
+    std::fs::write(at("a.yaml"), PEOPLE).unwrap();
     let mut watch = Watch::new(&[setting(folder.path())]);
-    let soon = || tokio::time::Instant::now() + std::time::Duration::from_millis(700);
+    std::fs::write(at("README.md"), "x").unwrap();
+    std::fs::write(at(".git/HEAD"), "x").unwrap();
     assert!(!watch.changed_before(soon()).await);
-    std::fs::write(folder.path().join("a.yaml"), "people: []\n").unwrap();
-    let began = tokio::time::Instant::now();
-    let until = began + std::time::Duration::from_secs(20);
-    assert!(watch.changed_before(until).await);
-    assert!(
-        began.elapsed() < std::time::Duration::from_millis(1500),
-        "{:?}",
-        began.elapsed()
-    );
-    assert!(!watch.changed_before(soon()).await);
+    std::fs::write(at(".git/index.lock"), "").unwrap();
+    let source = source(folder.path());
+    std::fs::write(at("a.yaml"), "people:\n").unwrap();
+    let reading = tokio::spawn(async move { source.read(&Unwatched).await.map(|all| all.users().count()) });
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    std::fs::write(at("a.yaml"), PEOPLE).unwrap();
+    std::fs::remove_file(at(".git/index.lock")).unwrap();
+    assert_eq!(reading.await.unwrap().unwrap(), 2);
+    assert!(watch.changed_before(late()).await);
+}
+
+#[test]
+fn groups_of_hosts_are_resolved_and_rules_checked() {
+    let people = ("p.yaml", "people: [{name: a}]\ngroups: [{name: dba, members: [a]}]\n");
+    let hosts = ("h.toml", "[host_groups]\ndb = [\"db-1\", \"db-2\"]\n");
+    let rules = "access:\n  enforce: true\n  rules:\n    - {group: dba, host_groups: [db], hosts: [web-1, db-1]}\n";
+    let gathered = gather(&files(&[("a.yaml", rules), hosts, people])).unwrap();
+    let resolved: Vec<&str> = gathered
+        .access
+        .iter()
+        .flat_map(|access| &access.rules)
+        .flat_map(|rule| &rule.hosts)
+        .map(String::as_str)
+        .collect();
+    assert_eq!(resolved, ["db-1", "db-2", "web-1"]);
+    let cases = [
+        (
+            rules.replace("[db]", "[bd]"),
+            "a.yaml:4: access: there is no group of hosts \"bd\"",
+        ),
+        (
+            rules.replace("web-1", "web-*"),
+            "a.yaml:4: access: host \"web-*\" has a wildcard",
+        ),
+        ("access: {enforce: true}\n".to_owned(), "nobody would be on any host"),
+        ("host_groups: {db: [x]}\n".to_owned(), "comes twice"),
+        ("host_groups: {x: ['a b']}\n".to_owned(), "white space"),
+    ];
+    for (text, says) in &cases {
+        let error = refused(&[("a.yaml", text), hosts, people]);
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+/// People and groups as YAML, one file each or all in one.
+fn spread(people: &BTreeSet<String>, groups: &BTreeMap<String, BTreeSet<String>>, names: &[String]) -> Vec<File> {
+    let mut texts: Vec<String> = people
+        .iter()
+        .map(|name| format!("people: [{{name: {name}}}]\n"))
+        .collect();
+    texts.extend(groups.iter().map(|(name, members)| {
+        let members: Vec<&str> = members.iter().map(String::as_str).collect();
+        format!("groups: [{{name: {name}, members: [{}]}}]\n", members.join(", "))
+    }));
+    let file = |(text, name): (String, &String)| File {
+        path: format!("{name}.yaml").into(),
+        text,
+    };
+    let mut files: Vec<File> = texts.into_iter().zip(names).map(file).collect();
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    files
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// How facts are spread over files, and what those are called, makes no difference.
+    #[test]
+    fn order_is_nobodys_business(
+        people in proptest::collection::btree_set("p[a-z]{1,4}", 1..8),
+        groups in proptest::collection::btree_map("g[a-z]{1,4}", proptest::collection::vec(any::<proptest::sample::Index>(), 0..4), 0..5),
+        names in Just((0..12).map(|n| format!("f{n:02}")).collect::<Vec<_>>()).prop_shuffle(),
+        others in Just((0..12).map(|n| format!("f{n:02}")).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let all: Vec<String> = people.iter().cloned().collect();
+        let groups: BTreeMap<String, BTreeSet<String>> = groups
+            .into_iter()
+            .map(|(name, members)| (name, members.iter().map(|at| at.get(&all).clone()).collect()))
+            .collect();
+        let one = gather(&spread(&people, &groups, &names)).unwrap();
+        prop_assert_eq!(&one, &gather(&spread(&people, &groups, &others)).unwrap());
+        prop_assert_eq!(one.users.len(), people.len());
+        prop_assert_eq!(&one.members, &groups);
+    }
+
+    /// The twin of the fuzz target: whatever stands in files, it is a directory or an error that names one of them.
+    #[test]
+    fn any_files_are_a_directory_or_an_error(
+        files in proptest::collection::vec((
+            proptest::sample::select(vec!["a.yaml", "b.json", "c.toml", "d.ldif", "e.yml"]),
+            prop_oneof![
+                "[ -~\n]{0,60}",
+                "(people|groups|access|entries|host_groups):( \\[\\{name: [a-c], (id|gid|members|keys): [a-c0-9\\[\\]]{0,6}\\}\\])?\n",
+                "dn: (uid|cn)=[ab](,dc=d)?\n(objectClass: (posixAccount|groupOfNames)\n)?(uid|cn|member): [a-b=]{1,4}\n",
+            ],
+        ), 0..4),
+    ) {
+        let files: Vec<File> = files.into_iter().map(|(path, text)| File { path: path.into(), text }).collect();
+        match gather(&files) {
+            Ok(gathered) => {
+                let ids: BTreeSet<&String> = gathered.users.iter().map(|user| &user.id).collect();
+                prop_assert_eq!(ids.len(), gathered.users.len());
+                prop_assert!(gathered.members.values().flatten().all(|member| ids.contains(member)));
+            }
+            Err(error) => prop_assert!(files.iter().any(|file| file.path == error.path)),
+        }
+    }
 }

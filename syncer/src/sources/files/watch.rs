@@ -1,85 +1,201 @@
-//! Notices that a folder changed. It looks, three times a second, at times and sizes: a few thousand
-//! files cost a millisecond, and that works on network file systems, bind mounts and the swapped
-//! symbolic links of mounted configuration, where change notices of the kernel stay silent.
+//! Notices that a folder changed.
+//!
+//! The kernel's notices (inotify(7)) wake at once; they stay silent on network file systems and bind
+//! mounts of some kinds, so the folders are looked at as well, as often as that costs next to nothing.
+//! What counts is the look: a notice without another fingerprint is no change.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::{Folder, Wanted, wanted};
 use crate::sources::{SourceKind, SourceSetting};
 
-/// How often the folders are looked at.
+/// How often the folders are looked at, at most.
 const EVERY: Duration = Duration::from_millis(300);
+/// From a notice to the look.
+const SHORTEST: Duration = Duration::from_millis(20);
+/// A look may cost this share of the time.
+const SHARE: u32 = 50;
+/// A checkout writes many files: the folder has to rest this long,
+const REST: Duration = Duration::from_millis(120);
+/// but it is not waited for longer than this.
+const LONGEST: Duration = Duration::from_secs(5);
 
-/// The watched folders of some sources.
+/// Folders that are watched.
 #[derive(Debug)]
 pub struct Watch {
-    folders: Vec<PathBuf>,
-    seen: Vec<u64>,
+    watched: Vec<Watched>,
+    notices: Option<Notices>,
+    every: Duration,
+}
+
+/// A folder and what of it is of interest.
+struct Watched {
+    folder: Folder,
+    wanted: Wanted,
+    seen: u64,
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.folder.fmt(formatter)
+    }
 }
 
 impl Watch {
     /// Watches the folders of those of `sources` that want it, from what is there now.
     #[must_use]
     pub fn new(sources: &[SourceSetting]) -> Self {
-        let folders = sources.iter().filter_map(|source| match &source.kind {
-            SourceKind::Files(files) if files.watch => Some(files.folder.clone()),
+        let own = sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::Files(files) if files.watch => Some((files.folder.clone(), wanted())),
             _ => None,
         });
-        let folders: Vec<PathBuf> = folders.collect();
-        let seen = look(&folders);
-        Self { folders, seen }
+        Self::of(own.collect())
+    }
+
+    /// Watches `folders` (or single files), from what is there now.
+    #[must_use]
+    pub fn of(folders: Vec<(PathBuf, Wanted)>) -> Self {
+        let watched = folders.into_iter().map(|(path, wanted)| {
+            let folder = Folder::new(&path);
+            let seen = folder.fingerprint(&*wanted);
+            Watched { folder, wanted, seen }
+        });
+        let mut watch = Self {
+            watched: watched.collect(),
+            notices: None,
+            every: EVERY,
+        };
+        watch.renew();
+        watch
+    }
+
+    /// Watches those of `other` too.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.watched.extend(other.watched);
+        self.renew();
+        self
     }
 
     /// Waits until `until`; true, at once, when a folder has changed since the last time and has
-    /// then been quiet for a moment (a checkout writes many files).
+    /// then been quiet for a moment.
     pub async fn changed_before(&mut self, until: Instant) -> bool {
-        if self.folders.is_empty() {
+        if self.watched.is_empty() {
             tokio::time::sleep_until(until).await;
             return false;
         }
-        let mut last = look(&self.folders);
-        while Instant::now() < until {
-            tokio::time::sleep_until(until.min(Instant::now() + EVERY)).await;
-            let now = look(&self.folders);
-            if now != self.seen && now == last {
-                self.seen = now;
+        loop {
+            let now = self.look();
+            if now != self.seen() {
+                self.rest(now).await;
                 return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            let next = until.min(Instant::now() + self.every);
+            let noticed = match &self.notices {
+                Some(notices) => tokio::time::timeout_at(next, notices.next()).await.is_ok(),
+                None => {
+                    tokio::time::sleep_until(next).await;
+                    false
+                }
+            };
+            if noticed {
+                // The folder above may be a busy place.
+                tokio::time::sleep(self.every.saturating_sub(EVERY) + SHORTEST).await;
+                // New folders are to be watched as well, before they are looked at.
+                self.renew();
+            }
+        }
+    }
+
+    /// Waits until the folders stay as they are for a moment, and takes that as seen.
+    async fn rest(&mut self, mut last: Vec<u64>) {
+        let end = Instant::now() + LONGEST;
+        loop {
+            tokio::time::sleep(REST).await;
+            let now = self.look();
+            let at_rest = now == last && !self.watched.iter().any(|watched| watched.folder.is_busy());
+            if at_rest || Instant::now() >= end {
+                for (watched, now) in self.watched.iter_mut().zip(now) {
+                    watched.seen = now;
+                }
+                self.renew();
+                return;
             }
             last = now;
         }
-        false
+    }
+
+    fn seen(&self) -> Vec<u64> {
+        self.watched.iter().map(|watched| watched.seen).collect()
+    }
+
+    fn look(&mut self) -> Vec<u64> {
+        let started = Instant::now();
+        let all = self.watched.iter();
+        let all = all
+            .map(|watched| watched.folder.fingerprint(&*watched.wanted))
+            .collect();
+        self.every = EVERY + started.elapsed() * SHARE;
+        all
+    }
+
+    fn renew(&mut self) {
+        let folders = self.watched.iter().flat_map(|watched| {
+            let mut folders = watched.folder.folders();
+            // A folder that is replaced as a whole, by rename or link, is noticed above it.
+            folders.extend(watched.folder.path().parent().map(PathBuf::from));
+            folders
+        });
+        self.notices = Notices::of(folders.collect());
     }
 }
 
-fn look(folders: &[PathBuf]) -> Vec<u64> {
-    folders.iter().map(|folder| fingerprint(folder)).collect()
-}
+/// Notices of the kernel.
+#[derive(Debug)]
+struct Notices(AsyncFd<OwnedFd>);
 
-/// Another number when a file came, went or was written. A folder that cannot be read has one too.
-fn fingerprint(folder: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match super::paths(folder) {
-        Ok(paths) => {
-            for path in paths {
-                path.hash(&mut hasher);
-                if let Ok(data) = std::fs::metadata(&path) {
-                    (
-                        data.ino(),
-                        data.size(),
-                        data.mtime(),
-                        data.mtime_nsec(),
-                        data.ctime_nsec(),
-                    )
-                        .hash(&mut hasher);
-                }
-            }
+impl Notices {
+    /// Notices on `folders`; `None` when the kernel has none left to give, or outside of a runtime.
+    fn of(folders: Vec<PathBuf>) -> Option<Self> {
+        tokio::runtime::Handle::try_current().ok()?;
+        let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+        let of_interest = WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVE
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::ATTRIB
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF;
+        for folder in folders {
+            // One that is gone is noticed in the folder above; past the limit of watches looks remain.
+            let _ = inotify::add_watch(&queue, &folder, of_interest | WatchFlags::ONLYDIR);
         }
-        Err((path, error)) => (path, error.kind()).hash(&mut hasher),
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe for the sake of types that lie about their descriptor, which OwnedFd cannot"
+        )]
+        AsyncFd::new(queue).ok().map(Self)
     }
-    hasher.finish()
+
+    /// Waits for the next notice, and takes all that are there.
+    async fn next(&self) {
+        let Ok(mut ready) = self.0.readable().await else {
+            // The runtime is going down; the caller's own deadline ends the wait.
+            return std::future::pending().await;
+        };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(self.0.get_ref(), &mut buffer);
+        while reader.next().is_ok() {}
+        ready.clear_ready();
+    }
 }
