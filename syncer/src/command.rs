@@ -12,6 +12,7 @@ mod plan;
 mod progress;
 mod run;
 mod status;
+mod tree;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,11 +23,15 @@ use dirless_program::command::{GenerateArguments, generate};
 use dirless_program::log::LogFormat;
 use dirless_program::{Clock, Lookup};
 
+use crate::audience::{Audiences, Target};
 use crate::config::Config;
-use crate::cycle::Cycle;
+use crate::cycle::publication::{Publication, Went};
+use crate::cycle::{Cycle, open_tree};
 use crate::keys::{self, Access};
 use crate::local::LocalCommand;
 use crate::sources::{self, Source, SourceSetting};
+use crate::state::State;
+use crate::tree::by_hand;
 
 /// Exit code of `plan` when something would be published.
 pub const EXIT_CHANGES: u8 = 10;
@@ -71,6 +76,9 @@ enum Command {
     /// Look at the permanent id ledger, or restore a lost one.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Look after the directory tree.
+    #[command(subcommand)]
+    Tree(tree::TreeCommand),
     /// Edit local users, groups, keys and access rules, as a portal does.
     #[command(subcommand)]
     Local(LocalCommand),
@@ -134,6 +142,7 @@ impl Setting<'_> {
             Command::Status(arguments) => status::status(self, arguments),
             Command::Import(arguments) => import::import(self, arguments).await,
             Command::Ledger(command) => ledger::ledger(self, command).await,
+            Command::Tree(command) => tree::tree(self, command).await,
             Command::Local(command) => local::local(self, command).await,
             Command::Generate(_) => Ok(ExitCode::SUCCESS),
         }
@@ -143,9 +152,58 @@ impl Setting<'_> {
         Ok(keys::load(&self.config, self.environment)?)
     }
 
-    /// The sources in the order of precedence.
+    /// The sources in the order of precedence, and after them what people entered into the tree, when
+    /// there is any or once was.
     fn sources(&self) -> Vec<SourceSetting> {
-        SourceSetting::all(&self.config)
+        let mut all = SourceSetting::all(&self.config);
+        all.extend(self.by_hand());
+        all
+    }
+
+    fn by_hand(&self) -> Option<SourceSetting> {
+        let folder = &self.config.syncer.state_folder;
+        let own = SourceSetting::by_hand(&self.config);
+        if !self.config.tree.path(folder).exists() {
+            return None;
+        }
+        let was_there = || {
+            State::at(&own.state_folder)
+                .published()
+                .is_ok_and(|published| published.is_some())
+        };
+        let is_there = || {
+            let store = self.config.tree.open_to_read(folder, self.clock.clone())?;
+            store.read(by_hand::is_there)
+        };
+        // What keeps the tree from being read is told by who works with it.
+        (was_there() || is_there().unwrap_or(false)).then_some(own)
+    }
+
+    /// Publishes the tree to its audiences, when the configuration says so.
+    async fn publish_tree(&self, access: &Access, accept: Option<&str>) -> anyhow::Result<Vec<Went>> {
+        if !self.config.tree.publish {
+            return Ok(Vec::new());
+        }
+        let tree = open_tree(&self.config, self.clock.clone())?;
+        let client = keys::client(&self.config, &access.bearer, Some(&access.tenant))?;
+        let publication = Publication::new(&self.config, access, &tree, self.clock.clone())?;
+        publication.once(&client, accept).await
+    }
+
+    /// The audiences that the tree is published to.
+    fn audiences(&self) -> Vec<Target> {
+        let schema = self.config.tree.schema().ok().filter(|_| self.config.tree.publish);
+        let audiences = schema.and_then(|schema| Audiences::of(&self.config, &schema).ok());
+        audiences.map(|audiences| audiences.targets).unwrap_or_default()
+    }
+
+    /// Where changes may be held back: the state folders of all sources and audiences.
+    fn state_folders(&self) -> Vec<PathBuf> {
+        let folder = &self.config.syncer.state_folder;
+        let sources = self.sources().into_iter().map(|source| source.state_folder);
+        let audiences = self.audiences();
+        let audiences = audiences.iter().map(|target| target.state_folder(folder));
+        sources.chain(audiences).collect()
     }
 
     /// The source called `name`, or the first.

@@ -48,6 +48,9 @@ pub struct Config {
     /// What `plan` and `apply` know of hosts.
     #[serde(default)]
     pub plan: crate::radius::PlanConfig,
+    /// Who receives which part of the tree.
+    #[serde(default)]
+    pub audience: Vec<crate::audience::AudienceConfig>,
     /// Bounds on what a source may hold.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -289,6 +292,9 @@ impl Config {
         }
         if let Err((key, reason)) = self.local.check() {
             return refuse(key, reason);
+        }
+        if let Err((key, reason)) = crate::audience::Audiences::check(self) {
+            return refuse(&key, reason);
         }
         if let Err((key, reason)) = crate::sources::SourceSetting::check(self) {
             return refuse(&key, reason);

@@ -1,6 +1,8 @@
 //! One cycle: read the source whole, give out numbers, compare, and publish what changed.
 
 mod before;
+mod over_tree;
+pub mod publication;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,8 @@ use dirless_wire::SourceName;
 use jiff::Timestamp;
 
 use before::Before;
+pub(crate) use over_tree::open_tree;
+use over_tree::{Tree, TreeWork};
 
 use crate::config::Config;
 use crate::document::{LeftOut, Mapped, digest};
@@ -22,7 +26,9 @@ use crate::ledger::{Allocator, Entry, Ledger, Preview, Settled};
 use crate::remote::Remote;
 use crate::shape::Shape;
 use crate::sources::{Progress, Source, SourceSetting};
-use crate::state::{Held, Published, Report, State};
+use crate::state::{Held, Published, Report, ReportedLeftOut, State};
+use crate::tree::TreeStore;
+use crate::tree::reconcile::Refused;
 
 /// Everything a cycle works with.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ pub struct Cycle<'a> {
     remote: Remote<'a>,
     state: State,
     clock: Clock,
+    tree: Option<&'a TreeStore>,
 }
 
 /// How a cycle ended.
@@ -69,9 +76,23 @@ pub struct Plan {
     digest: String,
     before: Before,
     live: BTreeMap<(ObjectKind, ObjectId), String>,
+    tree: Option<TreeWork>,
 }
 
 impl Plan {
+    /// Entries of the source that cannot stand in the tree.
+    #[must_use]
+    pub fn refused(&self) -> &[Refused] {
+        self.tree.as_ref().map_or(&[], |work| &work.plan.refused)
+    }
+
+    /// One line on what would change in the tree; none when nothing would.
+    #[must_use]
+    pub fn tree_summary(&self) -> Option<String> {
+        let work = self.tree.as_ref().filter(|work| !work.plan.is_empty())?;
+        Some(work.plan.summary())
+    }
+
     /// What would be published.
     #[must_use]
     pub fn document(&self) -> &Document {
@@ -119,11 +140,19 @@ impl<'a> Cycle<'a> {
             remote: Remote::new(client, name, access),
             state: State::at(&setting.state_folder),
             clock,
+            tree: None,
         })
     }
 
-    /// Works out what [`Cycle::once`] would do. Neither the ledger nor the backend nor the state
-    /// is written.
+    /// Works on a tree that is open already, instead of opening the configured one.
+    #[must_use]
+    pub fn over(mut self, tree: &'a TreeStore) -> Self {
+        self.tree = Some(tree);
+        self
+    }
+
+    /// Works out what [`Cycle::once`] would do. Neither the ledger nor the tree nor the backend nor
+    /// the state is written.
     ///
     /// # Errors
     /// Whatever would keep a cycle from publishing.
@@ -134,7 +163,8 @@ impl<'a> Cycle<'a> {
         } else {
             Vec::new()
         };
-        self.work_out(entries, progress).await
+        let tree = self.tree_to_read()?;
+        self.work_out(entries, tree.as_ref(), progress).await
     }
 
     /// Runs the cycle; the change named `accept` may pass the guard.
@@ -157,11 +187,15 @@ impl<'a> Cycle<'a> {
 
     async fn run(&self, progress: &dyn Progress) -> anyhow::Result<Outcome> {
         let mut ledger = Ledger::open(&self.config.ledger_path())?;
-        let plan = self.work_out(ledger.entries()?, progress).await?;
+        let tree = self.tree_to_write()?;
+        let plan = self.work_out(ledger.entries()?, tree.as_ref(), progress).await?;
         for left_out in &plan.left_out {
             tracing::warn!(event = "object.left_out", id = %left_out.id, "not published: {left_out}");
         }
-        if plan.is_unchanged() {
+        for refused in plan.refused() {
+            tracing::warn!(event = "entry.refused", "not taken into the tree: {refused}");
+        }
+        if plan.is_unchanged() && plan.tree_summary().is_none() {
             self.note_unchanged(&plan)?;
             return Ok(Outcome::Unchanged);
         }
@@ -172,13 +206,22 @@ impl<'a> Cycle<'a> {
             }
             tracing::warn!(event = "change.accepted", change = id, "the held change was accepted");
         }
-        self.publish(&mut ledger, plan).await
+        if plan.is_unchanged() {
+            self.write_tree(tree.as_ref(), &plan)?;
+            self.note_unchanged(&plan)?;
+            return Ok(Outcome::Unchanged);
+        }
+        self.publish(&mut ledger, tree.as_ref(), plan).await
     }
 
-    async fn work_out(&self, ledger: Vec<Entry>, progress: &dyn Progress) -> anyhow::Result<Plan> {
+    async fn work_out(
+        &self,
+        ledger: Vec<Entry>,
+        tree: Option<&Tree<'_>>,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<Plan> {
         let directory = self.source.read(progress).await?;
         let mapped = Mapped::with_ledger(&directory, &self.setting.names, Some(self.config.ids.range));
-        drop(directory);
         self.check_limits(&mapped)?;
         let before = self.before(&ledger).await?;
         let allocator = Allocator::new(self.config.ids.range)?;
@@ -187,17 +230,28 @@ impl<'a> Cycle<'a> {
         let lines: Vec<&Entry> = preview.lines().collect();
         let ids = self.config.ids.primary;
         let mut document = mapped.document(&preview.settled.numbers, &lines, ids, &self.config.hosts)?;
+        let work = match tree {
+            Some(tree) => Some(self.compare(tree, &directory, &mut document)?),
+            None => None,
+        };
+        drop(directory);
+        self.add_members_elsewhere(&mut document)?;
         document.meta.source = Some(self.source.name().to_owned());
         let after = Shape::of(&document);
         let nothing = Shape::default();
-        let difference = Difference::between(before.shape.as_ref().unwrap_or(&nothing), &after);
-        let mut verdict = judge(before.shape.as_ref(), &after, &difference, self.config.guard.percent);
-        if let Some(reason) = &before.unreadable {
-            verdict = match verdict {
-                Verdict::Publish => Verdict::Hold(vec![reason.clone()]),
-                Verdict::Hold(reasons) => Verdict::Hold([reasons, vec![reason.clone()]].concat()),
-            };
+        let mut difference = Difference::between(before.shape.as_ref().unwrap_or(&nothing), &after);
+        let percent = self.config.guard.percent;
+        let verdict = judge(before.shape.as_ref(), &after, &difference, percent);
+        let mut more: Vec<String> = before.unreadable.iter().cloned().collect();
+        if let Some(work) = &work {
+            difference.entries = work.plan.further.clone();
+            more.extend(work.plan.reasons(percent));
         }
+        let verdict = match verdict {
+            Verdict::Publish if more.is_empty() => Verdict::Publish,
+            Verdict::Publish => Verdict::Hold(more),
+            Verdict::Hold(reasons) => Verdict::Hold([reasons, more].concat()),
+        };
         Ok(Plan {
             difference,
             verdict,
@@ -209,6 +263,7 @@ impl<'a> Cycle<'a> {
             document,
             before,
             live,
+            tree: work,
         })
     }
 
@@ -248,6 +303,12 @@ impl<'a> Cycle<'a> {
         report.last_read = Some(now.to_string());
         report.error = None;
         report.left_out = plan.left_out.iter().map(Into::into).collect();
+        report
+            .left_out
+            .extend(plan.refused().iter().map(|refused| ReportedLeftOut {
+                object: format!("entry {}", refused.dn),
+                reason: refused.reason.clone(),
+            }));
     }
 
     fn note_unchanged(&self, plan: &Plan) -> anyhow::Result<()> {
@@ -270,17 +331,15 @@ impl<'a> Cycle<'a> {
         Ok(self.state.set_report(&report)?)
     }
 
-    async fn publish(&self, ledger: &mut Ledger, plan: Plan) -> anyhow::Result<Outcome> {
+    async fn publish(&self, ledger: &mut Ledger, tree: Option<&Tree<'_>>, plan: Plan) -> anyhow::Result<Outcome> {
         let now = self.clock.now();
         let allocator = Allocator::new(self.config.ids.range)?;
         let settled = ledger.settle(self.source.name(), &plan.live, &allocator, now)?;
         if settled.numbers != plan.settled.numbers {
             bail!("the id ledger changed while the source was read; nothing was published, the next cycle tries again");
         }
-        let sequence = plan.before.sequence.checked_add(1).context(
-            "the backend holds a snapshot with the largest possible number, which this syncer never wrote: somebody forged \
-             it. Delete the source at the backend, then run this again; hosts do not follow such a number",
-        )?;
+        self.write_tree(tree, &plan)?;
+        let sequence = after(plan.before.sequence)?;
         // On disk before the push: a number that hosts have seen must never be used again for
         // something else, whatever happens to this process.
         self.state.set_sequence(sequence)?;
@@ -302,6 +361,7 @@ impl<'a> Cycle<'a> {
             etag: written.etag.map(|etag| etag.header().to_owned()),
             at: now.to_string(),
             shape: Shape::of(&document),
+            ..Published::default()
         };
         self.state.set_published(&published)?;
         self.state.set_held(None)?;
@@ -317,4 +377,12 @@ impl<'a> Cycle<'a> {
             summary: plan.difference.summary(),
         })
     }
+}
+
+/// The number of the next snapshot.
+fn after(sequence: u64) -> anyhow::Result<u64> {
+    sequence.checked_add(1).context(
+        "the backend holds a snapshot with the largest possible number, which this syncer never wrote: somebody forged \
+         it. Delete the source at the backend, then run this again; hosts do not follow such a number",
+    )
 }

@@ -38,10 +38,15 @@ pub struct Difference {
     pub joined: Vec<String>,
     /// Memberships that disappear from groups that stay.
     pub left: Vec<String>,
+    /// Among the tree's entries that are neither users nor groups.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub entries: Changes,
 }
 
 impl Changes {
-    fn is_empty(&self) -> bool {
+    /// Is there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 }
@@ -93,7 +98,11 @@ impl Difference {
     /// Is there none?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.groups.is_empty() && self.joined.is_empty() && self.left.is_empty()
+        self.users.is_empty()
+            && self.groups.is_empty()
+            && self.joined.is_empty()
+            && self.left.is_empty()
+            && self.entries.is_empty()
     }
 
     /// The name of exactly this change: any other difference has another one.
@@ -106,7 +115,7 @@ impl Difference {
     /// One line with all counts.
     #[must_use]
     pub fn summary(&self) -> String {
-        format!(
+        let mut text = format!(
             "users +{} -{} ~{}, groups +{} -{} ~{}, memberships +{} -{}",
             self.users.added.len(),
             self.users.removed.len(),
@@ -116,7 +125,21 @@ impl Difference {
             self.groups.changed.len(),
             self.joined.len(),
             self.left.len()
-        )
+        );
+        if !self.entries.is_empty() {
+            let Changes {
+                added,
+                removed,
+                changed,
+            } = &self.entries;
+            text.push_str(&format!(
+                ", entries +{} -{} ~{}",
+                added.len(),
+                removed.len(),
+                changed.len()
+            ));
+        }
+        text
     }
 }
 

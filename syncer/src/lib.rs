@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audience;
 pub mod command;
 pub mod config;
 pub mod cycle;

@@ -94,13 +94,20 @@ impl<'a> Remote<'a> {
     /// # Errors
     /// When there is nothing, or it does not open.
     pub async fn text(&self) -> anyhow::Result<String> {
+        let text = self.text_if_any().await?;
+        text.with_context(|| format!("the backend holds no snapshot of {}", self.source))
+    }
+
+    /// The same; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// When the backend cannot say, or what it holds does not open.
+    pub async fn text_if_any(&self) -> anyhow::Result<Option<String>> {
         let mut body = Vec::new();
         let cycle = self.client.cycle();
         match cycle.get_snapshot(&self.source, None, LARGEST, &mut body).await? {
-            Fetched::Body(_) => open_text(self.access, &body),
-            Fetched::NotModified | Fetched::Absent { .. } => {
-                bail!("the backend holds no snapshot of {}", self.source)
-            }
+            Fetched::Body(_) => open_text(self.access, &body).map(Some),
+            Fetched::NotModified | Fetched::Absent { .. } => Ok(None),
         }
     }
 

@@ -25,8 +25,19 @@ pub struct Published {
     pub etag: Option<String>,
     /// When it was pushed (RFC 3339).
     pub at: String,
-    /// What it says.
+    /// What it says of users and groups.
     pub shape: Shape,
+    /// How many entries of the tree it has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub entries: usize,
+    /// The state of the tree that it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A change that waits for a person.

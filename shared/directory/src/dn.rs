@@ -51,6 +51,15 @@ impl Rdn {
         Self(vec![Ava { name, value }])
     }
 
+    /// The same with the attribute values of `other` as well, in the order in which names are written.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let mut avas = [self.avas(), other.avas()].concat();
+        sort(&mut avas);
+        avas.dedup();
+        Self(avas)
+    }
+
     /// Its attribute values; never empty.
     #[must_use]
     pub fn avas(&self) -> &[Ava] {
@@ -124,6 +133,11 @@ impl Dn {
     }
 }
 
+/// The order in which the values of one RDN are kept and written.
+fn sort(avas: &mut [Ava]) {
+    avas.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.value.cmp(&b.value)));
+}
+
 struct Parser<'a> {
     text: &'a str,
     at: usize,
@@ -155,7 +169,7 @@ impl Parser<'_> {
             avas.push(self.ava()?);
         }
         // The order of a multi-valued RDN says nothing; one order makes equal ones look equal.
-        avas.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.value.cmp(&b.value)));
+        sort(&mut avas);
         Ok(Rdn(avas))
     }
 

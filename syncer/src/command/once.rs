@@ -29,19 +29,35 @@ pub(super) async fn once(setting: &Setting<'_>, arguments: OnceArguments) -> any
             Ok(code) => held |= code,
             // One source that fails holds up no other.
             Err(error) if sources.len() > 1 => {
-                let error = error.context(format!("source {}", own.name));
-                if let Some(earlier) = failed.replace(error) {
-                    eprintln!("{earlier:#}");
+                note(&mut failed, error.context(format!("source {}", own.name)));
+            }
+            Err(error) if !setting.config.tree.publish => return Err(error),
+            Err(error) => note(&mut failed, error),
+        }
+    }
+    match setting.publish_tree(&access, accept).await {
+        Ok(all) => {
+            for went in all {
+                match tell(&format!("{}: ", went.name), went.outcome, accept) {
+                    Ok(code) => held |= code,
+                    Err(error) => note(&mut failed, error.context(went.name)),
                 }
             }
-            Err(error) => return Err(error),
         }
+        Err(error) => note(&mut failed, error),
     }
     match failed {
         Some(error) => Err(error),
         None if extras.has_failed() => anyhow::bail!("not everything was done; see above"),
         None if held => Ok(ExitCode::from(EXIT_HELD)),
         None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Keeps the last error for the end; those before it are told now.
+fn note(failed: &mut Option<anyhow::Error>, error: anyhow::Error) {
+    if let Some(earlier) = failed.replace(error) {
+        eprintln!("{earlier:#}");
     }
 }
 
@@ -67,6 +83,11 @@ async fn one(
     let watch = progress::watch();
     let outcome = cycle.once(accept, watch.as_ref()).await;
     drop(watch);
+    tell(&prefix, outcome, accept)
+}
+
+/// Tells how a publication went; was it held back?
+fn tell(prefix: &str, outcome: anyhow::Result<Outcome>, accept: Option<&str>) -> anyhow::Result<bool> {
     match outcome {
         Ok(Outcome::Pushed { sequence, summary }) => {
             Setting::print(&format!("{prefix}published snapshot {sequence}: {summary}"))?;

@@ -181,7 +181,9 @@ impl Planned {
 
     /// How many sources and sets of rules would change.
     pub(super) fn changes(&self) -> usize {
-        let sources = self.sources.iter().filter(|(_, plan)| !plan.is_unchanged()).count();
+        // What is neither user nor group stands in the tree without being pushed with the source.
+        let changes = |plan: &cycle::Plan| !plan.is_unchanged() || !plan.difference.entries.is_empty();
+        let sources = self.sources.iter().filter(|(_, plan)| changes(plan)).count();
         sources + usize::from(self.rules.is_some())
     }
 

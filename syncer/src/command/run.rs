@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,18 +50,19 @@ async fn forever(setting: &Setting<'_>) -> anyhow::Result<std::convert::Infallib
     let interval = Duration::from_secs(config.syncer.interval_seconds);
     let mut backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
     let mut ticks = Ticks::new();
-    let sources = setting.sources();
     // What is there before the first read; what changes during a read is then seen after it.
-    let mut folders = Watch::new(&sources);
+    let mut folders = Watch::new(&setting.sources());
     loop {
         let extras = ticks
             .during(Instant::now() + BEYOND_READ, Extras::run(setting, &access, None))
             .await;
         extras.log();
         let mut failed = extras.has_failed();
-        for own in &sources {
+        // Anew each time: people may have entered the first account into the tree.
+        for own in &setting.sources() {
             failed |= !one(setting, &access, own, &mut ticks).await;
         }
+        failed |= !tree(setting, &access, &mut ticks).await;
         let wait = if failed {
             backoff.wait().min(interval)
         } else {
@@ -68,7 +70,7 @@ async fn forever(setting: &Setting<'_>) -> anyhow::Result<std::convert::Infallib
             // Spread over a tenth, so that syncers that started together drift apart.
             interval.mul_f64(0.95 + 0.1 * rand::random::<f64>())
         };
-        sleep(&sources, &mut folders, &mut ticks, wait).await;
+        sleep(&setting.state_folders(), &mut folders, &mut ticks, wait).await;
     }
 }
 
@@ -93,6 +95,34 @@ async fn one(setting: &Setting<'_>, access: &Access, own: &SourceSetting, ticks:
             false
         }
     }
+}
+
+/// Publishes the tree; did it go well?
+async fn tree(setting: &Setting<'_>, access: &Access, ticks: &mut Ticks) -> bool {
+    let started = Instant::now();
+    let published = setting.publish_tree(access, None);
+    let failed = |name: &str, error: &anyhow::Error| {
+        tracing::error!(event = "cycle.failed", source = name, "{error:#}");
+        service::status(&format!("last cycle failed: {error:#}"));
+    };
+    let went = match ticks.during(started + BEYOND_READ, published).await {
+        Ok(went) => went,
+        Err(error) => {
+            failed(crate::audience::REST, &error);
+            return false;
+        }
+    };
+    let mut good = true;
+    for went in went {
+        match went.outcome {
+            Ok(outcome) => report(&went.name, &outcome, started.elapsed()),
+            Err(error) => {
+                failed(&went.name, &error);
+                good = false;
+            }
+        }
+    }
+    good
 }
 
 fn report(source: &str, outcome: &Outcome, took: Duration) {
@@ -127,19 +157,19 @@ fn report(source: &str, outcome: &Outcome, took: Duration) {
 }
 
 /// Waits, but not while a held change has been accepted, nor when a folder of files has changed.
-async fn sleep(sources: &[SourceSetting], folders: &mut Watch, ticks: &mut Ticks, wait: Duration) {
+async fn sleep(states: &[PathBuf], folders: &mut Watch, ticks: &mut Ticks, wait: Duration) {
     let until = Instant::now() + wait;
     while Instant::now() < until {
         let next = until.min(Instant::now() + ACCEPTED_EVERY);
         let changed = ticks.during(next + ACCEPTED_EVERY, folders.changed_before(next)).await;
-        if changed || sources.iter().any(is_accepted) {
+        if changed || states.iter().any(|folder| is_accepted(folder)) {
             return;
         }
     }
 }
 
-fn is_accepted(source: &SourceSetting) -> bool {
-    let state = State::at(&source.state_folder);
+fn is_accepted(state_folder: &Path) -> bool {
+    let state = State::at(state_folder);
     let held = state.held().ok().flatten();
     let accepted = state.accepted().ok().flatten();
     held.is_some_and(|held| Some(held.id) == accepted)

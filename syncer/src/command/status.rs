@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Setting, once};
+use crate::audience::Target;
 use crate::keys::KeyFolder;
 use crate::ledger::{Ledger, LedgerError};
 use crate::sources::SourceSetting;
@@ -24,7 +25,39 @@ pub(super) fn status(setting: &Setting<'_>, arguments: StatusArguments) -> anyho
         }
         of_one(setting, own, arguments.json)?;
     }
+    for target in setting.audiences() {
+        of_audience(setting, &target, arguments.json)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an audience has of the tree.
+fn of_audience(setting: &Setting<'_>, target: &Target, json: bool) -> anyhow::Result<()> {
+    let state = State::at(&target.state_folder(&setting.config.syncer.state_folder));
+    let (published, held) = (state.published()?, state.held()?);
+    if json {
+        let value = json!({
+            "source": target.name,
+            "host_groups": target.host_groups,
+            "sequence": state.sequence()?,
+            "published_at": published.as_ref().map(|published| &published.at),
+            "entries": published.as_ref().map(|published| published.entries),
+            "held": held,
+            "accepted": state.accepted()?,
+        });
+        return Setting::print(&serde_json::to_string_pretty(&value)?);
+    }
+    let mut text = match published {
+        None => format!("{}: not published yet", target.name),
+        Some(published) => format!(
+            "{}: snapshot {} of {}, {} entries",
+            target.name, published.sequence, published.at, published.entries
+        ),
+    };
+    if let Some(held) = &held {
+        let _ = write!(text, "\nsince {}: {}", held.since, once::explain(held));
+    }
+    Setting::print(&format!("\n{text}"))
 }
 
 fn of_one(setting: &Setting<'_>, own: &SourceSetting, json: bool) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ impl<T> Complete<T> {
     }
 
     /// A list whose reader has seen its end itself.
-    pub(super) fn proven(list: T) -> Self {
+    pub(crate) fn proven(list: T) -> Self {
         Self(list)
     }
 

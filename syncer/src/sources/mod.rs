@@ -20,6 +20,7 @@ use dirless_wire::AwsAccountId;
 use futures_util::future::BoxFuture;
 
 use dirless_directory::Entry;
+use dirless_model::Name;
 use dirless_program::Lookup;
 
 use crate::config::Config;
@@ -47,6 +48,14 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Whatever kept the read from being complete.
     fn read<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<SourceDirectory, SourceError>>;
+
+    /// Login names, as hosts have them, of group members whom other sources have, by group id.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn members_elsewhere(&self) -> Result<BTreeMap<String, BTreeSet<Name>>, SourceError> {
+        Ok(BTreeMap::new())
+    }
 }
 
 /// Opens the source that `setting` describes.
@@ -62,6 +71,12 @@ pub async fn open(
         SourceKind::IdentityCenter => Box::new(identity_center::IdentityCenter::open(&config.identity_center).await?),
         SourceKind::Ldap(ldap) => Box::new(ldap::LdapSource::open(&setting.name, ldap, environment)?),
         SourceKind::Files(files) => Box::new(files::FileSource::new(&setting.name, files)),
+        SourceKind::Directory => {
+            let clock = dirless_program::Clock::system();
+            let opened = config.tree.open_to_read(&config.syncer.state_folder, clock);
+            let store = opened.map_err(|error| SourceError::Setup(error.to_string()))?;
+            Box::new(crate::tree::by_hand::ByHand::new(std::sync::Arc::new(store)))
+        }
     })
 }
 

@@ -8,6 +8,7 @@ use super::files::FilesConfig;
 use super::identity_center;
 use super::ldap::LdapConfig;
 use crate::config::Config;
+use crate::tree::by_hand;
 
 /// One `[[source]]` table.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -51,6 +52,8 @@ pub enum SourceKind {
     Ldap(Box<LdapConfig>),
     /// A folder of files.
     Files(Box<FilesConfig>),
+    /// What people entered into the tree.
+    Directory,
 }
 
 impl SourceSetting {
@@ -86,9 +89,20 @@ impl SourceSetting {
             state_folder: match kind {
                 // Where deployed state is: a source that joins later does not move it.
                 SourceKind::IdentityCenter => state.clone(),
-                SourceKind::Ldap(_) | SourceKind::Files(_) => state.join("sources").join(name),
+                SourceKind::Ldap(_) | SourceKind::Files(_) | SourceKind::Directory => state.join("sources").join(name),
             },
             kind,
+        }
+    }
+
+    /// The accounts and groups that people entered into the tree.
+    #[must_use]
+    pub fn by_hand(config: &Config) -> Self {
+        Self {
+            name: by_hand::NAME.to_owned(),
+            names: config.names.clone(),
+            state_folder: config.syncer.state_folder.join("sources").join(by_hand::NAME),
+            kind: SourceKind::Directory,
         }
     }
 
@@ -104,7 +118,7 @@ impl SourceSetting {
         match &self.kind {
             SourceKind::IdentityCenter => config.identity_center.deadline_seconds,
             SourceKind::Ldap(ldap) => ldap.deadline_seconds,
-            SourceKind::Files(_) => 60,
+            SourceKind::Files(_) | SourceKind::Directory => 60,
         }
     }
 
@@ -126,6 +140,13 @@ impl SourceSetting {
                     "\"local\" is for people who are entered by hand".to_owned(),
                 ));
             }
+            let is_tree = setting.name == "tree" || setting.name.starts_with("tree-");
+            if is_tree || setting.name == by_hand::NAME {
+                return Err((
+                    key("name"),
+                    "\"directory\", \"tree\" and \"tree-…\" are what the tree itself is published as".to_owned(),
+                ));
+            }
             if !seen.insert(setting.name.clone()) {
                 return Err((key("name"), format!("{:?} is there twice", setting.name)));
             }
@@ -133,7 +154,7 @@ impl SourceSetting {
                 return Err((key("access"), "another source has the access rules already".to_owned()));
             }
             match &setting.kind {
-                SourceKind::IdentityCenter => {}
+                SourceKind::IdentityCenter | SourceKind::Directory => {}
                 SourceKind::Ldap(ldap) => ldap.check().map_err(|(own, reason)| (key(own), reason))?,
                 SourceKind::Files(files) => files.check().map_err(|(own, reason)| (key(own), reason))?,
             }
@@ -185,6 +206,10 @@ mod tests {
             (
                 "[[source]]\nkind = \"files\"\nname = \"local\"\nfolder = \"/a\"\n",
                 "by hand",
+            ),
+            (
+                "[[source]]\nkind = \"files\"\nname = \"tree-x\"\nfolder = \"/a\"\n",
+                "the tree itself",
             ),
             (
                 "[[source]]\nkind = \"files\"\nname = \"A b\"\nfolder = \"/a\"\n",

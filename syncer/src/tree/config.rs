@@ -20,6 +20,8 @@ pub struct TreeConfig {
     pub schema_folder: Option<PathBuf>,
     /// Attributes that are indexed besides those that always are.
     pub indexed: Vec<String>,
+    /// Is the tree published to hosts, as the source `tree` and one for each `[[audience]]`?
+    pub publish: bool,
 }
 
 impl Default for TreeConfig {
@@ -29,6 +31,7 @@ impl Default for TreeConfig {
             base_dn: "dc=dirless".to_owned(),
             schema_folder: None,
             indexed: Vec::new(),
+            publish: false,
         }
     }
 }
@@ -98,6 +101,14 @@ impl TreeConfig {
                 reason: error.to_string(),
             })?,
         })
+    }
+
+    /// Opens the tree, which must be there, to look at it: nothing is written.
+    ///
+    /// # Errors
+    /// As [`TreeConfig::settings`] and [`TreeStore::open_to_read`].
+    pub fn open_to_read(&self, state_folder: &Path, clock: Clock) -> Result<TreeStore, TreeError> {
+        TreeStore::open_to_read(self.settings(state_folder)?, clock)
     }
 
     /// Opens the tree.

@@ -132,6 +132,17 @@ pub enum TreeError {
 }
 
 impl TreeError {
+    /// Is the file itself damaged, or no tree at all?
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Database(error) => matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)),
+            _ => false,
+        }
+    }
+
     pub(super) fn damaged(dn: impl Into<String>) -> impl FnOnce(EncodedError) -> Self {
         let dn = dn.into();
         |error| Self::Damaged {

@@ -7,16 +7,21 @@
 //! from which it can be done again; and passwords are in no such line.
 
 mod actor;
+pub mod by_hand;
 mod candidates;
 mod config;
 mod context;
 mod database;
+pub mod derive;
 pub mod difference;
 mod error;
 mod modify;
 mod operational;
+pub mod people;
 mod read;
+pub mod reconcile;
 mod record;
+pub mod restore;
 pub mod secrets;
 pub mod skeleton;
 mod store;

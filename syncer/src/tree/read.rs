@@ -137,6 +137,15 @@ impl<'a> Reader<'a> {
         &self.context.base
     }
 
+    /// What keys and indexes were made for.
+    pub(super) fn fingerprint(&self) -> Result<Option<String>, TreeError> {
+        Ok(self
+            .connection
+            .prepare("SELECT value FROM settings WHERE name = 'fingerprint'")?
+            .query_row([], |row| row.get(0))
+            .optional()?)
+    }
+
     /// The entry of that name.
     ///
     /// # Errors

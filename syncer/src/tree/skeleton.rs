@@ -3,10 +3,10 @@
 use dirless_directory::schema::object_class;
 use dirless_directory::{Dn, Entry, Filter, Rdn, Value};
 
-use super::TreeError;
 use super::operational::name;
 use super::read::Reader;
 use super::write::Batch;
+use super::{Actor, TreeError};
 
 /// The organisational units right below the base.
 pub const UNITS: [&str; 21] = [
@@ -63,17 +63,30 @@ pub fn tenant(base: &Dn, tenant: &str) -> Dn {
     unit(base, "tenants").child(Rdn::new(name("o"), Value::from(tenant)))
 }
 
-/// Is something of the skeleton missing?
-pub(super) fn is_missing(reader: Reader<'_>) -> Result<bool, TreeError> {
-    let base = reader.base();
-    let tenants = TENANTS.map(|name| tenant(base, name));
+/// Every name of the skeleton, those above first.
+#[must_use]
+pub fn names(base: &Dn) -> Vec<Dn> {
     let mut names = vec![base.clone()];
     names.extend(UNITS.map(|name| unit(base, name)));
-    for tenant in &tenants {
-        names.push(tenant.clone());
-        names.extend(TENANT_UNITS.map(|name| unit(tenant, name)));
+    for tenant in TENANTS.map(|name| tenant(base, name)) {
+        names.extend(TENANT_UNITS.map(|name| unit(&tenant, name)));
+        names.push(tenant);
     }
-    for dn in names {
+    names.sort_by_key(|dn| dn.rdns().len());
+    names
+}
+
+/// An entry of the skeleton as far as it matters before there is one: the syncer made it.
+pub(super) fn made(dn: Dn) -> Entry {
+    let mut entry = Entry::new(dn);
+    let syncer = Actor::syncer().dn().to_string();
+    entry.set(name("creatorsName"), vec![Value::from(syncer)]);
+    entry
+}
+
+/// Is something of the skeleton missing?
+pub(super) fn is_missing(reader: Reader<'_>) -> Result<bool, TreeError> {
+    for dn in names(reader.base()) {
         if reader.get(&dn)?.is_none() {
             return Ok(true);
         }

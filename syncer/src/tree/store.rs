@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dirless_directory::{AttributeName, Dn, Entry, Rdn, Schema};
 use dirless_program::Clock;
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::actor::Actor;
@@ -66,13 +66,34 @@ impl TreeStore {
         Ok(store)
     }
 
+    /// Opens a tree that is there to look at it; whatever writes fails. When the schema has changed
+    /// since it was written last, searches do without indexes.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or the settings make no sense.
+    pub fn open_to_read(settings: Settings, clock: Clock) -> Result<Self, TreeError> {
+        let mut context = Context::new(settings.schema, settings.base, &settings.indexed)?;
+        let connection = database::open_reader(&settings.path)?;
+        let reader = Reader {
+            connection: &connection,
+            context: &context,
+        };
+        if reader.fingerprint()? != Some(context.fingerprint()) {
+            context.indexed.clear();
+        }
+        Ok(Self {
+            writer: Mutex::new(connection),
+            path: settings.path,
+            context,
+            clock,
+            readers: Mutex::new(Vec::new()),
+            state: watch::Sender::new(0),
+        })
+    }
+
     fn prepare(&self) -> Result<(), TreeError> {
         let missing = self.read(|reader| -> Result<_, TreeError> {
-            let known: Option<String> = reader
-                .connection
-                .prepare("SELECT value FROM settings WHERE name = 'fingerprint'")?
-                .query_row([], |row| row.get(0))
-                .optional()?;
+            let known = reader.fingerprint()?;
             Ok((known != Some(self.context.fingerprint()), skeleton::is_missing(reader)?))
         })?;
         if missing == (false, false) {

@@ -99,7 +99,30 @@ impl<'a> Batch<'a> {
         if self.reader().by_key(key.as_bytes())?.is_some() {
             return Err(TreeError::Exists(entry.dn().clone()));
         }
-        self.insert(entry, &key)
+        self.insert(entry, &key, None)
+    }
+
+    /// Adds an entry that was lost, under the `entryUUID` that it had; what else the server keeps is
+    /// made anew.
+    ///
+    /// # Errors
+    /// As [`Batch::add`].
+    pub(super) fn restore(&mut self, entry: &Entry) -> Result<(), TreeError> {
+        let schema = &self.context.schema;
+        let key = self.context.key(entry.dn())?;
+        if self.reader().by_key(key.as_bytes())?.is_some() {
+            return Err(TreeError::Exists(entry.dn().clone()));
+        }
+        let uuid = entry.values(&name("entryUUID")).first().and_then(Value::as_str);
+        let uuid = uuid.map(str::to_owned);
+        let mut new = Entry::new(entry.dn().clone());
+        for (name, values) in entry
+            .attributes()
+            .filter(|(name, _)| !operational::is_kept_by_server(schema, name))
+        {
+            new.set(name.clone(), values.to_vec());
+        }
+        self.insert(&new, &key, uuid)
     }
 
     /// Puts an entry in place of the one of that name, or adds it. What the server keeps is passed
@@ -119,7 +142,7 @@ impl<'a> Batch<'a> {
             }
         }
         let Some(held) = held else {
-            self.insert(&new, &key)?;
+            self.insert(&new, &key, None)?;
             return Ok(Put::Added);
         };
         let old = held.entry()?;
@@ -296,7 +319,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn insert(&mut self, entry: &Entry, key: &DnKey) -> Result<(), TreeError> {
+    fn insert(&mut self, entry: &Entry, key: &DnKey, uuid: Option<String>) -> Result<(), TreeError> {
         let context = self.context;
         let parent = self.parent_of(entry.dn(), key)?;
         let mut entry = operational::canonical(&context.schema, entry);
@@ -312,7 +335,7 @@ impl<'a> Batch<'a> {
         operational::add_owner(&context.schema, &mut entry, || actor.uid().or(inherited));
         let stamp = self.stamp();
         operational::finish(&context.schema, &mut entry, None, &stamp, || {
-            operational::uuid(rand::random())
+            uuid.unwrap_or_else(|| operational::uuid(rand::random()))
         })?;
         self.connection
             .prepare_cached("INSERT INTO entries (key, parent, version, dn, attributes) VALUES (?1, ?2, 1, ?3, ?4)")?

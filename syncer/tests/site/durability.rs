@@ -77,8 +77,8 @@ fn a_full_disk_publishes_nothing_and_loses_nothing() {
     let site = Site::new(few());
     let state = site.path("state");
     std::fs::create_dir_all(&state).unwrap();
-    // A file system of half a megabyte of its own; it goes with the namespace.
-    let script = "mount -t tmpfs -o size=512k,mode=0700 tmpfs \"$STATE\" || exit 99
+    // A file system of a few megabytes of its own; it goes with the namespace.
+    let script = "mount -t tmpfs -o size=6m,mode=0700 tmpfs \"$STATE\" || exit 99
         \"$@\" || exit 98
         cp \"$STATE/ledger.db\" \"$STATE.before\"
         cat /dev/zero > \"$STATE/filler\" 2>/dev/null

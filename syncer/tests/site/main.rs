@@ -12,6 +12,7 @@ mod durability;
 mod guard;
 mod migrate;
 mod moto;
+mod over_tree;
 mod service;
 mod stability;
 mod support;

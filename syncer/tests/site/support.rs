@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
+use dirless_program::Clock;
 use dirless_seal::{Identity, Limits, sha256_hex};
+use dirless_syncer::config::Config;
+use dirless_syncer::tree::TreeStore;
 use dirless_testkit::aws::{Directory, IdentityCenter, Imds};
 use serde_json::Value;
 use wiremock::matchers::any;
@@ -30,6 +33,9 @@ pub struct Memory {
     pub etags: bool,
     /// Written by somebody else just before the next put.
     pub overtake: Option<Vec<u8>>,
+    /// What it holds of the tree and of accounts entered into it, by source.
+    pub of_tree: BTreeMap<String, Vec<u8>>,
+    pub puts_of_tree: u64,
 }
 
 #[derive(Clone)]
@@ -112,8 +118,41 @@ impl Respond for Answer {
                 ResponseTemplate::new(200).set_body_raw(rules, "application/json")
             }
             ("GET", "/v1/health") => ResponseTemplate::new(200).set_body_raw("{\"status\":\"ok\"}", "application/json"),
+            (method, path) if of_tree(path).is_some() => memory.of_tree(method, of_tree(path).unwrap(), request),
             (method, path) => panic!("the syncer must not ask for {method} {path}"),
         }
+    }
+}
+
+/// The source that `path` is about, when it is one of the tree's.
+fn of_tree(path: &str) -> Option<&str> {
+    let source = path.strip_prefix("/v1/snapshot/")?;
+    (source == "directory" || source.starts_with("tree")).then_some(source)
+}
+
+impl Memory {
+    fn of_tree(&mut self, method: &str, source: &str, request: &Request) -> ResponseTemplate {
+        let tag = |body: &[u8]| format!("\"{}\"", sha256_hex(body));
+        if method == "PUT" {
+            self.of_tree.insert(source.to_owned(), request.body.clone());
+            self.puts_of_tree += 1;
+            return ResponseTemplate::new(200).insert_header("etag", tag(&request.body).as_str());
+        }
+        let Some(body) = self.of_tree.get(source) else {
+            return ResponseTemplate::new(404).set_body_raw("{\"error\":\"none\"}", "application/json");
+        };
+        let known = request
+            .headers
+            .get("if-none-match")
+            .map(|value| value.to_str().unwrap());
+        let answer = ResponseTemplate::new(if known == Some(&tag(body)) { 304 } else { 200 });
+        let answer = answer.insert_header("etag", tag(body).as_str());
+        if known == Some(&tag(body)) {
+            return answer;
+        }
+        answer
+            .insert_header("x-dirless-encrypted", "age")
+            .set_body_bytes(body.clone())
     }
 }
 
@@ -253,10 +292,26 @@ impl Site {
             .backend
             .with(|memory| memory.snapshot.clone())
             .expect("something is published");
-        let mut opened = dirless_seal::open(&self.identity(), sealed.as_slice(), Limits::default()).unwrap();
+        self.opened(&sealed)
+    }
+
+    /// The same of a source of the tree.
+    pub fn published_of_tree(&self, source: &str) -> Value {
+        let sealed = self.backend.with(|memory| memory.of_tree.get(source).cloned());
+        self.opened(&sealed.expect("it is published"))
+    }
+
+    fn opened(&self, sealed: &[u8]) -> Value {
+        let mut opened = dirless_seal::open(&self.identity(), sealed, Limits::default()).unwrap();
         let mut text = String::new();
         std::io::Read::read_to_string(&mut opened, &mut text).unwrap();
         serde_json::from_str(&text).unwrap()
+    }
+
+    /// The tree, as `dirless-syncer serve` opens it.
+    pub fn tree(&self) -> TreeStore {
+        let config = Config::load(&self.configure()).unwrap();
+        config.tree.open(&self.path("state"), Clock::system()).unwrap()
     }
 
     /// Name to number of what is published, groups with an `@` in front.

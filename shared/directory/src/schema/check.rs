@@ -103,6 +103,13 @@ impl Schema {
         self.check_naming(entry)
     }
 
+    /// May `value` be a value of the attribute?
+    #[must_use]
+    pub fn takes(&self, name: &AttributeName, value: &Value) -> bool {
+        self.attribute(name.as_str())
+            .is_some_and(|attribute| self.check_values(name, attribute, std::slice::from_ref(value)).is_ok())
+    }
+
     fn check_structure(&self, closure: &[&ObjectClass]) -> Result<(), Violation> {
         let structural: Vec<&ObjectClass> = closure
             .iter()

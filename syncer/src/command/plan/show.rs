@@ -90,6 +90,8 @@ fn as_json(plan: &Plan) -> serde_json::Value {
         "retiring_ids": plan.settled.retired,
         "difference": plan.difference,
         "left_out": plan.left_out,
+        "tree": plan.tree_summary(),
+        "refused": plan.refused().iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 
@@ -102,8 +104,15 @@ fn as_text(plan: &Plan) -> String {
             let _ = writeln!(text, "{sign} member {membership}");
         }
     }
+    entries(&mut text, "entry", &plan.difference.entries);
     for left_out in &plan.left_out {
         let _ = writeln!(text, "! left out: {left_out}");
+    }
+    for refused in plan.refused() {
+        let _ = writeln!(text, "! not taken into the tree: {refused}");
+    }
+    if let Some(summary) = plan.tree_summary() {
+        let _ = writeln!(text, "in the tree: {summary}");
     }
     let _ = writeln!(
         text,

@@ -1,0 +1,193 @@
+//! Accounts and groups that people entered into the tree, as a source of their own: its wire name is
+//! `directory`. An entry is people's when it has no `aitherSource`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dirless_directory::{AttributeName, Dn, Entry, Value};
+use dirless_model::{Name, NameRule};
+use futures_util::future::BoxFuture;
+use rusqlite::params;
+
+use super::derive::first;
+use super::operational::name;
+use super::people::has_class;
+use super::read::Reader;
+use super::{TreeError, TreeStore};
+use crate::sources::{Complete, Posix, Progress, Source, SourceDirectory, SourceError, SourceGroup, SourceUser};
+
+/// The source's name on the wire and in the ledger.
+pub const NAME: &str = "directory";
+
+/// The source.
+#[derive(Debug)]
+pub struct ByHand(Arc<TreeStore>);
+
+impl ByHand {
+    /// What people entered into `store`.
+    #[must_use]
+    pub fn new(store: Arc<TreeStore>) -> Self {
+        Self(store)
+    }
+}
+
+impl Source for ByHand {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn read<'a>(&'a self, progress: &'a dyn Progress) -> BoxFuture<'a, Result<SourceDirectory, SourceError>> {
+        let failed = |error: TreeError| SourceError::Setup(error.to_string());
+        let made = self.0.read(entries).map_err(failed).and_then(|entries| {
+            let users: Vec<SourceUser> = entries.iter().filter_map(user).collect();
+            let groups: Vec<SourceGroup> = entries.iter().filter_map(group).collect();
+            progress.users(users.len());
+            progress.groups(groups.len());
+            let members = members(self.0.schema(), &entries, &users);
+            // All of it comes out of one transaction.
+            SourceDirectory::assemble(
+                Complete::proven(users),
+                Complete::proven(groups),
+                members
+                    .into_iter()
+                    .map(|(group, ids)| (group, Complete::proven(ids)))
+                    .collect(),
+            )
+        });
+        Box::pin(std::future::ready(made))
+    }
+
+    fn members_elsewhere(&self) -> Result<BTreeMap<String, BTreeSet<Name>>, SourceError> {
+        let failed = |error: TreeError| SourceError::Setup(error.to_string());
+        self.0.read(elsewhere).map_err(failed)
+    }
+}
+
+/// Does the tree have such accounts or groups?
+///
+/// # Errors
+/// When the database fails.
+pub fn is_there(reader: Reader<'_>) -> Result<bool, TreeError> {
+    Ok(!ids(reader, 1)?.is_empty())
+}
+
+/// The entries with a number for hosts and without a source.
+fn ids(reader: Reader<'_>, most: i64) -> Result<Vec<i64>, TreeError> {
+    let index = |attribute| reader.context.index_of(&name(attribute)).map(|indexed| indexed.id);
+    let mut select = reader.connection.prepare_cached(
+        "SELECT entry FROM indexed WHERE attribute = ?1 EXCEPT SELECT entry FROM indexed WHERE attribute = ?2 LIMIT ?3",
+    )?;
+    let rows = select.query_map(params![index("gidNumber"), index("aitherSource"), most], |row| {
+        row.get(0)
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn entries(reader: Reader<'_>) -> Result<Vec<Entry>, TreeError> {
+    let mut entries = Vec::new();
+    for id in ids(reader, i64::MAX)? {
+        if let Some(record) = reader.by_id(id)? {
+            entries.push(record.entry()?);
+        }
+    }
+    Ok(entries)
+}
+
+fn user(entry: &Entry) -> Option<SourceUser> {
+    let number = |attribute| first(entry, attribute).and_then(|text| text.parse().ok());
+    let text = |attribute| first(entry, attribute).map(str::to_owned);
+    if !has_class(entry, "posixAccount") {
+        return None;
+    }
+    let keys = entry.values(&name("sshPublicKey")).iter().filter_map(Value::as_str);
+    Some(SourceUser {
+        id: text("entryUUID")?,
+        name: text("uid")?,
+        display_name: text("gecos").or_else(|| text("displayName")).or_else(|| text("cn")),
+        email: text("mail"),
+        enabled: !is_locked(entry),
+        posix: Posix {
+            uid: number("uidNumber"),
+            gid: number("gidNumber"),
+            home: text("homeDirectory"),
+            shell: text("loginShell"),
+        },
+        keys: keys.map(str::to_owned).collect(),
+    })
+}
+
+/// Has somebody closed the account?
+fn is_locked(entry: &Entry) -> bool {
+    let closed = ["disabled", "locked", "suspended"];
+    first(entry, "aitherAccountStatus")
+        .is_some_and(|status| closed.iter().any(|word| status.eq_ignore_ascii_case(word)))
+}
+
+fn group(entry: &Entry) -> Option<SourceGroup> {
+    if has_class(entry, "posixAccount") || !has_class(entry, "posixGroup") {
+        return None;
+    }
+    let roles = entry.values(&name("aitherRoles")).iter().filter_map(Value::as_str);
+    Some(SourceGroup {
+        id: first(entry, "entryUUID")?.to_owned(),
+        name: first(entry, "cn")?.to_owned(),
+        gid: first(entry, "gidNumber").and_then(|text| text.parse().ok()),
+        roles: roles.map(str::to_owned).collect(),
+    })
+}
+
+/// Ids of the members by group id, as far as those are among `users`.
+fn members(
+    schema: &dirless_directory::Schema,
+    entries: &[Entry],
+    users: &[SourceUser],
+) -> BTreeMap<String, Vec<String>> {
+    let by_name: BTreeMap<&str, &str> = users
+        .iter()
+        .map(|user| (user.name.as_str(), user.id.as_str()))
+        .collect();
+    let own: BTreeSet<&str> = users.iter().map(|user| user.id.as_str()).collect();
+    let ids = entries
+        .iter()
+        .filter_map(|entry| Some((schema.dn_key(entry.dn())?, first(entry, "entryUUID")?)));
+    let by_key: BTreeMap<_, _> = ids.filter(|(_, id)| own.contains(id)).collect();
+    let mut all = BTreeMap::new();
+    for entry in entries {
+        let Some(group) = group(entry) else { continue };
+        let named = texts(entry, "memberUid").filter_map(|uid| by_name.get(uid).copied());
+        let pointed = texts(entry, "member").filter_map(|dn| Dn::parse(dn).ok());
+        let pointed = pointed.filter_map(|dn| by_key.get(&schema.dn_key(&dn)?).copied());
+        let ids: BTreeSet<&str> = named.chain(pointed).collect();
+        all.insert(group.id, ids.into_iter().map(str::to_owned).collect());
+    }
+    all
+}
+
+fn texts<'a>(entry: &'a Entry, attribute: &'static str) -> impl Iterator<Item = &'a str> {
+    let name: AttributeName = name(attribute);
+    entry.values(&name).iter().filter_map(Value::as_str)
+}
+
+/// Login names of the members by group id who are another source's people. Hosts merge the sources, so
+/// that a group may hold people of any.
+fn elsewhere(reader: Reader<'_>) -> Result<BTreeMap<String, BTreeSet<Name>>, TreeError> {
+    let rule = NameRule::default();
+    let mut all = BTreeMap::new();
+    for entry in entries(reader)? {
+        let Some(group) = group(&entry) else { continue };
+        let mut names = BTreeSet::new();
+        for uid in texts(&entry, "memberUid") {
+            names.extend(Name::parse(uid).or_else(|_| rule.apply(dirless_model::NameKind::User, uid)));
+        }
+        for dn in texts(&entry, "member").filter_map(|dn| Dn::parse(dn).ok()) {
+            let member = reader.get(&dn).ok().flatten();
+            if let Some(member) = member.map(|record| record.entry()).transpose()?
+                && has_class(&member, "posixAccount")
+            {
+                names.extend(first(&member, "uid").and_then(|uid| Name::parse(uid).ok()));
+            }
+        }
+        all.insert(group.id, names);
+    }
+    Ok(all)
+}

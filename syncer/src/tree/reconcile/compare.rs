@@ -1,0 +1,376 @@
+//! The comparison.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use dirless_directory::schema::object_class;
+use dirless_directory::{AttributeName, Dn, DnKey, Entry, Schema, Value};
+use dirless_program::service;
+
+use super::view::View;
+use super::{ALIVE_EVERY, Plan, Refused, Rename, SourceEntries, beside, managed_before, source_of};
+use crate::guard::Change;
+use crate::tree::operational::{
+    add_naming_values, add_owner, canonical, holds, is_kept_by_server, name, says_the_same,
+};
+use crate::tree::people::{MANAGED, is_person};
+use crate::tree::{Actor, TreeError};
+
+/// Compares what the source has with what the tree has.
+///
+/// # Errors
+/// When the database fails or the source itself makes no sense.
+pub fn plan(view: &dyn View, wanted: &SourceEntries) -> Result<Plan, TreeError> {
+    let held = view.held(wanted.source())?;
+    let mut by_id: HashMap<Identity, Option<DnKey>> = HashMap::new();
+    for (key, entry) in &held {
+        if let Some(identity) = Identity::of(view.schema(), entry) {
+            // An id that two entries have identifies neither.
+            let twice = by_id.contains_key(&identity);
+            by_id.insert(identity, (!twice).then(|| key.clone()));
+        }
+    }
+    let mut compare = Compare {
+        view,
+        source: wanted.source(),
+        plan: Plan {
+            further_before: held.values().filter(|entry| !is_person(entry)).count(),
+            ..Plan::default()
+        },
+        held,
+        by_id,
+        after: BTreeSet::new(),
+    };
+    for (count, entry) in wanted.people.iter().enumerate() {
+        compare.person(entry)?;
+        if count % ALIVE_EVERY == 0 {
+            service::alive();
+        }
+    }
+    let mut further: Vec<&Entry> = wanted.further.iter().collect();
+    // Those above first, so that those below find them.
+    further.sort_by_key(|entry| entry.dn().rdns().len());
+    for entry in further {
+        compare.further(entry)?;
+    }
+    compare.finish()
+}
+
+/// What a source calls an entry, among those right below one entry.
+#[derive(PartialEq, Eq, Hash)]
+struct Identity {
+    above: Vec<u8>,
+    id: Vec<u8>,
+}
+
+impl Identity {
+    fn of(schema: &Schema, entry: &Entry) -> Option<Self> {
+        let id = entry.values(&name("aitherSourceId")).first()?;
+        let above = entry.dn().parent().and_then(|above| schema.dn_key(&above))?;
+        Some(Self {
+            above: above.into(),
+            id: id.as_bytes().to_vec(),
+        })
+    }
+}
+
+struct Compare<'a> {
+    view: &'a dyn View,
+    source: &'a str,
+    plan: Plan,
+    /// The source's entries that are not accounted for yet.
+    held: BTreeMap<DnKey, Entry>,
+    by_id: HashMap<Identity, Option<DnKey>>,
+    /// The names of all entries that the source will have.
+    after: BTreeSet<DnKey>,
+}
+
+/// Who has the name that an entry wants.
+enum Place {
+    /// Nobody, or the source itself.
+    Free,
+    /// The skeleton, which gives it away.
+    Skeleton(Box<Entry>),
+    /// Somebody else.
+    Taken(String),
+}
+
+impl Compare<'_> {
+    fn person(&mut self, entry: &Entry) -> Result<(), TreeError> {
+        let mut entry = entry.clone();
+        let Some(mut key) = self.key(&entry, true) else {
+            return Ok(());
+        };
+        if let Place::Taken(_) = self.place(&key)? {
+            entry.rename(beside(entry.dn(), "aitherSource", self.source));
+            match self.key(&entry, true) {
+                Some(apart) => key = apart,
+                None => return Ok(()),
+            }
+        }
+        self.put(&entry, key, true)
+    }
+
+    fn further(&mut self, entry: &Entry) -> Result<(), TreeError> {
+        if is_person(entry) {
+            let reason = "accounts and groups for hosts stand among the source's people and groups".to_owned();
+            self.refuse(entry.dn(), false, reason);
+            return Ok(());
+        }
+        let Some(key) = self.key(entry, false) else {
+            return Ok(());
+        };
+        let above = entry.dn().parent().and_then(|above| self.view.schema().dn_key(&above));
+        let stands = match &above {
+            Some(above) => self.after.contains(above) || self.view.has(above)?,
+            None => false,
+        };
+        if !stands {
+            self.refuse(entry.dn(), false, "there is no entry above it".to_owned());
+            return Ok(());
+        }
+        self.put(entry, key, false)
+    }
+
+    fn key(&mut self, entry: &Entry, is_person: bool) -> Option<DnKey> {
+        let key = self.view.schema().dn_key(entry.dn());
+        if key.is_none() {
+            let reason = "a value in its name does not fit its attribute".to_owned();
+            self.refuse(entry.dn(), is_person, reason);
+        }
+        key
+    }
+
+    fn refuse(&mut self, dn: &Dn, is_person: bool, reason: String) {
+        self.plan.refused.push(Refused {
+            dn: dn.clone(),
+            is_person,
+            reason,
+        });
+    }
+
+    fn place(&self, key: &DnKey) -> Result<Place, TreeError> {
+        if self.held.contains_key(key) || self.after.contains(key) {
+            return Ok(Place::Free);
+        }
+        let Some(other) = self.view.get(key)? else {
+            return Ok(Place::Free);
+        };
+        match source_of(&other) {
+            // It was the source's and has been accounted for under another name.
+            Some(source) if source == self.source => Ok(Place::Free),
+            Some(source) => Ok(Place::Taken(format!("it is the source {source}'s"))),
+            None => {
+                let syncer = Actor::syncer().dn().to_string();
+                let by_syncer = other.values(&name("creatorsName")).first() == Some(&Value::from(syncer));
+                Ok(if by_syncer {
+                    Place::Skeleton(Box::new(other))
+                } else {
+                    Place::Taken("people have entered it".to_owned())
+                })
+            }
+        }
+    }
+
+    /// Takes the entry that this one was until now out of those that are held.
+    fn old(&mut self, entry: &Entry, key: &DnKey) -> Option<(DnKey, Entry)> {
+        if let Some(identity) = Identity::of(self.view.schema(), entry) {
+            if let Some(Some(old)) = self.by_id.get(&identity) {
+                let moves_alone = old == key || !self.has_own_below(old);
+                if moves_alone && let Some(held) = self.held.remove_entry(old) {
+                    return Some(held);
+                }
+            }
+            // Somebody else of that name: the old entry goes, this one is new.
+            let other_id = self.held.get(key)?.values(&name("aitherSourceId")).first();
+            if other_id.is_some() {
+                return None;
+            }
+        }
+        self.held.remove_entry(key)
+    }
+
+    fn has_own_below(&self, key: &DnKey) -> bool {
+        let mut from = self.held.range(key.clone()..).skip(1);
+        from.next().is_some_and(|(below, _)| below.is_within(key))
+    }
+
+    fn put(&mut self, entry: &Entry, key: DnKey, is_person: bool) -> Result<(), TreeError> {
+        if self.after.contains(&key) {
+            self.refuse(entry.dn(), is_person, "the source has that name twice".to_owned());
+            return Ok(());
+        }
+        let mut old = self.old(entry, &key);
+        match self.place(&key)? {
+            Place::Taken(reason) => {
+                self.refuse(entry.dn(), is_person, reason);
+                self.after.extend(old.map(|(key, _)| key));
+                return Ok(());
+            }
+            Place::Skeleton(skeleton) if old.is_none() => old = Some((key.clone(), *skeleton)),
+            Place::Skeleton(_) | Place::Free => {}
+        }
+        let schema = self.view.schema();
+        let new = match merged(schema, entry, old.as_ref().map(|(_, old)| old), self.source) {
+            Ok(new) => new,
+            Err(reason) => {
+                self.refuse(entry.dn(), is_person, reason);
+                self.after.extend(old.map(|(key, _)| key));
+                return Ok(());
+            }
+        };
+        let mut changed = None;
+        match old {
+            None => {
+                changed = Some(&mut self.plan.further.added);
+                self.plan.appear.push(new.clone());
+            }
+            Some((old_key, old)) => {
+                let moves = old_key != key;
+                if moves {
+                    self.plan.rename.push(Rename {
+                        from: old.dn().clone(),
+                        to: new.dn().clone(),
+                    });
+                }
+                if moves || !says_the_same(schema, &old, &new) {
+                    changed = Some(&mut self.plan.further.changed);
+                    self.plan.change.push(new.clone());
+                }
+            }
+        }
+        if let Some(changed) = changed.filter(|_| !is_person) {
+            changed.push(change(new.dn()));
+        }
+        self.after.insert(key);
+        if is_person {
+            self.plan.people.push(new);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Plan, TreeError> {
+        // From the deepest up, so that an entry goes after those below it.
+        for (key, entry) in std::mem::take(&mut self.held).into_iter().rev() {
+            if self.stays(&key, &entry)? {
+                self.plan.kept.push(entry.dn().clone());
+                self.after.insert(key);
+                continue;
+            }
+            if !is_person(&entry) {
+                self.plan.further.removed.push(change(entry.dn()));
+            }
+            self.plan.disappear.push(entry.dn().clone());
+        }
+        self.plan.appear.sort_by_key(|entry| entry.dn().rdns().len());
+        self.plan.entries = self.after.len();
+        Ok(self.plan)
+    }
+
+    /// Must an entry that the source no longer has stay, because something below it is not the source's
+    /// or stays itself?
+    fn stays(&self, key: &DnKey, entry: &Entry) -> Result<bool, TreeError> {
+        let mut from = self.after.range(key.clone()..);
+        if from
+            .find(|other| *other != key)
+            .is_some_and(|below| below.is_within(key))
+        {
+            return Ok(true);
+        }
+        self.view.has_others_below(entry.dn(), self.source)
+    }
+}
+
+fn change(dn: &Dn) -> Change {
+    let dn = dn.to_string();
+    Change {
+        key: dn.clone(),
+        name: dn,
+        fields: Vec::new(),
+    }
+}
+
+/// The entry as it will be: what the source manages from the source, all else as it was.
+fn merged(schema: &Schema, wanted: &Entry, old: Option<&Entry>, source: &str) -> Result<Entry, String> {
+    let always: BTreeSet<AttributeName> = if is_person(wanted) {
+        MANAGED.iter().copied().map(name).collect()
+    } else {
+        BTreeSet::new()
+    };
+    let mut new = Entry::new(wanted.dn().clone());
+    for (attribute, values) in canonical(schema, wanted).attributes() {
+        if !is_kept_by_server(schema, attribute) {
+            new.set(attribute.clone(), values.to_vec());
+        }
+    }
+    let own = [object_class(), name("aitherSource"), name("aitherSourceId")];
+    let given = new.attributes().map(|(attribute, _)| attribute.clone());
+    let given: Vec<AttributeName> = given
+        .filter(|attribute| !always.contains(attribute) && !own.contains(attribute))
+        .collect();
+    let told = given.iter().map(|attribute| Value::from(attribute.as_str()));
+    new.set(name("aitherSourceManages"), told.collect());
+    new.set(name("aitherSource"), vec![Value::from(source)]);
+    add_naming_values(schema, &mut new);
+    let alone = new.clone();
+    if let Some(old) = old {
+        if schema.dn_key(old.dn()) == schema.dn_key(new.dn()) {
+            new.rename(old.dn().clone());
+        }
+        keep(schema, &mut new, old, &always);
+    }
+    add_owner(schema, &mut new, || None);
+    if schema.check(&new).is_ok() {
+        return Ok(new);
+    }
+    // What others have put there does not go with what the source says now.
+    let mut alone = alone;
+    if let Some(old) = old {
+        keep_server(schema, &mut alone, old);
+    }
+    add_owner(schema, &mut alone, || None);
+    match schema.check(&alone) {
+        Ok(()) => Ok(alone),
+        Err(violation) => Err(violation.to_string()),
+    }
+}
+
+/// Takes over from `old` what is not the source's.
+fn keep(schema: &Schema, new: &mut Entry, old: &Entry, always: &BTreeSet<AttributeName>) {
+    let before = managed_before(old);
+    let classes = object_class();
+    let own = [
+        classes.clone(),
+        name("aitherSource"),
+        name("aitherSourceId"),
+        name("aitherSourceManages"),
+    ];
+    let naming = old.dn().rdn().map(dirless_directory::Rdn::avas).unwrap_or_default();
+    for (attribute, values) in old.attributes() {
+        let theirs = !(always.contains(attribute) || before.contains(attribute) || own.contains(attribute));
+        if theirs && new.values(attribute).is_empty() && !is_kept_by_server(schema, attribute) {
+            let mut values = values.to_vec();
+            // A renamed entry loses what it was named by.
+            if schema.dn_key(old.dn()) != schema.dn_key(new.dn()) {
+                values.retain(|value| !naming.iter().any(|ava| ava.name == *attribute && ava.value == *value));
+            }
+            new.set(attribute.clone(), values);
+        }
+    }
+    keep_server(schema, new, old);
+    for class in old.values(&classes) {
+        if !holds(schema, new.values(&classes), &classes, class) {
+            new.add(classes.clone(), class.clone());
+        }
+    }
+}
+
+/// Takes over from `old` what the server keeps, and the owner.
+fn keep_server(schema: &Schema, new: &mut Entry, old: &Entry) {
+    let owner = name("aitherOwnerUid");
+    for (attribute, values) in old.attributes() {
+        let owned = *attribute == owner && new.values(attribute).is_empty();
+        if owned || is_kept_by_server(schema, attribute) {
+            new.set(attribute.clone(), values.to_vec());
+        }
+    }
+}
