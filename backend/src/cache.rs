@@ -14,6 +14,7 @@ use bytes::Bytes;
 use dirless_wire::{ETag, Setting, TenantId};
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::kept::Kept;
 use crate::store::Change;
 
 /// Name of the access rules among a tenant's answers; reserved, so no source has it.
@@ -44,7 +45,7 @@ pub(crate) struct Answer {
     /// Length of the body.
     pub(crate) length: u64,
     /// The body, unless it is too long to keep.
-    pub(crate) body: Option<Bytes>,
+    pub(crate) body: Option<Kept>,
 }
 
 #[derive(Debug)]
@@ -56,7 +57,7 @@ struct Entry {
 
 impl Entry {
     fn cost(&self) -> u64 {
-        OVERHEAD + self.answer.body.as_ref().map_or(0, |body| body.len() as u64)
+        OVERHEAD + self.answer.body.as_ref().map_or(0, Kept::cost)
     }
 }
 
@@ -76,14 +77,17 @@ pub(crate) struct Cache {
     hasher: RandomState,
     shards: Vec<Shard>,
     max_bytes: u64,
+    /// Whether bodies get a copy for the kernel, which plain HTTP sends.
+    copies: bool,
     used: AtomicU64,
     /// Entries in the order of their arrival; the first untouched one goes when room is needed.
     queue: Mutex<VecDeque<(TenantId, Box<str>)>>,
 }
 
 impl Cache {
-    pub(crate) fn new(max_bytes: u64) -> Self {
+    pub(crate) fn new(max_bytes: u64, copies: bool) -> Self {
         Self {
+            copies,
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             max_bytes,
@@ -95,6 +99,17 @@ impl Cache {
     /// Longest body that is kept: a quarter of the memory, so that one body cannot push out all others.
     pub(crate) fn longest_body(&self) -> u64 {
         (self.max_bytes / 4).saturating_sub(OVERHEAD)
+    }
+
+    /// A body as it is best kept here: with a copy for the kernel, unless body and copy are too long
+    /// together. Takes as long as copying it.
+    pub(crate) fn kept(&self, body: Bytes) -> Kept {
+        let kept = Kept::from(body);
+        if self.copies && 2 * kept.cost() <= self.longest_body() {
+            kept.with_copy()
+        } else {
+            kept
+        }
     }
 
     /// Bytes in use.
@@ -276,7 +291,7 @@ mod tests {
             tag: None,
             headers: Vec::new(),
             length: length as u64,
-            body: Some(Bytes::from(vec![b'x'; length])),
+            body: Some(Bytes::from(vec![b'x'; length]).into()),
         })
     }
 
@@ -291,7 +306,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_found_until_a_change_forgets_it() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, false);
         let acme = tenant("acme");
         cache.keep(&acme, "local", answer(10), cache.epoch(&acme));
         cache.keep(&acme, AUTHZ_CONFIG, answer(10), cache.epoch(&acme));
@@ -309,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_read_overtaken_by_a_change_is_not_kept() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, false);
         let acme = tenant("acme");
         let before = cache.epoch(&acme);
         cache.apply(&pushed("acme"));
@@ -319,7 +334,7 @@ mod tests {
 
     #[test]
     fn memory_stays_bounded_and_the_untouched_go_first() {
-        let cache = Cache::new(40 * 1024);
+        let cache = Cache::new(40 * 1024, false);
         let wanted = tenant("wanted");
         cache.keep(&wanted, "local", answer(4096), cache.epoch(&wanted));
         for number in 0..100 {
@@ -331,8 +346,24 @@ mod tests {
     }
 
     #[test]
+    fn copies_are_made_where_wanted_and_where_they_fit_and_are_counted() {
+        let body = |length| Bytes::from(vec![0; length]);
+        let acme = tenant("acme");
+        let cache = Cache::new(1 << 20, true);
+        let kept = cache.kept(body(100_000));
+        assert!(kept.copy().is_some() && Cache::new(1 << 20, false).kept(body(100_000)).copy().is_none());
+        let answer = Answer {
+            body: Some(kept),
+            ..(*answer(100_000)).clone()
+        };
+        cache.keep(&acme, "local", Arc::new(answer), cache.epoch(&acme));
+        assert_eq!(cache.used(), OVERHEAD + 200_000);
+        assert!(cache.kept(body(200_000)).copy().is_none());
+    }
+
+    #[test]
     fn too_long_bodies_and_too_many_names_are_not_kept() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, false);
         let acme = tenant("acme");
         cache.keep(&acme, "long", answer(1 << 19), cache.epoch(&acme));
         assert!(cache.find(&acme, "long").is_none());
@@ -364,7 +395,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_account_of_bytes_is_always_right(steps in proptest::collection::vec(step(), 0..200)) {
-            let cache = Cache::new(32 * 1024);
+            let cache = Cache::new(32 * 1024, false);
             for step in steps {
                 match step {
                     Step::Keep(t, n, length) => {

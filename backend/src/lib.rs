@@ -16,6 +16,7 @@ mod cache;
 pub mod command;
 pub mod config;
 mod http;
+mod kept;
 mod metrics;
 pub mod net;
 mod routes;

@@ -8,6 +8,7 @@ use dirless_program::{Clock, Lookup, service};
 use ring::rand::SystemRandom;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -21,6 +22,15 @@ use crate::store::{Purpose, RealmChange, SecretHash, Store, StoreOptions};
 pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()> {
     dirless_program::log::start(&config.log, environment).context("cannot start logging")?;
     raise_open_files();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    // From here on, with TLS or without: what nobody waits for ends the process, and opening a large store takes a while.
+    let hangup = {
+        let _within = runtime.enter();
+        signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?
+    };
     let tls = config.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
     let clock = Clock::system();
     let options = StoreOptions {
@@ -39,10 +49,6 @@ pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()>
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .unwrap_or(address);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
     runtime.block_on(async {
         let hash = SecretHash::of(bearer.secret.expose().as_bytes());
         let change = store
@@ -62,7 +68,7 @@ pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()>
         let scheme = if serving.tls.is_some() { "https" } else { "http" };
         tracing::info!(address = %bound, scheme, workers, "serving on {scheme}://{bound}");
         service::ready(&format!("serving on {scheme}://{bound}"));
-        serve(serving, metrics, stop).await
+        serve(serving, metrics, stop, hangup).await
     })
 }
 
@@ -81,9 +87,10 @@ async fn serve(
     serving: Serving,
     metrics: Option<TcpListener>,
     stop: JoinHandle<std::io::Result<&'static str>>,
+    hangup: Signal,
 ) -> anyhow::Result<()> {
     let app = Arc::clone(&serving.app);
-    let reload = serving.tls.clone().map(|tls| tokio::spawn(reload_on_hangup(tls)));
+    let reload = tokio::spawn(reload_on_hangup(hangup, serving.tls.clone()));
     let scraping = metrics.map(|listener| {
         let router = routes::metrics_router(&app);
         tokio::spawn(async move { axum::serve(listener, router).await })
@@ -116,9 +123,7 @@ async fn serve(
     for task in scraping.iter().map(JoinHandle::abort_handle) {
         task.abort();
     }
-    if let Some(task) = reload {
-        task.abort();
-    }
+    reload.abort();
     outcome?;
     if !writing {
         bail!("the store's writer ended by a defect, which the log names");
@@ -126,16 +131,12 @@ async fn serve(
     Ok(())
 }
 
-async fn reload_on_hangup(tls: Arc<Tls>) {
-    let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
-    let Ok(mut hangup) = hangup else {
-        tracing::warn!("cannot wait for SIGHUP; changed certificate files are noticed all the same");
-        return;
-    };
+async fn reload_on_hangup(mut hangup: Signal, tls: Option<Arc<Tls>>) {
     while hangup.recv().await.is_some() {
-        match tls.reload() {
-            Ok(()) => tracing::info!("the TLS certificate was read again"),
-            Err(error) => tracing::error!(%error, "the TLS certificate cannot be used; the old one stays"),
+        match tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("the TLS certificate was read again"),
+            Some(Err(error)) => tracing::error!(%error, "the TLS certificate cannot be used; the old one stays"),
+            None => tracing::info!("SIGHUP changes nothing here: there is no TLS certificate to read again"),
         }
     }
 }

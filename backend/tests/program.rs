@@ -137,6 +137,41 @@ fn the_service_manager_is_told_when_it_serves_and_when_it_stops() {
 }
 
 #[test]
+fn a_hangup_ends_nothing_with_tls_or_without() {
+    let tls = |folder: &Path| {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        format!("[tls]\ncertificate = {certificate:?}\nkey = {key:?}\n")
+    };
+    for (with_tls, word) in [(false, "no TLS certificate"), (true, "was read again")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = config(folder.path());
+        if with_tls {
+            text.push_str(&tls(folder.path()));
+        }
+        let mut child = program(folder.path(), &text)
+            .arg("run")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(said.any(|line| line.contains("serving on http")));
+        let process = rustix::process::Pid::from_child(&child);
+        // Twice: the first must not be the last that is waited for.
+        for _ in 0..2 {
+            rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
+            assert!(said.any(|line| line.contains(word)), "it says nothing of the signal");
+        }
+        terminate(&mut child);
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+#[test]
 fn a_bad_configuration_has_its_own_exit_code_and_says_where() {
     let folder = tempfile::tempdir().unwrap();
     for command in ["run", "check"] {

@@ -108,7 +108,7 @@ pub(crate) fn render(answer: &Answer, method: &Method, headers: &HeaderMap) -> O
     let body = if unchanged || *method == Method::HEAD {
         ReplyBody::empty()
     } else {
-        ReplyBody::Whole(answer.body.clone()?)
+        ReplyBody::Kept(answer.body.clone()?)
     };
     let mut reply = Response::new(body);
     *reply.status_mut() = if unchanged {

@@ -9,10 +9,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::kept::Kept;
+
 /// Body of an answer: at hand, or made by a route.
 pub(crate) enum ReplyBody {
-    /// The rest of a body in memory; shared with the cache, never copied.
+    /// A body in memory.
     Whole(Bytes),
+    /// A body of the cache, shared with it, until it was handed over.
+    Kept(Kept),
     /// Whatever a route answers with.
     Stream(axum::body::Body),
 }
@@ -32,6 +36,11 @@ impl Body for ReplyBody {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Kept(kept) => {
+                let bytes = kept.bytes().clone();
+                *self = Self::empty();
+                Poll::Ready((!bytes.is_empty()).then_some(Ok(Frame::data(bytes))))
+            }
             Self::Stream(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -39,6 +48,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
+            Self::Kept(kept) => kept.bytes().is_empty(),
             Self::Stream(body) => body.is_end_stream(),
         }
     }
@@ -46,6 +56,7 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Kept(kept) => SizeHint::with_exact(kept.bytes().len() as u64),
             Self::Stream(body) => body.size_hint(),
         }
     }

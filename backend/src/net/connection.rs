@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use super::io::Watched;
+use super::plain::{Outgoing, Plain};
 use super::state::{Connection, Connections, Registered};
 use super::tls::Tls;
 use crate::app::App;
@@ -58,7 +59,12 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: TcpStream, peer: Soc
     // Answers are written whole; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &acceptor.tls else {
-        return serve_http1(acceptor, stream, peer, &registered).await;
+        let outgoing = Outgoing::default();
+        let requests = Requests {
+            outgoing: Some(outgoing.clone()),
+            ..Requests::new(acceptor, peer, &registered.connection)
+        };
+        return serve_http1(acceptor, Plain::new(stream, outgoing), requests, &registered).await;
     };
     let handshake = tokio_rustls::TlsAcceptor::from(tls.session()).accept(stream);
     let limit = Duration::from_secs(u64::from(acceptor.app.config.server.handshake_seconds));
@@ -66,7 +72,10 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: TcpStream, peer: Soc
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
             serve_http2(acceptor, stream, peer, &registered).await;
         }
-        Ok(Ok(stream)) => serve_http1(acceptor, stream, peer, &registered).await,
+        Ok(Ok(stream)) => {
+            let requests = Requests::new(acceptor, peer, &registered.connection);
+            serve_http1(acceptor, stream, requests, &registered).await;
+        }
         Ok(Err(error)) => {
             acceptor.app.metrics.handshakes_failed.increment(1);
             tracing::debug!(%peer, %error, "the TLS handshake failed");
@@ -75,7 +84,7 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: TcpStream, peer: Soc
     }
 }
 
-async fn serve_http1<S>(acceptor: &Arc<Acceptor>, stream: S, peer: SocketAddr, registered: &Registered)
+async fn serve_http1<S>(acceptor: &Arc<Acceptor>, stream: S, requests: Requests, registered: &Registered)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -85,7 +94,7 @@ where
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_buf_size(BUFFER)
-        .serve_connection(io, Requests::new(acceptor, peer, connection));
+        .serve_connection(io, requests);
     let mut told = false;
     let mut first = true;
     let ended = poll_fn(|cx| {
@@ -167,6 +176,8 @@ struct Requests {
     acceptor: Arc<Acceptor>,
     connection: Arc<Connection>,
     peer: SocketAddr,
+    /// Where plain HTTP is told of the bodies that the kernel may send.
+    outgoing: Option<Outgoing>,
 }
 
 impl Requests {
@@ -175,6 +186,7 @@ impl Requests {
             acceptor: Arc::clone(acceptor),
             connection: Arc::clone(connection),
             peer,
+            outgoing: None,
         }
     }
 }
@@ -190,6 +202,9 @@ impl Service<Request<Incoming>> for Requests {
         match front::answer(&self.acceptor.app, &request, self.peer) {
             Front::Reply(reply) => {
                 self.connection.request_ended();
+                if let (Some(outgoing), ReplyBody::Kept(body)) = (&self.outgoing, reply.body()) {
+                    outgoing.announce(body);
+                }
                 Answer::Ready(Some(reply))
             }
             Front::Beat(client) => Answer::Beat(Some(Box::new(Beat {

@@ -6,6 +6,7 @@
 mod connection;
 mod io;
 mod listen;
+mod plain;
 mod state;
 mod tls;
 mod worker;

@@ -58,7 +58,7 @@ fn of(body: Bytes) -> Answer {
         tag: value.map(|value| (tag, value)),
         headers: vec![(CONTENT_TYPE, HeaderValue::from_static(header::JSON_MEDIA_TYPE))],
         length: body.len() as u64,
-        body: Some(body),
+        body: Some(body.into()),
     }
 }
 

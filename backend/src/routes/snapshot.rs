@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::Response;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use dirless_wire::{AgePublicKey, AwsAccountId, ETag, ErrorCode, ErrorReply, SourceName, StatusReply, header};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -17,6 +17,7 @@ use crate::cache::Answer;
 use crate::http::address::Client;
 use crate::http::log::LoggedTenant;
 use crate::http::{Failure, auth, check_announced, front, json_with_tag, next_piece, sniff, status_ok};
+use crate::kept::Kept;
 use crate::store::{
     DeleteOutcome, Expected, Origin, PutOutcome, SnapshotMeta, SnapshotPut, SourceState, SpooledBody, StoreError,
     TenantHandle,
@@ -73,6 +74,10 @@ async fn load(
     }
     let epoch = app.cache.epoch(tenant.tenant());
     let (state, body) = tenant.snapshot(source, app.cache.longest_body()).await?;
+    let body = match body {
+        Some(body) => Some(keep(app, body).await),
+        None => None,
+    };
     let (answer, meta) = match state {
         SourceState::Present(meta) => {
             let answer = Answer {
@@ -93,6 +98,14 @@ async fn load(
     app.cache
         .keep(tenant.tenant(), source.as_str(), Arc::clone(&answer), epoch);
     Ok((answer, meta))
+}
+
+/// A body as the cache keeps it. The copy that may be made of it is made on a thread for such work.
+async fn keep(app: &App, body: Bytes) -> Kept {
+    let (cache, whole) = (Arc::clone(&app.cache), body.clone());
+    let kept = tokio::task::spawn_blocking(move || cache.kept(whole)).await;
+    // The thread goes when the worker stops; the body itself is as good.
+    kept.unwrap_or_else(|_stopping| Kept::from(body))
 }
 
 /// `X-Dirless-Registered-Key` goes out only when the snapshot is sealed to that very key. A deployed
@@ -124,7 +137,7 @@ fn gone(code: ErrorCode, text: &str) -> Answer {
         tag: None,
         headers: vec![(CONTENT_TYPE, HeaderValue::from_static(header::JSON_MEDIA_TYPE))],
         length: body.len() as u64,
-        body: Some(body),
+        body: Some(body.into()),
     }
 }
 

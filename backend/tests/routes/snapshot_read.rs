@@ -208,3 +208,67 @@ fn a_thousand_readers_see_each_write_the_moment_it_is_acknowledged() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+/// Long enough for the kernel to send it from a copy, and for many writes.
+fn long_body(length: usize) -> String {
+    let mut body = SEALED.to_owned();
+    let mut number = 0_u32;
+    while body.len() < length {
+        body.push_str(&format!("{number:x}"));
+        number += 1;
+    }
+    body.truncate(length);
+    body
+}
+
+#[test]
+fn long_bodies_arrive_whole_on_one_connection_whatever_is_asked_in_between() {
+    let site = Site::enrolled();
+    let bodies: Vec<_> = [20_480, 1 << 20, 5_000_001].map(long_body).into();
+    for (number, body) in bodies.iter().enumerate() {
+        site.put(&format!("s{number}"), body).expect_status(200);
+    }
+    let read = |number: usize| ask("GET", &format!("/v1/snapshot/s{number}")).tenant(SECRET, TENANT);
+    let mut stream = site.connect();
+    for number in [0, 0, 1, 1, 2, 2, 0, 2, 1] {
+        let reply = read(number).send_on(&mut stream).expect_status(200);
+        assert!(reply.body == bodies[number].as_bytes(), "s{number}");
+        let tag = reply.header("etag").unwrap().to_owned();
+        let unchanged = read(number).header("If-None-Match", &tag).send_on(&mut stream);
+        assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
+    }
+    // Without waiting for the answers, with one to another route in between.
+    let order = [2, 0, 1, 2, 2];
+    let mut asked = Vec::new();
+    for number in order {
+        asked.extend(read(number).bytes());
+        asked.extend(ask("GET", "/v1/snapshot/public-key").tenant(SECRET, TENANT).bytes());
+    }
+    stream.write_all(&asked).unwrap();
+    for number in order {
+        let reply = Reply::read(&mut stream, false).expect_status(200);
+        assert!(reply.body == bodies[number].as_bytes(), "s{number} among others");
+        Reply::read(&mut stream, false).expect_status(200);
+    }
+}
+
+#[test]
+fn a_body_that_is_being_read_stays_what_it_was_when_a_new_one_is_put() {
+    let site = Site::enrolled();
+    let (old, new) = (long_body(6_000_000), long_body(6_000_002).replace('1', "2"));
+    site.put("local", &old).expect_status(200);
+    let mut stream = site.connect();
+    let read = ask("GET", "/v1/snapshot/local").tenant(SECRET, TENANT);
+    for _ in 0..2 {
+        assert!(read.send_on(&mut stream).body == old.as_bytes());
+    }
+    // More than the sockets hold, so that the rest is sent after the change.
+    stream.write_all(&read.bytes()).unwrap();
+    let mut first = [0; 1];
+    stream.read_exact(&mut first).unwrap();
+    site.put("local", &new).expect_status(200);
+    assert!(site.get("/v1/snapshot/local").expect_status(200).body == new.as_bytes());
+    let reply = Reply::read(&mut first.chain(&mut stream), false).expect_status(200);
+    assert!(reply.body == old.as_bytes());
+    assert!(read.send_on(&mut stream).body == new.as_bytes());
+}
