@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-/// Shorter bodies are copied faster than the kernel is told where they are.
-const SHORTEST: usize = 12 * 1024;
+/// Shorter bodies are sent as fast or faster by copying them (docs/benchmarks.md).
+const SHORTEST: usize = 64 * 1024;
 /// Most copies at a time: each is an open file, and those are needed for connections.
 const MOST: usize = 1024;
 
@@ -106,7 +106,11 @@ fn copy_of(bytes: &Bytes) -> Option<Copy> {
         rest = rest.get(written..).filter(|_| written > 0)?;
     }
     // Nothing in this process may change it any more: answers are made of it for as long as it lives.
-    fcntl_add_seals(&copy.0, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE).ok()?;
+    fcntl_add_seals(
+        &copy.0,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )
+    .ok()?;
     Some(copy)
 }
 
@@ -145,6 +149,9 @@ mod tests {
         assert_eq!(kept.place_of(&[7; 100]), None);
         let part = Kept::from(bytes.slice(10..20));
         assert_eq!(part.place_of(&bytes[10..20]), Some(0));
-        assert_eq!((part.place_of(&bytes[9..12]), part.place_of(&bytes[12..21])), (None, None));
+        assert_eq!(
+            (part.place_of(&bytes[9..12]), part.place_of(&bytes[12..21])),
+            (None, None)
+        );
     }
 }

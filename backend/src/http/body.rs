@@ -8,7 +8,7 @@ use dirless_wire::ErrorCode;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 use super::Failure;
 
@@ -76,19 +76,8 @@ pub(crate) async fn read_small(
     }
 }
 
-/// A JSON body of at most `limit` bytes. The content type is not looked at: deployed tools always
-/// send JSON here.
-pub(crate) async fn read_json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-    limit: usize,
-    pause: Duration,
-) -> Result<T, Failure> {
-    parse_json(&read_small(headers, body, limit, pause).await?)
-}
-
 /// A whole JSON body.
-pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+pub(crate) fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
     // A derived reader takes a list for the fields in their order; no client means that.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Failure::new(

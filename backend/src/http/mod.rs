@@ -11,6 +11,6 @@ mod reply;
 pub(crate) mod sniff;
 mod streams;
 
-pub(crate) use body::{check_announced, next_piece, parse_json, read_json, read_small};
+pub(crate) use body::{check_announced, next_piece, parse_json, read_small};
 pub(crate) use reply::{Failure, json, json_with_tag, status_ok};
 pub(crate) use streams::{Finished, ReplyBody, RequestBody};

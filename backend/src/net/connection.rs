@@ -31,8 +31,6 @@ use crate::http::{Finished, ReplyBody, RequestBody};
 
 /// Largest request head, and the most that is buffered of a body.
 const BUFFER: usize = 64 * 1024;
-/// Most header lines in a request.
-const MAX_HEADERS: usize = 64;
 /// How long, and how much of it, the rest of a refused body is thrown away so that the client can
 /// read the refusal: closing a socket with unread bytes resets it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -92,7 +90,6 @@ where
     let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
     let mut served = http1::Builder::new()
         .header_read_timeout(None)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(BUFFER)
         .serve_connection(io, requests);
     let mut told = false;

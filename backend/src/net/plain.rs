@@ -216,22 +216,22 @@ mod tests {
     async fn the_kernel_sends_from_the_copy_and_from_the_right_place() {
         // A copy of other bytes than the memory's shows which of the two was sent.
         let (near, far) = pair().await;
-        let memory = Bytes::from(vec![b'm'; 50_000]);
-        let forged = body(50_000).instead_of(memory.clone());
+        let memory = Bytes::from(vec![b'm'; 90_000]);
+        let forged = body(90_000).instead_of(memory.clone());
         let outgoing = Outgoing::default();
         outgoing.announce(&forged);
         let mut plain = Plain::new(near, outgoing);
         let got = through(&mut plain, far, &[&memory[7..]]).await;
-        assert!(got == body(50_000).bytes()[7..]);
+        assert!(got == body(90_000).bytes()[7..]);
     }
 
     #[tokio::test]
     async fn other_bytes_are_written_as_they_are_while_a_body_is_announced() {
         let (near, far) = pair().await;
         let outgoing = Outgoing::default();
-        outgoing.announce(&body(50_000));
+        outgoing.announce(&body(90_000));
         let mut plain = Plain::new(near, outgoing);
-        let other = vec![b'o'; 50_000];
+        let other = vec![b'o'; 90_000];
         assert!(through(&mut plain, far, &[b"head", &other]).await == [b"head", &other[..]].concat());
     }
 
@@ -262,7 +262,13 @@ mod tests {
                 outgoing.announce(&body);
             }
         };
-        assert!(matches!(failed.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{failed}");
+        assert!(
+            matches!(
+                failed.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            ),
+            "{failed}"
+        );
         assert!(outgoing.lock().is_none());
     }
 }

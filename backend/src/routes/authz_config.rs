@@ -1,20 +1,13 @@
 //! `GET` and `PUT /v1/snapshot/authz-config`: the access rules of a tenant.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::body::Body;
-use axum::extract::{Extension, State};
 use axum::response::Response;
 use dirless_wire::{AuthzConfig, ErrorCode, ErrorReply, StatusReply};
-use http::{HeaderMap, Method};
 
-use super::documents;
-use crate::app::App;
+use super::asked::{Asked, If, Small};
+use super::documents::{self, Reading};
 use crate::cache::AUTHZ_CONFIG;
-use crate::http::address::Client;
-use crate::http::{Failure, auth, json_with_tag, read_small};
-use crate::store::{Origin, etag_of};
+use crate::http::{Failure, json_with_tag};
+use crate::store::{TenantHandle, etag_of};
 
 /// Some 20,000 rules.
 const LONGEST: usize = 1024 * 1024;
@@ -27,17 +20,12 @@ const LONGEST: usize = 1024 * 1024;
         (status = 304, description = "The copy at hand is current"),
         (status = 401, body = ErrorReply), (status = 403, body = ErrorReply), (status = 429, body = ErrorReply),
     ), security(("bearer" = [], "tenant" = [])))]
-pub(super) async fn read(
-    State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    method: Method,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    documents::answer(&app, &client, &method, &headers, AUTHZ_CONFIG, |tenant| async move {
+pub(super) async fn read(reading: Reading) -> Result<Response, Failure> {
+    let load = |tenant: TenantHandle| async move {
         let rules = tenant.access_rules().await?;
         Ok(rules.map_or_else(|| documents::bytes_of(&AuthzConfig::default()), |rules| rules.body))
-    })
-    .await
+    };
+    reading.answer(AUTHZ_CONFIG, load).await
 }
 
 /// Replaces the access rules. Fields we do not know are kept and handed out again.
@@ -50,16 +38,7 @@ pub(super) async fn read(
         (status = 412, body = ErrorReply, description = "The rules have changed since they were read"),
         (status = 413, body = ErrorReply), (status = 422, body = ErrorReply), (status = 429, body = ErrorReply),
     ), security(("bearer" = [], "tenant" = [])))]
-pub(super) async fn replace(
-    State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Failure> {
-    let tenant = auth::tenant_paced(&app, &headers, &client)?;
-    let expected = super::snapshot::precondition(&headers)?;
-    let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
-    let body = read_small(&headers, body, LONGEST, pause).await?;
+pub(super) async fn replace(asked: Asked, If(expected): If, Small(body): Small<LONGEST>) -> Result<Response, Failure> {
     if let Err(error) = serde_json::from_slice::<AuthzConfig>(&body) {
         let failure = Failure::new(
             ErrorCode::InvalidBody,
@@ -70,8 +49,10 @@ pub(super) async fn replace(
         );
     }
     let absent = etag_of(&documents::bytes_of(&AuthzConfig::default()));
-    let tag = tenant
-        .put_access_rules_if(body, expected, &absent, Origin::network(client.address))
+    let origin = asked.origin();
+    let tag = asked
+        .tenant
+        .put_access_rules_if(body, expected, &absent, origin)
         .await?;
     let tag = tag.ok_or_else(super::snapshot::precondition_failed)?;
     Ok(json_with_tag(&StatusReply::ok(), &tag))

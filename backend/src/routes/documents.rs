@@ -3,35 +3,19 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::FromRequestParts;
 use axum::response::Response;
 use bytes::Bytes;
 use dirless_wire::header;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use super::asked::Asked;
 use crate::app::App;
 use crate::cache::Answer;
-use crate::http::address::Client;
-use crate::http::{Failure, auth, front};
+use crate::http::{Failure, front};
 use crate::store::{StoreError, TenantHandle, etag_of};
-
-/// Answers a read of the document `name`, which `load` takes from the store.
-pub(super) async fn answer<F>(
-    app: &App,
-    client: &Client,
-    method: &Method,
-    headers: &HeaderMap,
-    name: &'static str,
-    load: impl FnOnce(TenantHandle) -> F,
-) -> Result<Response, Failure>
-where
-    F: Future<Output = Result<Bytes, StoreError>>,
-{
-    let tenant = auth::tenant_paced(app, headers, client)?;
-    let answer = fetch(app, tenant, name, load).await?;
-    let reply = front::render(&answer, method, headers);
-    Ok(reply.map_or_else(|| Response::new(Body::empty()), |reply| reply.map(Body::new)))
-}
 
 /// The document `name` out of the store, and into the cache.
 pub(super) async fn fetch<F>(
@@ -48,6 +32,43 @@ where
     let answer = Arc::new(of(load(tenant).await?));
     app.cache.keep(&id, name, Arc::clone(&answer), epoch);
     Ok(answer)
+}
+
+/// A read of one of them by a tenant.
+pub(super) struct Reading {
+    app: Arc<App>,
+    asked: Asked,
+    method: Method,
+    headers: HeaderMap,
+}
+
+impl FromRequestParts<Arc<App>> for Reading {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        Ok(Self {
+            app: Arc::clone(app),
+            asked: Asked::from_request_parts(parts, app).await?,
+            method: parts.method.clone(),
+            headers: std::mem::take(&mut parts.headers),
+        })
+    }
+}
+
+impl Reading {
+    /// Answers with the document `name`, which `load` takes from the store.
+    pub(super) async fn answer<F>(
+        self,
+        name: &'static str,
+        load: impl FnOnce(TenantHandle) -> F,
+    ) -> Result<Response, Failure>
+    where
+        F: Future<Output = Result<Bytes, StoreError>>,
+    {
+        let answer = fetch(&self.app, self.asked.tenant, name, load).await?;
+        let reply = front::render(&answer, &self.method, &self.headers);
+        Ok(reply.map_or_else(|| Response::new(Body::empty()), |reply| reply.map(Body::new)))
+    }
 }
 
 fn of(body: Bytes) -> Answer {

@@ -1,23 +1,39 @@
 //! `POST /v1/enrollment/enroll`: a tenant comes to belong to the realm of the bearer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use dirless_wire::{EnrollReply, EnrollRequest, ErrorCode, ErrorReply};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::request::Parts;
 
+use super::asked::{Parsed, client_of};
 use crate::app::App;
 use crate::http::address::Client;
 use crate::http::limits::Pace;
 use crate::http::log::LoggedTenant;
-use crate::http::{Failure, auth, json, read_json};
-use crate::store::{Enrolment, Origin};
+use crate::http::{Failure, auth, json};
+use crate::store::{Credential, Enrolment, Origin};
 
 /// Old tools send a CA certificate along.
 const LONGEST: usize = 64 * 1024;
+
+/// A request of a realm, which names its tenant in the body.
+pub(super) struct Bearer {
+    credential: Arc<Credential>,
+    client: Client,
+}
+
+impl FromRequestParts<Arc<App>> for Bearer {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let client = client_of(parts)?;
+        let credential = auth::credential(app, &parts.headers, &client)?;
+        Ok(Self { credential, client })
+    }
+}
 
 /// Enrols a tenant, or enrols it again. `aws___X` and `X` are the same tenant.
 #[utoipa::path(post, path = "/v1/enrollment/enroll", tag = "tenant", operation_id = "enroll",
@@ -30,13 +46,9 @@ const LONGEST: usize = 64 * 1024;
     ), security(("bearer" = [])))]
 pub(super) async fn enroll(
     State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-    body: Body,
+    Bearer { credential, client }: Bearer,
+    Parsed(request): Parsed<EnrollRequest, LONGEST>,
 ) -> Result<Response, Failure> {
-    let credential = auth::credential(&app, &headers, &client)?;
-    let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
-    let request: EnrollRequest = read_json(&headers, body, LONGEST, pause).await?;
     if let Pace::Wait(seconds) = app.limits.tenant(&request.tenant_id) {
         return Err(Failure::rate_limited(seconds));
     }

@@ -1,19 +1,20 @@
 //! `POST /v1/agent/heartbeat`: a host is alive, and says what it serves.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::response::Response;
 use dirless_wire::{ErrorCode, ErrorReply, Heartbeat, HostReport, StatusReply, header};
 use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
+use super::asked::{Asked, Parsed};
 use crate::app::App;
-use crate::http::address::Client;
 use crate::http::limits::Pace;
-use crate::http::{Failure, auth, parse_json, read_json, status_ok};
-use crate::store::{Absorbed, Beat, EXTRAS_MAX, TenantHandle};
+use crate::http::{Failure, auth, parse_json, status_ok};
+use crate::store::{Absorbed, Beat, EXTRAS_MAX, Mark, TenantHandle};
 
 /// A capped report is some 40 KiB at worst.
 const LONGEST: usize = 128 * 1024;
@@ -30,18 +31,14 @@ const LONGEST: usize = 128 * 1024;
     ), security(("bearer" = [], "tenant" = [])))]
 pub(super) async fn beat(
     State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-    body: Body,
+    asked: Asked,
+    Parsed(heartbeat): Parsed<Heartbeat, LONGEST>,
 ) -> Result<Response, Failure> {
-    let tenant = auth::tenant_paced(&app, &headers, &client)?;
-    let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
-    let heartbeat: Heartbeat = read_json(&headers, body, LONGEST, pause).await?;
-    match absorb(&app, &tenant, heartbeat) {
+    match absorb(&app, &asked.tenant, heartbeat, None) {
         Absorbed::Taken | Absorbed::WithoutExtras => {
             let mut reply = status_ok();
             // The heartbeat counts, whatever becomes of the rest.
-            if let Ok(Some(tag)) = super::state::tag(&app, &tenant).await {
+            if let Ok(Some(tag)) = super::state::tag(&app, &asked.tenant).await {
                 reply.headers_mut().insert(header::TENANT_STATE, tag);
             }
             Ok(reply)
@@ -57,29 +54,57 @@ pub(super) async fn beat(
     }
 }
 
+/// A heartbeat whose report was passed over.
+#[derive(Deserialize)]
+struct Sender<'a> {
+    #[serde(borrow)]
+    agent_id: Cow<'a, str>,
+    #[serde(borrow)]
+    hostname: Cow<'a, str>,
+    #[serde(default)]
+    report: Option<IgnoredAny>,
+}
+
 /// Takes a heartbeat whose body is at hand, for the hot path; with the tag of the tenant's state. `None`
 /// when anything is unusual about it, or that tag is not in memory: [`beat`] then answers.
+///
+/// A host says the same until its table changes, so that its message is told by its [`Mark`] and its
+/// report is read once and not every time.
 pub(crate) fn beat_at_hand(app: &App, headers: &HeaderMap, body: &[u8]) -> Option<(TenantHandle, HeaderValue)> {
     let tenant = auth::tenant_if_known(app, headers)?;
     let state = super::state::tag_at_hand(app, &tenant)?;
-    let heartbeat: Heartbeat = parse_json(body).ok()?;
+    let sender: Sender<'_> = parse_json(body).ok()?;
     if app.limits.tenant(tenant.tenant()) != Pace::Fine {
         return None;
     }
-    match absorb(app, &tenant, heartbeat) {
+    let beat = Beat {
+        agent_id: &sender.agent_id,
+        hostname: &sender.hostname,
+        extras: None,
+    };
+    let absorbed = if sender.report.is_none() {
+        app.heartbeats.beat(&tenant, beat)
+    } else {
+        let mark = app.heartbeats.mark(body);
+        if app.heartbeats.beat_again(&tenant, beat, mark) {
+            return Some((tenant, state));
+        }
+        absorb(app, &tenant, parse_json(body).ok()?, Some(mark))
+    };
+    match absorbed {
         Absorbed::Taken | Absorbed::WithoutExtras => Some((tenant, state)),
         Absorbed::Refused | Absorbed::Full => None,
     }
 }
 
-fn absorb(app: &App, tenant: &TenantHandle, heartbeat: Heartbeat) -> Absorbed {
+fn absorb(app: &App, tenant: &TenantHandle, heartbeat: Heartbeat, mark: Option<Mark>) -> Absorbed {
     let extras = heartbeat.report.map(fit);
     let beat = Beat {
         agent_id: &heartbeat.agent_id,
         hostname: &heartbeat.hostname,
         extras: extras.as_deref(),
     };
-    app.heartbeats.beat(tenant, beat)
+    app.heartbeats.beat_marked(tenant, beat, mark)
 }
 
 /// The report as text that the store takes: of long lists the end is left out, the totals stay.

@@ -1,6 +1,7 @@
 //! All routes in one list. A handler takes the request apart, finds out who asks, makes one call of
 //! the store, and answers.
 
+mod asked;
 mod authz_config;
 mod ca_public_key;
 mod documents;

@@ -1,20 +1,17 @@
 //! `GET` and `PUT /v1/snapshot/public-key`: the age key that everything of a tenant is sealed to.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::response::Response;
 use dirless_wire::{ErrorCode, ErrorReply, PublicKeyReply, PublicKeyRequest, StatusReply};
-use http::{HeaderMap, Method};
 
-use super::documents;
+use super::asked::{Asked, Parsed};
+use super::documents::{self, Reading};
 use crate::app::App;
 use crate::cache::PUBLIC_KEY;
-use crate::http::address::Client;
-use crate::http::{Failure, auth, read_json, status_ok};
-use crate::store::{KeyChange, Origin};
+use crate::http::{Failure, status_ok};
+use crate::store::{KeyChange, TenantHandle};
 
 const LONGEST: usize = 16 * 1024;
 
@@ -26,18 +23,13 @@ const LONGEST: usize = 16 * 1024;
         (status = 304, description = "The copy at hand is current"),
         (status = 401, body = ErrorReply), (status = 403, body = ErrorReply), (status = 429, body = ErrorReply),
     ), security(("bearer" = [], "tenant" = [])))]
-pub(super) async fn read(
-    State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    method: Method,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    documents::answer(&app, &client, &method, &headers, PUBLIC_KEY, |tenant| async move {
+pub(super) async fn read(reading: Reading) -> Result<Response, Failure> {
+    let load = |tenant: TenantHandle| async move {
         Ok(documents::bytes_of(&PublicKeyReply {
             age_public_key: Some(tenant.public_key().clone()),
         }))
-    })
-    .await
+    };
+    reading.answer(PUBLIC_KEY, load).await
 }
 
 /// Replaces the key, where `[keys] replace_by` lets this route do so.
@@ -51,18 +43,11 @@ pub(super) async fn read(
     ), security(("bearer" = [], "tenant" = [])))]
 pub(super) async fn replace(
     State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-    body: Body,
+    asked: Asked,
+    Parsed(request): Parsed<PublicKeyRequest, LONGEST>,
 ) -> Result<Response, Failure> {
-    let tenant = auth::tenant_paced(&app, &headers, &client)?;
-    let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
-    let request: PublicKeyRequest = read_json(&headers, body, LONGEST, pause).await?;
-    let origin = Origin::network(client.address);
-    match tenant
-        .put_public_key(&request.age_public_key, app.config.keys.replace_by, origin)
-        .await?
-    {
+    let (key, replace_by) = (&request.age_public_key, app.config.keys.replace_by);
+    match asked.tenant.put_public_key(key, replace_by, asked.origin()).await? {
         KeyChange::Unchanged | KeyChange::Replaced { .. } => Ok(status_ok()),
         KeyChange::Conflict { registered } => {
             let failure = Failure::new(ErrorCode::KeyMismatch, "another key is registered for this tenant");

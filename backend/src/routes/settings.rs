@@ -1,18 +1,10 @@
 //! `POST /v1/admin/settings`: what a portal sets for its tenant.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::body::Body;
-use axum::extract::{Extension, State};
 use axum::response::Response;
 use dirless_wire::{ErrorCode, ErrorReply, Setting, StatusReply};
-use http::HeaderMap;
 
-use crate::app::App;
-use crate::http::address::Client;
-use crate::http::{Failure, auth, read_json, status_ok};
-use crate::store::Origin;
+use super::asked::{Asked, Parsed};
+use crate::http::{Failure, status_ok};
 
 /// The longest value with every character escaped (6 bytes for one) fits.
 const LONGEST: usize = 256 * 1024;
@@ -25,15 +17,7 @@ const LONGEST: usize = 256 * 1024;
         (status = 400, body = ErrorReply), (status = 401, body = ErrorReply), (status = 403, body = ErrorReply),
         (status = 413, body = ErrorReply), (status = 422, body = ErrorReply), (status = 429, body = ErrorReply),
     ), security(("bearer" = [], "tenant" = [])))]
-pub(super) async fn set(
-    State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Failure> {
-    let tenant = auth::tenant_paced(&app, &headers, &client)?;
-    let pause = Duration::from_secs(u64::from(app.config.server.body_seconds));
-    let setting: Setting = read_json(&headers, body, LONGEST, pause).await?;
+pub(super) async fn set(asked: Asked, Parsed(setting): Parsed<Setting, LONGEST>) -> Result<Response, Failure> {
     if setting.key.is_empty() || setting.key.len() > Setting::MAX_KEY_BYTES {
         let text = format!("key is 1 to {} bytes", Setting::MAX_KEY_BYTES);
         return Err(Failure::new(ErrorCode::InvalidBody, text));
@@ -42,8 +26,7 @@ pub(super) async fn set(
         let text = format!("value is at most {} bytes", Setting::MAX_VALUE_BYTES);
         return Err(Failure::new(ErrorCode::InvalidBody, text));
     }
-    tenant
-        .put_setting(&setting.key, &setting.value, Origin::network(client.address))
-        .await?;
+    let origin = asked.origin();
+    asked.tenant.put_setting(&setting.key, &setting.value, origin).await?;
     Ok(status_ok())
 }

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use dirless_wire::{AgePublicKey, AwsAccountId, ETag, ErrorCode, ErrorReply, SourceName, StatusReply, header};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use super::asked::{Asked, If};
 use crate::app::App;
 use crate::cache::Answer;
-use crate::http::address::Client;
 use crate::http::log::LoggedTenant;
-use crate::http::{Failure, auth, check_announced, front, json_with_tag, next_piece, sniff, status_ok};
+use crate::http::{Failure, check_announced, front, json_with_tag, next_piece, sniff, status_ok};
 use crate::kept::Kept;
 use crate::store::{
-    DeleteOutcome, Expected, Origin, PutOutcome, SnapshotMeta, SnapshotPut, SourceState, SpooledBody, StoreError,
-    TenantHandle,
+    DeleteOutcome, Expected, PutOutcome, SnapshotMeta, SnapshotPut, SourceState, SpooledBody, StoreError, TenantHandle,
 };
 
 /// The sealed snapshot of a source.
@@ -38,13 +38,11 @@ use crate::store::{
     ), security(("bearer" = [], "tenant" = [])))]
 pub(super) async fn read(
     State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
+    Asked { tenant, .. }: Asked,
+    Named(source): Named,
     method: Method,
-    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let tenant = auth::tenant_paced(&app, &headers, &client)?;
-    let source = source_of(&uri)?;
     let (answer, meta) = load(&app, &tenant, &source).await?;
     if let Some(reply) = front::render(&answer, &method, &headers) {
         return Ok(reply.map(Body::new));
@@ -163,25 +161,21 @@ fn gone(code: ErrorCode, text: &str) -> Answer {
     ), security(("bearer" = [], "tenant" = [])))]
 pub(super) async fn replace(
     State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    uri: Uri,
+    asked: Asked,
+    Named(source): Named,
+    If(expected): If,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let tenant = auth::tenant_paced(&app, &headers, &client)?;
-    let source = source_of(&uri)?;
     let put = described(&headers)?;
-    let expected = precondition(&headers)?;
+    let (tenant, origin) = (&asked.tenant, asked.origin());
     // Known before a byte of the body is read; the store decides again, in the transaction.
     if put.recipient.as_ref() != Some(tenant.public_key()) {
         return Err(wrong_recipient(tenant.public_key().clone()));
     }
     let body = receive(&app, &headers, body).await?;
     app.metrics.body_bytes_received.increment(body.length());
-    match tenant
-        .put_snapshot_if(&source, put, expected, body, Origin::network(client.address))
-        .await?
-    {
+    match tenant.put_snapshot_if(&source, put, expected, body, origin).await? {
         PutOutcome::Stored(meta) => {
             let mut reply = json_with_tag(&StatusReply::ok(), &meta.etag);
             reply.extensions_mut().insert(LoggedTenant(tenant.tenant().clone()));
@@ -208,27 +202,25 @@ pub(super) async fn replace(
         (status = 412, body = ErrorReply, description = "The snapshot has changed since it was read"),
         (status = 429, body = ErrorReply),
     ), security(("bearer" = [], "tenant" = [])))]
-pub(super) async fn remove(
-    State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    let tenant = auth::tenant_paced(&app, &headers, &client)?;
-    let (source, expected) = (source_of(&uri)?, precondition(&headers)?);
-    match tenant
-        .delete_snapshot_if(&source, expected, Origin::network(client.address))
-        .await?
-    {
+pub(super) async fn remove(asked: Asked, Named(source): Named, If(expected): If) -> Result<Response, Failure> {
+    let origin = asked.origin();
+    match asked.tenant.delete_snapshot_if(&source, expected, origin).await? {
         DeleteOutcome::Deleted | DeleteOutcome::Nothing => Ok(status_ok()),
         DeleteOutcome::Unexpected => Err(precondition_failed()),
     }
 }
 
-/// The last segment of the path. A source name needs no escaping, so an escaped one is none.
-fn source_of(uri: &Uri) -> Result<SourceName, Failure> {
-    let name = uri.path().rsplit('/').next().unwrap_or_default();
-    SourceName::new(name).map_err(|error| Failure::new(ErrorCode::NotFound, error.to_string()))
+/// The source that the path names. A source name needs no escaping, so an escaped one is none.
+pub(super) struct Named(SourceName);
+
+impl FromRequestParts<Arc<App>> for Named {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &Arc<App>) -> Result<Self, Failure> {
+        let name = parts.uri.path().rsplit('/').next().unwrap_or_default();
+        let name = SourceName::new(name).map_err(|error| Failure::new(ErrorCode::NotFound, error.to_string()))?;
+        Ok(Self(name))
+    }
 }
 
 /// What the headers say about the body.

@@ -1,18 +1,14 @@
 //! `GET /v1/snapshot`: the tags of everything that hosts read. Heartbeats are answered with its tag, so
 //! that a host for which nothing changed asks for nothing else.
 
-use std::sync::Arc;
-
-use axum::extract::{Extension, State};
 use axum::response::Response;
 use dirless_wire::{ErrorReply, TenantState};
-use http::{HeaderMap, HeaderValue, Method};
+use http::HeaderValue;
 
-use super::documents;
+use super::documents::{self, Reading};
 use crate::app::App;
 use crate::cache::STATE;
 use crate::http::Failure;
-use crate::http::address::Client;
 use crate::store::{StoreError, TenantHandle};
 
 /// What hosts read, by its tags.
@@ -23,13 +19,8 @@ use crate::store::{StoreError, TenantHandle};
         (status = 304, description = "The copy at hand is current"),
         (status = 401, body = ErrorReply), (status = 403, body = ErrorReply), (status = 429, body = ErrorReply),
     ), security(("bearer" = [], "tenant" = [])))]
-pub(super) async fn read(
-    State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    method: Method,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    documents::answer(&app, &client, &method, &headers, STATE, load).await
+pub(super) async fn read(reading: Reading) -> Result<Response, Failure> {
+    reading.answer(STATE, load).await
 }
 
 async fn load(tenant: TenantHandle) -> Result<bytes::Bytes, StoreError> {

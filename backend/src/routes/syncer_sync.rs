@@ -2,15 +2,10 @@
 //! the age format, so no conforming program can open them: taking one would look like success and
 //! leave every host with its old users.
 
-use std::sync::Arc;
-
-use axum::extract::{Extension, State};
 use dirless_wire::{ErrorCode, ErrorReply};
-use http::HeaderMap;
 
-use crate::app::App;
-use crate::http::address::Client;
-use crate::http::{Failure, auth};
+use super::asked::Asked;
+use crate::http::Failure;
 
 /// Refuses, and says what to install instead.
 #[utoipa::path(post, path = "/v1/syncer/sync", tag = "tenant", operation_id = "syncerSync",
@@ -20,14 +15,7 @@ use crate::http::{Failure, auth};
         (status = 422, body = ErrorReply, description = "Always: nobody can open what this client sends"),
         (status = 429, body = ErrorReply),
     ), security(("bearer" = [], "tenant" = [])))]
-pub(super) async fn refuse(
-    State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> Failure {
-    if let Err(failure) = auth::tenant_paced(&app, &headers, &client) {
-        return failure;
-    }
+pub(super) async fn refuse(_asked: Asked) -> Failure {
     Failure::new(
         ErrorCode::UnsupportedClient,
         "this syncer (0.6.0 or 0.6.1) seals snapshots in a form that no host can open",

@@ -51,6 +51,7 @@ pub use directory::{Credential, Operator, Principal};
 pub use enroll::Enrolment;
 pub use error::StoreError;
 pub use expected::Expected;
+pub(crate) use heartbeat::Mark;
 pub use heartbeat::{Absorbed, Agent, Beat, EXTRAS_MAX, HeartbeatLimits, HeartbeatSink};
 pub use policy::ReplaceBy;
 pub use realm::{NewRealm, Realm, RealmChange};

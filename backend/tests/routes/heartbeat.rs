@@ -42,6 +42,63 @@ fn our_own_report_is_kept_beside() {
     );
 }
 
+/// What is said again word for word is not read again; whatever differs is.
+#[test]
+fn a_report_is_the_last_one_said_however_often_each_was_said() {
+    let site = Site::enrolled();
+    let body = |host: &str, generation: u64| {
+        format!(r#"{{"agent_id":"a","hostname":"{host}","report":{{"generation":{generation}}}}}"#)
+    };
+    let kept = || {
+        let everything = site.store.all_tenants_bypassing_realm_scope();
+        let agents = block_on(everything.active_agents(site.app.heartbeats(), jiff::Timestamp::UNIX_EPOCH)).unwrap();
+        let [agent] = agents.as_slice() else {
+            panic!("{agents:?}")
+        };
+        let report: serde_json::Value = serde_json::from_str(agent.extras.as_ref().unwrap()).unwrap();
+        (
+            agent.hostname.clone(),
+            report["generation"].as_u64().unwrap(),
+            agent.last_seen_at,
+        )
+    };
+    let mut last = jiff::Timestamp::UNIX_EPOCH;
+    let mut stream = site.connect();
+    for (host, generation) in [
+        ("h", 1),
+        ("h", 1),
+        ("h", 1),
+        ("h", 2),
+        ("h", 1),
+        ("i", 1),
+        ("i", 1),
+        ("h", 1),
+    ] {
+        let reply = ask("POST", "/v1/agent/heartbeat")
+            .tenant(SECRET, TENANT)
+            .body(body(host, generation))
+            .send_on(&mut stream);
+        reply.expect_status(200);
+        let (known, number, seen) = kept();
+        assert_eq!((known.as_str(), number), (host, generation));
+        assert!(seen >= last);
+        last = seen;
+    }
+    // Nothing said of it changes nothing, and a flush in between neither.
+    beat(&site, r#"{"agent_id":"a","hostname":"h"}"#).expect_status(200);
+    assert_eq!(kept().1, 1);
+    block_on(site.app.heartbeats().flush()).unwrap();
+    beat(&site, &body("h", 1)).expect_status(200);
+    assert_eq!(kept().1, 1);
+    beat(&site, &body("h", 3)).expect_status(200);
+    assert_eq!(kept().1, 3);
+    let wrong = r#"{"agent_id":"a","hostname":"h","report":{"generation":"x"}}"#;
+    for _ in 0..2 {
+        beat(&site, wrong).expect_error(422, "invalid_body");
+    }
+    assert_eq!(kept().1, 3);
+}
+
 #[test]
 fn malformed_heartbeats_are_refused() {
     let site = Site::enrolled();

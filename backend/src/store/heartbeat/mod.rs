@@ -20,6 +20,7 @@ use super::bypass::AllTenants;
 use super::types::millis;
 use super::{Store, StoreError, TenantHandle};
 use rows::{on_disk, write_batch};
+pub(crate) use shard::Mark;
 use shard::{Due, Shard};
 
 /// Longest extras of one agent, in bytes of JSON.
@@ -123,14 +124,35 @@ impl HeartbeatSink {
 
     /// Takes a heartbeat. Memory only, never waits for the disk.
     pub fn beat(&self, tenant: &TenantHandle, beat: Beat<'_>) -> Absorbed {
+        self.beat_marked(tenant, beat, None)
+    }
+
+    /// What stands for this message in [`beat_marked`](Self::beat_marked) and
+    /// [`beat_again`](Self::beat_again). Keyed, so that nobody can make two messages of one mark.
+    pub(crate) fn mark(&self, message: &[u8]) -> Mark {
+        Mark(self.hasher.hash_one(message))
+    }
+
+    /// [`beat`](Self::beat) for an agent whose whole message is the one its extras came in. `false`
+    /// when it is not, or the agent is not in memory: nothing was taken then.
+    pub(crate) fn beat_again(&self, tenant: &TenantHandle, beat: Beat<'_>, mark: Mark) -> bool {
+        let now = millis(self.store.now());
+        self.shard(beat.agent_id).take_again(tenant.row(), &beat, mark, now)
+    }
+
+    /// [`beat`](Self::beat), to be recognised by its mark when it comes again.
+    pub(crate) fn beat_marked(&self, tenant: &TenantHandle, beat: Beat<'_>, mark: Option<Mark>) -> Absorbed {
         if beat.agent_id.is_empty() || beat.agent_id.len() > LABEL_MAX || beat.hostname.len() > LABEL_MAX {
             return Absorbed::Refused;
         }
         let fits = beat.extras.is_none_or(|extras| extras.len() <= EXTRAS_MAX);
-        let extras = beat.extras.filter(|_| fits);
+        let beat = Beat {
+            extras: beat.extras.filter(|_| fits),
+            ..beat
+        };
         let now = millis(self.store.now());
         let mut shard = self.shard(beat.agent_id);
-        if !shard.take(tenant.row(), &beat, extras, now, self.limits.bytes / SHARDS) {
+        if !shard.take(tenant.row(), &beat, mark, now, self.limits.bytes / SHARDS) {
             return Absorbed::Full;
         }
         if fits { Absorbed::Taken } else { Absorbed::WithoutExtras }

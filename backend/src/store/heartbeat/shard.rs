@@ -9,7 +9,7 @@ use super::super::types::timestamp;
 use super::{Agent, Beat};
 
 /// Bytes an entry takes beside its texts: map slots, three fat pointers, numbers.
-const ENTRY_OVERHEAD: usize = 160;
+const ENTRY_OVERHEAD: usize = 176;
 
 /// How far an entry is ahead of the database.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,9 +23,15 @@ pub(super) struct Entry {
     pub(super) row: Option<i64>,
     pub(super) hostname: Box<str>,
     pub(super) extras: Option<Box<str>>,
+    /// [`Mark`] of the message that the extras came in.
+    mark: Option<Mark>,
     pub(super) last_seen: i64,
     pub(super) ahead: Ahead,
 }
+
+/// Stands for the whole text of a message: two messages of one mark are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(pub(super) u64);
 
 #[derive(Default)]
 pub(super) struct Shard {
@@ -76,14 +82,30 @@ impl Entry {
         ENTRY_OVERHEAD + agent_id.len() + self.hostname.len() + self.extras.as_deref().map_or(0, str::len)
     }
 
-    fn differs(&self, beat: &Beat<'_>, extras: Option<&str>) -> bool {
-        *self.hostname != *beat.hostname || extras.is_some_and(|extras| self.extras.as_deref() != Some(extras))
+    fn differs(&self, beat: &Beat<'_>) -> bool {
+        let says_else = |extras| self.extras.as_deref() != Some(extras);
+        *self.hostname != *beat.hostname || beat.extras.is_some_and(says_else)
     }
 }
 
 impl Shard {
+    /// Takes a beat of an agent that says, to the letter, what it said last; `false` when it does not.
+    pub(super) fn take_again(&mut self, tenant: i64, beat: &Beat<'_>, mark: Mark, now: i64) -> bool {
+        let agents = self.agents.get_mut(&tenant);
+        let Some(entry) = agents.and_then(|agents| agents.get_mut(beat.agent_id)) else {
+            return false;
+        };
+        if entry.mark != Some(mark) || *entry.hostname != *beat.hostname {
+            return false;
+        }
+        entry.last_seen = entry.last_seen.max(now);
+        entry.ahead = entry.ahead.max(Ahead::Seen);
+        true
+    }
+
     /// Takes a beat, if there is or can be made room for it in `room` bytes.
-    pub(super) fn take(&mut self, tenant: i64, beat: &Beat<'_>, extras: Option<&str>, now: i64, room: usize) -> bool {
+    pub(super) fn take(&mut self, tenant: i64, beat: &Beat<'_>, mark: Option<Mark>, now: i64, room: usize) -> bool {
+        let extras = beat.extras;
         let growth = beat.agent_id.len() + beat.hostname.len() + extras.map_or(0, str::len) + ENTRY_OVERHEAD;
         if let Some(entry) = self
             .agents
@@ -92,7 +114,10 @@ impl Shard {
         {
             entry.last_seen = entry.last_seen.max(now);
             entry.ahead = entry.ahead.max(Ahead::Seen);
-            if !entry.differs(beat, extras) {
+            if !entry.differs(beat) {
+                if extras.is_some() {
+                    entry.mark = mark;
+                }
                 return true;
             }
         }
@@ -107,6 +132,10 @@ impl Shard {
         let entry = Entry {
             row: before.as_ref().and_then(|entry| entry.row),
             hostname: beat.hostname.into(),
+            mark: match extras {
+                Some(_) => mark,
+                None => before.as_ref().and_then(|entry| entry.mark),
+            },
             extras: match (extras, &before) {
                 (Some(extras), _) => Some(extras.into()),
                 (None, before) => before.as_ref().and_then(|entry| entry.extras.clone()),
