@@ -40,12 +40,7 @@ pub(crate) fn inside(folder: &Path) {
         .status()
         .unwrap();
     assert!(mounted.success(), "{mounted}");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(fill_and_recover(folder));
+    crate::block_on(fill_and_recover(folder));
 }
 
 async fn put(handle: &TenantHandle, number: u64, length: usize) -> Result<(), StoreError> {

@@ -33,12 +33,7 @@ fn body(writer: usize, generation: u64) -> Vec<u8> {
 
 /// The child: every acknowledged write is a line `WRITER GENERATION` on standard output.
 pub(crate) fn write_until_killed(folder: &Path) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    crate::block_on(async {
         let store = open(folder);
         let handle = tenant(&store, "acme", "t1").await;
         let mut tasks = tokio::task::JoinSet::new();

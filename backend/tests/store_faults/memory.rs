@@ -29,12 +29,7 @@ fn memory(name: &str) -> u64 {
 
 /// Runs in a process of its own, whose peak is only this.
 pub(crate) fn inside(folder: &Path) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    crate::block_on(async {
         let store = open(folder);
         let handle = tenant(&store, "acme", "t1").await;
         let piece = noise(1, 64 * 1024);

@@ -1,7 +1,7 @@
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::text::checked_text;
 
 /// An AWS account id: twelve decimal digits, kept as text because zeros may lead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -29,33 +29,7 @@ impl AwsAccountId {
     }
 }
 
-impl fmt::Display for AwsAccountId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::str::FromStr for AwsAccountId {
-    type Err = AwsAccountIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for AwsAccountId {
-    type Error = AwsAccountIdError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(&text)
-    }
-}
-
-impl From<AwsAccountId> for String {
-    fn from(account: AwsAccountId) -> Self {
-        account.0
-    }
-}
+checked_text!(AwsAccountId, AwsAccountIdError);
 
 /// The text is not twelve digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,8 @@ use bech32::primitives::decode::CheckedHrpstring;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::text::checked_text;
+
 /// Length of `age1` + 52 data characters + 6 checksum characters.
 const LENGTH: usize = 62;
 /// An X25519 public key.
@@ -54,45 +56,13 @@ impl AgePublicKey {
     }
 }
 
-impl fmt::Display for AgePublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl fmt::Debug for AgePublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AgePublicKey({})", self.0)
     }
 }
 
-impl AsRef<str> for AgePublicKey {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for AgePublicKey {
-    type Err = AgePublicKeyError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for AgePublicKey {
-    type Error = AgePublicKeyError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(&text)
-    }
-}
-
-impl From<AgePublicKey> for String {
-    fn from(key: AgePublicKey) -> Self {
-        key.0
-    }
-}
+checked_text!(AgePublicKey, AgePublicKeyError);
 
 /// Why a text is not an age public key. Never holds the text: it may be a private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -22,6 +22,7 @@ mod key;
 mod source;
 mod state;
 mod tenant;
+mod text;
 
 pub mod header;
 

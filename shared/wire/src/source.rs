@@ -1,8 +1,9 @@
-use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::text::checked_text;
 
 /// Names that are routes of their own under `/v1/snapshot/`, or are kept free for such routes.
 pub const RESERVED_SOURCE_NAMES: &[&str] = &[
@@ -77,51 +78,13 @@ impl SourceName {
     }
 }
 
-impl fmt::Display for SourceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl fmt::Debug for SourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SourceName({})", self.0)
     }
 }
 
-impl Borrow<str> for SourceName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl AsRef<str> for SourceName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for SourceName {
-    type Err = SourceNameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for SourceName {
-    type Error = SourceNameError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(&text)
-    }
-}
-
-impl From<SourceName> for String {
-    fn from(source: SourceName) -> Self {
-        source.0
-    }
-}
+checked_text!(SourceName, SourceNameError);
 
 /// Why a text is not a source name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

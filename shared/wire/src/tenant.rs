@@ -1,8 +1,9 @@
-use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::text::checked_text;
 
 /// What some deployed tools put before a derived tenant id; taken off at the edge, once.
 pub const TENANT_PREFIX: &str = "aws___";
@@ -65,51 +66,13 @@ impl TenantId {
     }
 }
 
-impl fmt::Display for TenantId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl fmt::Debug for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TenantId({})", self.0)
     }
 }
 
-impl Borrow<str> for TenantId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl AsRef<str> for TenantId {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for TenantId {
-    type Err = TenantIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for TenantId {
-    type Error = TenantIdError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(&text)
-    }
-}
-
-impl From<TenantId> for String {
-    fn from(tenant: TenantId) -> Self {
-        tenant.0
-    }
-}
+checked_text!(TenantId, TenantIdError);
 
 /// Why a text is not a tenant id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
