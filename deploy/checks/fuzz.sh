@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # fuzz targets: build instrumented, run each for a few seconds (FUZZ_SECONDS)
-# The formats by default; FUZZ_FEATURES=programs adds the targets that link a whole program.
+# The formats by default; FUZZ_FEATURES=programs adds the targets that link a whole program, and
+# FUZZ_TARGETS="names filter" picks some. Long runs: docs/testing.md.
 set -euo pipefail
 cd "$(dirname "$0")/../../fuzz"
 target=$(rustc -vV | sed -n 's/^host: //p')
@@ -13,17 +14,27 @@ export RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Ccodegen-units=1 -Cpasses=s
 export CARGO_TARGET_DIR=../target/fuzz
 # Not --locked: this lock file follows the manifests of the crates, which change without it.
 cargo build --quiet --target "$target" --features "${FUZZ_FEATURES:-}"
-for source in fuzz_targets/*.rs; do
-    name=$(basename "$source" .rs)
-    [[ -x $CARGO_TARGET_DIR/$target/debug/$name ]] || continue
-    corpus=$CARGO_TARGET_DIR/corpus/$name seeds=seeds/$name
+
+# one NAME: its corpus grows under target/fuzz; what it finds is left beside it.
+one() {
+    local name=$1 corpus=$CARGO_TARGET_DIR/corpus/$1 seeds=seeds/$1 log=$CARGO_TARGET_DIR/$1.log
     mkdir -p "$corpus"
     [[ -d $seeds ]] || seeds=
-    log=$CARGO_TARGET_DIR/$name.log
-    if ! "$CARGO_TARGET_DIR/$target/debug/$name" -max_total_time="${FUZZ_SECONDS:-5}" -max_len=65536 -rss_limit_mb=2048 \
+    if ! "$programs/$name" -max_total_time="${FUZZ_SECONDS:-5}" -max_len=65536 -rss_limit_mb=2048 \
         -artifact_prefix="$CARGO_TARGET_DIR/$name-" "$corpus" $seeds >"$log" 2>&1; then
+        echo "$name: FAILED" >&2
         tail -n 40 "$log" >&2
-        exit 1
+        return 1
     fi
     echo "$name: $(tail -n1 "$log")"
+}
+export programs=$CARGO_TARGET_DIR/$target/debug
+export -f one
+names=()
+for source in fuzz_targets/*.rs; do
+    name=$(basename "$source" .rs)
+    [[ -x $programs/$name ]] || continue
+    [[ -z ${FUZZ_TARGETS:-} || " $FUZZ_TARGETS " == *" $name "* ]] && names+=("$name")
 done
+# As many at a time as there are processors; one that fails lets the others finish.
+printf '%s\n' "${names[@]}" | xargs -P "$(nproc)" -I{} bash -c 'one {}'

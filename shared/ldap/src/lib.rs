@@ -41,17 +41,33 @@ pub use password::verify as verify_password;
 pub use result::ResultCode;
 pub use server::{Listener, Setup, serve};
 
-/// Reads one whole message as the server does and tells whether it could: what is fuzzed.
+/// What [`check_message`] read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// The message's number.
+    pub id: u32,
+    /// Base, filter and wanted attributes, when it is a search.
+    pub search: Option<(String, dirless_directory::Filter, Vec<String>)>,
+}
+
+/// Reads one whole message as the server does and tells what it read: what is fuzzed.
 ///
 /// # Errors
 /// Why the connection would end.
-pub fn check_message(bytes: &[u8]) -> Result<(), DecodeError> {
+pub fn check_message(bytes: &[u8]) -> Result<Checked, DecodeError> {
     let limits = decode_filter::FilterLimits { nodes: 4096 };
     let message = request::decode(bytes, limits)?;
     for purpose in [controls::For::Search, controls::For::Write] {
         let _ = controls::Controls::read(&message.controls, purpose, limits);
     }
-    Ok(())
+    let search = match message.operation {
+        request::Operation::Search(search) => {
+            let attributes = search.attributes.into_iter().map(str::to_owned).collect();
+            Some((search.base.to_owned(), search.filter, attributes))
+        }
+        _ => None,
+    };
+    Ok(Checked { id: message.id, search })
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ impl<'a> Parser<'a> {
 
     fn simple(&self, left: &str, right: &str, start: usize) -> Result<Filter, FilterError> {
         let name = self.name(left, start)?;
-        if right == "*" {
+        // Several stars say no more than one: there is a value.
+        if !right.is_empty() && right.bytes().all(|byte| byte == b'*') {
             return Ok(Filter::Present(name));
         }
         if !right.contains('*') {

@@ -152,6 +152,15 @@ fn filter() -> impl Strategy<Value = Filter> {
     })
 }
 
+#[test]
+fn stars_alone_ask_for_presence() {
+    let present = Filter::Present(AttributeName::parse("cn").unwrap());
+    for text in ["(cn=*)", "(cn=**)", "(cn=***)"] {
+        assert_eq!(Filter::parse(text).as_ref(), Ok(&present), "{text}");
+    }
+    assert!(matches!(Filter::parse("(cn=)"), Ok(Filter::Equality(..))));
+}
+
 proptest! {
     #[test]
     fn what_is_printed_is_read_back(filter in filter()) {
