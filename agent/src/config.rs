@@ -15,6 +15,8 @@ use dirless_wire::{SourceName, TenantId};
 
 use crate::paths::Paths;
 
+pub use directory::DirectoryConfig;
+
 /// Everything the agent is told by its file, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -38,8 +40,8 @@ pub struct Config {
     pub sources: Vec<SourceName>,
     /// Fingerprints (`SHA256:…`) or public keys of certificate authorities that this host trusts.
     pub trusted_ca_keys: Vec<String>,
-    /// The base of the directory copy for LDAP on this host; none when there is to be no copy.
-    pub directory: Option<dirless_directory::Dn>,
+    /// The directory copy for LDAP on this host; none when there is to be none.
+    pub directory: Option<DirectoryConfig>,
     /// Logs.
     pub log: LogConfig,
     /// Keys in the file that nothing reads, dotted.
@@ -67,6 +69,14 @@ pub struct Timing {
     pub worker_timeout: Duration,
 }
 
+impl Config {
+    /// Every source that is fetched: those of accounts, then those of the directory tree.
+    pub fn fetched(&self) -> impl Iterator<Item = &SourceName> {
+        let of_tree = self.directory.iter().flat_map(|directory| &directory.sources);
+        self.sources.iter().chain(of_tree)
+    }
+}
+
 /// Keys that are read, per table. What deployed files have beyond them is listed in a warning.
 const KNOWN: [(&str, &[&str]); 7] = [
     ("backend", &["url", "urls", "ca_file"]),
@@ -89,7 +99,7 @@ const KNOWN: [(&str, &[&str]); 7] = [
     ("auth", &["hmac_secret", "hmac_secret_file", "tenant_id"]),
     ("local", &["db_path", "age_key_path", "socket_path"]),
     ("ssh", &["trusted_ca_keys"]),
-    ("directory", &["base"]),
+    ("directory", &["base", "sources"]),
     ("log", &["format", "level"]),
 ];
 
@@ -212,6 +222,8 @@ pub fn from_text(text: &str, path: &Path, paths: &Paths, hostname: &str) -> Resu
     let urls = urls(&raw.backend, path)?;
     let timing = timing(&raw.agent, path)?;
     let (secret, tenant) = credentials(raw.auth, path, paths)?;
+    let sources = sources(raw.agent.sources, path)?;
+    let directory = raw.directory.map(|directory| directory.check(&sources, path));
     Ok(Config {
         urls,
         ca_file: raw.backend.ca_file,
@@ -224,9 +236,9 @@ pub fn from_text(text: &str, path: &Path, paths: &Paths, hostname: &str) -> Resu
             .local
             .age_key_path
             .map_or_else(|| paths.age_key(), |key| paths.rooted(&key)),
-        sources: sources(raw.agent.sources, path)?,
+        sources,
         trusted_ca_keys: raw.ssh.trusted_ca_keys,
-        directory: raw.directory.map(|directory| directory.check(path)).transpose()?,
+        directory: directory.transpose()?,
         log: raw.log,
         unknown_keys,
     })

@@ -13,6 +13,7 @@ mod access;
 mod command;
 mod directory;
 mod drops;
+mod entries;
 mod explain;
 mod input;
 mod limits;
@@ -30,11 +31,11 @@ use dirless_model::texts::Texts;
 use dirless_program::Clock;
 
 pub use access::AccessVerdict;
-pub use command::{Options, PublishError, gather, local_hostname, publish_command};
+pub use command::{DirectoryOptions, Options, PublishError, gather, local_hostname, publish_command};
 pub use directory::publish as publish_directory;
 pub use drops::{Dropped, Drops, Kind, shown};
 pub use explain::{Entry, GroupSeen, Sighting, Watch};
-pub use input::{AccessInput, Body, HostFiles, Inputs, SOURCES, SourceInput, SourceNote, SourceState};
+pub use input::{AccessInput, Body, DirectoryInput, HostFiles, Inputs, SOURCES, SourceInput, SourceNote, SourceState};
 pub use limits::{Accounts, HostLimits, Limit, LimitsError, PrivateGroups};
 pub use open::BodyError;
 pub use publish::{Content, publish};
@@ -48,6 +49,9 @@ pub use report::{
 pub struct Outcome {
     /// What to publish; `None` when nothing may be, for the reason in the report.
     pub content: Option<Content>,
+    /// Entries of the tree for the directory copy; `None` when there is to be no copy, or when a source
+    /// of them cannot be used and the copy in place has to stay.
+    pub overlay: Option<dirless_copy::Overlay>,
     /// What happened. The publishing part is still open.
     pub report: Report,
     /// The ratchet with the accepted sequences.
@@ -60,6 +64,7 @@ pub fn run(inputs: &Inputs, clock: &Clock, mut watch: Option<&mut Watch>) -> Out
     let start = clock.now();
     let mut outcome = Outcome {
         content: None,
+        overlay: None,
         report: Report::begin(),
         ratchet: inputs.ratchet.clone(),
     };
@@ -116,6 +121,9 @@ pub fn run(inputs: &Inputs, clock: &Clock, mut watch: Option<&mut Watch>) -> Out
         }
         report.sources.push(told);
         parts.push(part);
+    }
+    if let Some(directory) = &inputs.directory {
+        outcome.overlay = entries::gather(directory, inputs, &mut outcome.ratchet, report);
     }
     let read = clock.now();
     report.durations.read = milliseconds(start, read);

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Host, KEY, user, users};
-use dirless_agent::pipeline::{Ending, PublishError, Ratchet, Taken};
+use dirless_agent::pipeline::{DirectoryOptions, Ending, PublishError, Ratchet, Taken};
 
 #[test]
 fn defect_13_a_table_is_written_only_when_something_changed() {
@@ -404,7 +404,10 @@ fn a_directory_copy_is_published_after_the_host_limits_and_only_when_something_c
     host.publish().unwrap();
     let copy = host.paths.directory_copy();
     assert!(!copy.exists(), "nobody asked for one");
-    host.options.directory = Some(Dn::parse("dc=example,dc=com").unwrap());
+    host.options.directory = Some(DirectoryOptions {
+        base: Dn::parse("dc=example,dc=com").unwrap(),
+        sources: Vec::new(),
+    });
     // The table says the same as before; the copy is made all the same.
     assert!(host.publish().unwrap().1.contains("unchanged"));
     assert_eq!(

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use crate::CopyError;
 use crate::layout::{self, meta};
-use crate::row::{Existing, NewRow, Rows};
+use crate::row::{Existing, NewRow, Rows, joined};
 
 /// Brings the spare file to where the current one is. False when it is too far behind or belongs to
 /// another series.
@@ -65,11 +65,15 @@ pub(crate) fn catch_up(current: &Connection, spare: &Connection, schema: &Schema
             writer.remove(spare, &old)?;
         }
     }
-    let mut changed = current
-        .prepare("SELECT id, key, digest, uuid, added, changed, dn, canonical, attributes FROM entries WHERE changed > ?1 ORDER BY changed")?;
+    let mut changed = current.prepare(
+        "SELECT id, key, digest, uuid, added, changed, dn, canonical, attributes, secret, large FROM entries
+             WHERE changed > ?1 ORDER BY changed",
+    )?;
     let mut rows = changed.query([from])?;
     while let Some(row) = rows.next()? {
-        let (uuid, attributes): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(8)?);
+        let uuid: Vec<u8> = row.get(3)?;
+        let part = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+        let attributes = joined(part(8)?, part(10)?)?;
         let old = Existing::by_uuid(spare, &uuid)?;
         let new = NewRow {
             id: row.get(0)?,
@@ -80,6 +84,7 @@ pub(crate) fn catch_up(current: &Connection, spare: &Connection, schema: &Schema
             changed: row.get(5)?,
             canonical: row.get(7)?,
             dn: row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
+            secret: row.get_ref(9)?.as_bytes().map_err(rusqlite::Error::from)?,
             attributes: &attributes,
         };
         writer.write(spare, &new, old.as_ref())?;

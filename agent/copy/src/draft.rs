@@ -300,8 +300,14 @@ impl Draft {
         *count += 1;
         let (modified, csn) = stamps(self.time, index);
         let created = created.unwrap_or_else(|| modified.clone().into_bytes());
+        let given = Attributes::new(&record.attributes)?;
+        let parted = self.rows.part(given);
+        let (shown, secret) = match &parted {
+            Some((shown, secret)) => (Attributes::new(shown)?, secret.as_slice()),
+            None => (given, &[][..]),
+        };
         let attributes = stamped(
-            Attributes::new(&record.attributes)?,
+            shown,
             &Stamp {
                 uuid: record.uuid,
                 csn: &csn,
@@ -319,6 +325,7 @@ impl Draft {
             changed: self.number,
             canonical: record.canonical,
             dn: &record.dn,
+            secret,
             attributes: &attributes,
         };
         self.rows.write(&self.next, &row, old.as_ref())

@@ -3,11 +3,13 @@
 use rusqlite::Connection;
 
 /// Version of the format, in `user_version`. Files of any other one are made anew.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 
 /// `entries.digest` is of what the publisher gave, without what the writer adds. `changed` is the state
-/// number of the last change, `added` that of the first. The attributes come last, so that looking at
-/// the other columns of a large group does not read its members.
+/// number of the last change, `added` that of the first. `secret` holds apart, in the same form, what no
+/// query shows; it is empty for nearly everyone. `large` holds attributes that take much room, and
+/// `large_names` says which those are: they come last, so that asking a large group for its number does
+/// not read its members.
 pub(crate) const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE attributes(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -15,7 +17,8 @@ CREATE TABLE class_sets(id INTEGER PRIMARY KEY, classes TEXT NOT NULL UNIQUE);
 CREATE TABLE entries(
     id INTEGER PRIMARY KEY, key BLOB NOT NULL, digest BLOB NOT NULL, uuid BLOB NOT NULL,
     classes INTEGER NOT NULL, added INTEGER NOT NULL, changed INTEGER NOT NULL,
-    canonical INTEGER NOT NULL, dn TEXT NOT NULL, attributes BLOB NOT NULL);
+    canonical INTEGER NOT NULL, dn TEXT NOT NULL, secret BLOB NOT NULL,
+    large_names TEXT NOT NULL, attributes BLOB NOT NULL, large BLOB NOT NULL);
 CREATE TABLE terms(
     attribute INTEGER NOT NULL, key BLOB NOT NULL, entry INTEGER NOT NULL,
     PRIMARY KEY(attribute, key, entry)) WITHOUT ROWID;

@@ -18,6 +18,7 @@ mod draft;
 mod files;
 mod index;
 mod layout;
+mod overlay;
 mod plan;
 mod posix;
 mod reader;
@@ -25,12 +26,30 @@ mod row;
 mod search;
 #[cfg(test)]
 mod tests;
+mod uuid;
 
 pub use draft::{Draft, Record, Summary};
+pub use overlay::{Layered, Overlay, Unfit};
 pub use posix::{Group, Posix, User};
-pub use reader::{Change, Kind, Position, Reader, Row, Scope};
+pub use reader::{Change, Kind, Position, Reader, Row, Scope, Wants};
+pub use search::Query;
 
 use std::path::PathBuf;
+
+/// Takes entries in the order of their keys: a draft, or something before one.
+pub trait Target {
+    /// Takes the next entry.
+    ///
+    /// # Errors
+    /// As [`Draft::put`].
+    fn put(&mut self, record: &Record<'_>) -> Result<(), CopyError>;
+}
+
+impl Target for Draft {
+    fn put(&mut self, record: &Record<'_>) -> Result<(), CopyError> {
+        Self::put(self, record)
+    }
+}
 
 /// Why a copy cannot be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! What of a filter an index can answer.
 
+use std::sync::Arc;
+
 use dirless_directory::filter::Extensible;
 use dirless_directory::{AttributeName, Filter, MatchingRule, Schema};
 
@@ -10,15 +12,15 @@ use crate::index;
 pub(crate) enum Terms {
     /// A value has this key.
     Equal {
-        /// Names of the attribute and its subtypes in the index.
-        attributes: Vec<String>,
+        /// Numbers of the attribute and its subtypes in the index.
+        attributes: Arc<[i64]>,
         key: Vec<u8>,
         /// The key stands for the value alone.
         exact: bool,
     },
     /// A value's key is in this range; either end may be open.
     Range {
-        attributes: Vec<String>,
+        attributes: Arc<[i64]>,
         from: Vec<u8>,
         below: Option<Vec<u8>>,
         exact: bool,
@@ -62,18 +64,30 @@ pub(crate) fn conjuncts(filter: &Filter) -> Vec<&Filter> {
     }
 }
 
+/// What an index knows of an attribute: its numbers there, and the rule that makes keys of values.
+pub(crate) type Planned = (Arc<[i64]>, MatchingRule);
+
+/// What a plan is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Planner<'a> {
+    pub(crate) schema: &'a Schema,
+    /// Finds an attribute in the index.
+    pub(crate) find: &'a dyn Fn(&str) -> Option<Planned>,
+}
+
 /// The condition that the index answers for `filter`; none when it does not.
-pub(crate) fn terms(schema: &Schema, filter: &Filter) -> Option<Terms> {
+pub(crate) fn terms(planner: Planner<'_>, filter: &Filter) -> Option<Terms> {
+    let schema = planner.schema;
     match filter {
         Filter::Equality(name, value) | Filter::Approximate(name, value) => {
-            if is_object_class(schema, name) {
+            if is_object_class(name) {
                 let text = value.as_str()?;
                 return Some(Terms::Class(schema.oid_of(text.trim())));
             }
-            equal(schema, name, value.as_bytes(), None)
+            equal(planner, name, value.as_bytes(), None)
         }
         Filter::GreaterOrEqual(name, value) => {
-            let (attributes, key, _) = range_key(schema, name, value.as_bytes())?;
+            let (attributes, key, _) = range_key(planner, name, value.as_bytes())?;
             Some(Terms::Range {
                 attributes,
                 from: key,
@@ -82,7 +96,7 @@ pub(crate) fn terms(schema: &Schema, filter: &Filter) -> Option<Terms> {
             })
         }
         Filter::Substrings(name, pieces) => {
-            let (attributes, rule) = attribute(schema, name)?;
+            let (attributes, rule) = (planner.find)(name.as_str())?;
             let initial = pieces.initial.as_ref()?;
             if !matches!(rule, MatchingRule::CaseIgnore | MatchingRule::CaseExact) {
                 return None;
@@ -100,38 +114,38 @@ pub(crate) fn terms(schema: &Schema, filter: &Filter) -> Option<Terms> {
             })
         }
         Filter::Or(filters) => {
-            let terms: Option<Vec<Terms>> = filters.iter().map(|one| terms(schema, one)).collect();
+            let terms: Option<Vec<Terms>> = filters.iter().map(|one| terms(planner, one)).collect();
             terms.map(Terms::Any)
         }
-        Filter::And(filters) if filters.len() == 1 => filters.first().and_then(|one| terms(schema, one)),
-        Filter::Extensible(extensible) => by_rule(schema, extensible),
+        Filter::And(filters) if filters.len() == 1 => filters.first().and_then(|one| terms(planner, one)),
+        Filter::Extensible(extensible) => by_rule(planner, extensible),
         Filter::And(_) | Filter::Not(_) | Filter::LessOrEqual(..) | Filter::Present(_) => None,
     }
 }
 
-fn by_rule(schema: &Schema, extensible: &Extensible) -> Option<Terms> {
+fn by_rule(planner: Planner<'_>, extensible: &Extensible) -> Option<Terms> {
     if extensible.dn_attributes {
         return None;
     }
     let name = extensible.name.as_ref()?;
     let rule = match &extensible.rule {
         None => None,
-        Some(rule) => Some(schema.rule(rule)?),
+        Some(rule) => Some(planner.schema.rule(rule)?),
     };
-    if is_object_class(schema, name) {
+    if is_object_class(name) {
         return None;
     }
-    equal(schema, name, extensible.value.as_bytes(), rule)
+    equal(planner, name, extensible.value.as_bytes(), rule)
 }
 
-fn equal(schema: &Schema, name: &AttributeName, value: &[u8], wanted: Option<MatchingRule>) -> Option<Terms> {
-    let (attributes, rule) = attribute(schema, name)?;
+fn equal(planner: Planner<'_>, name: &AttributeName, value: &[u8], wanted: Option<MatchingRule>) -> Option<Terms> {
+    let (attributes, rule) = (planner.find)(name.as_str())?;
     if wanted.is_some_and(|wanted| wanted != rule) {
         return None;
     }
     // A value that does not fit makes the filter Undefined, which matches nothing; under `Not` no
     // condition is taken at all.
-    let Some((key, whole)) = index::key(schema, rule, value) else {
+    let Some((key, whole)) = index::key(planner.schema, rule, value) else {
         return Some(Terms::Nothing);
     };
     Some(Terms::Equal {
@@ -141,22 +155,22 @@ fn equal(schema: &Schema, name: &AttributeName, value: &[u8], wanted: Option<Mat
     })
 }
 
-fn range_key(schema: &Schema, name: &AttributeName, value: &[u8]) -> Option<(Vec<String>, Vec<u8>, bool)> {
-    let (attributes, rule) = attribute(schema, name)?;
-    let ordering = schema.ordering(name.as_str())?;
+fn range_key(planner: Planner<'_>, name: &AttributeName, value: &[u8]) -> Option<(Arc<[i64]>, Vec<u8>, bool)> {
+    let (attributes, rule) = (planner.find)(name.as_str())?;
+    let ordering = planner.schema.ordering(name.as_str())?;
     if ordering != rule || rule == MatchingRule::DistinguishedName {
         return None;
     }
-    let (key, whole) = index::key(schema, rule, value)?;
+    let (key, whole) = index::key(planner.schema, rule, value)?;
     Some((attributes, key, whole))
 }
 
 /// The names in the index under which values of `name` are found, and the rule they share; none when
 /// one of them is not indexed, or by another rule.
-fn attribute(schema: &Schema, name: &AttributeName) -> Option<(Vec<String>, MatchingRule)> {
-    let (own, rule) = index::indexed(schema, name.as_str())?;
+pub(crate) fn names(schema: &Schema, name: &str) -> Option<(Vec<String>, MatchingRule)> {
+    let (own, rule) = index::indexed(schema, name)?;
     let mut names = vec![own];
-    for spelling in schema.spellings(name.as_str()).unwrap_or_default() {
+    for spelling in schema.spellings(name).unwrap_or_default() {
         let (other, its) = index::indexed(schema, spelling)?;
         if its != rule {
             return None;
@@ -168,10 +182,8 @@ fn attribute(schema: &Schema, name: &AttributeName) -> Option<(Vec<String>, Matc
     Some((names, rule))
 }
 
-fn is_object_class(schema: &Schema, name: &AttributeName) -> bool {
-    schema
-        .attribute(name.as_str())
-        .is_some_and(|attribute| attribute.name().eq_ignore_ascii_case("objectClass"))
+fn is_object_class(name: &AttributeName) -> bool {
+    name.as_str().eq_ignore_ascii_case("objectClass") || name.as_str() == "2.5.4.0"
 }
 
 #[cfg(test)]
@@ -179,7 +191,16 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Option<Terms> {
-        terms(&Schema::standard(), &Filter::parse(text).unwrap())
+        let schema = Schema::standard();
+        let find = |name: &str| {
+            let (names, rule) = names(&schema, name)?;
+            Some(((0..).zip(names).map(|(at, _)| at).collect(), rule))
+        };
+        let planner = Planner {
+            schema: &schema,
+            find: &find,
+        };
+        terms(planner, &Filter::parse(text).unwrap())
     }
 
     #[test]

@@ -5,7 +5,8 @@ use dirless_directory::encoded::{encode, put_attribute};
 use dirless_directory::schema::object_class;
 use dirless_directory::{AttributeName, Dn, DnKey, Entry, Rdn, Schema, Value};
 
-use crate::{CopyError, Draft, Record};
+use crate::uuid::{Uuid, made};
+use crate::{CopyError, Record, Target};
 
 /// Classes of a user, superclasses included, for filters ask for those too.
 const USER_CLASSES: [&str; 7] = [
@@ -114,19 +115,19 @@ impl Posix {
     /// Puts the base and `ou=groups`. Groups in the order of their names come next.
     ///
     /// # Errors
-    /// As [`Draft::put`].
-    pub fn begin(&self, draft: &mut Draft) -> Result<(), CopyError> {
-        self.top(draft, &self.base)?;
-        self.top(draft, &self.groups.dn)
+    /// As [`crate::Draft::put`].
+    pub fn begin(&self, target: &mut dyn Target) -> Result<(), CopyError> {
+        self.top(target, &self.base)?;
+        self.top(target, &self.groups.dn)
     }
 
     /// Puts a group. `members` are names of users, in order.
     ///
     /// # Errors
-    /// As [`Draft::put`].
+    /// As [`crate::Draft::put`].
     pub fn group<'m>(
         &mut self,
-        draft: &mut Draft,
+        target: &mut dyn Target,
         group: Group<'_>,
         members: impl Iterator<Item = &'m str> + Clone,
     ) -> Result<(), CopyError> {
@@ -149,10 +150,10 @@ impl Posix {
         );
         close_user_part(&mut self.bytes);
         put(&mut self.bytes, "structuralObjectClass", "groupOfNames");
-        draft.put(&Record {
+        target.put(&Record {
             key: &self.groups.child_key(group.name),
             dn: &self.groups.child_dn(group.name),
-            uuid: uuid("group", &gid),
+            uuid: made("group", &gid),
             attributes: &self.bytes,
             canonical: true,
         })
@@ -161,18 +162,18 @@ impl Posix {
     /// Puts `ou=users`. Users in the order of their names come next.
     ///
     /// # Errors
-    /// As [`Draft::put`].
-    pub fn users(&self, draft: &mut Draft) -> Result<(), CopyError> {
-        self.top(draft, &self.users.dn)
+    /// As [`crate::Draft::put`].
+    pub fn users(&self, target: &mut dyn Target) -> Result<(), CopyError> {
+        self.top(target, &self.users.dn)
     }
 
     /// Puts a user. `groups` are names of groups, in order.
     ///
     /// # Errors
-    /// As [`Draft::put`].
+    /// As [`crate::Draft::put`].
     pub fn user<'m>(
         &mut self,
-        draft: &mut Draft,
+        target: &mut dyn Target,
         user: User<'_>,
         groups: impl Iterator<Item = &'m str>,
     ) -> Result<(), CopyError> {
@@ -209,46 +210,69 @@ impl Posix {
             put_attribute(out, "memberOf", values);
         }
         put(out, "structuralObjectClass", "inetOrgPerson");
-        draft.put(&Record {
+        target.put(&Record {
             key: &self.users.child_key(user.name),
             dn: &self.users.child_dn(user.name),
-            uuid: uuid("user", &uid),
+            uuid: made("user", &uid),
             attributes: &self.bytes,
             canonical: true,
         })
     }
 
-    /// An entry without people in it: its classes follow from its name.
-    fn top(&self, draft: &mut Draft, dn: &Dn) -> Result<(), CopyError> {
-        let mut entry = Entry::new(dn.clone());
-        let mut structural = "organizationalUnit";
-        let mut classes = vec!["top"];
-        for ava in dn.rdn().iter().flat_map(|rdn| rdn.avas()) {
-            structural = match ava.name.as_str().to_ascii_lowercase().as_str() {
-                "dc" => "domain",
-                "o" => "organization",
-                "c" => "country",
-                "ou" => "organizationalUnit",
-                "l" | "st" => "locality",
-                "cn" => "applicationProcess",
-                _ => "account",
-            };
-            entry.add(ava.name.clone(), ava.value.clone());
-        }
-        classes.push(structural);
-        entry.set(object_class(), classes.into_iter().map(Value::from).collect());
-        entry.set(name("structuralObjectClass"), vec![Value::from(structural)]);
-        let Some(key) = self.schema.dn_key(dn) else {
-            return Err(CopyError::Order(dn.to_string()));
-        };
-        draft.put(&Record {
-            uuid: uuid("entry", &String::from_utf8_lossy(key.as_bytes())),
-            key: &key,
-            dn: &dn.to_string(),
-            attributes: &encode(&self.schema, &entry),
-            canonical: true,
-        })
+    fn top(&self, target: &mut dyn Target, dn: &Dn) -> Result<(), CopyError> {
+        target.put(&unit(&self.schema, dn)?.record())
     }
+}
+
+/// An entry without people in it.
+pub(crate) struct Unit {
+    pub(crate) key: DnKey,
+    dn: String,
+    uuid: Uuid,
+    attributes: Vec<u8>,
+}
+
+impl Unit {
+    pub(crate) fn record(&self) -> Record<'_> {
+        Record {
+            key: &self.key,
+            dn: &self.dn,
+            uuid: self.uuid,
+            attributes: &self.attributes,
+            canonical: true,
+        }
+    }
+}
+
+/// Makes an entry without people in it: its classes follow from its name.
+pub(crate) fn unit(schema: &Schema, dn: &Dn) -> Result<Unit, CopyError> {
+    let mut entry = Entry::new(dn.clone());
+    let mut structural = "organizationalUnit";
+    let mut classes = vec!["top"];
+    for ava in dn.rdn().iter().flat_map(|rdn| rdn.avas()) {
+        structural = match ava.name.as_str().to_ascii_lowercase().as_str() {
+            "dc" => "domain",
+            "o" => "organization",
+            "c" => "country",
+            "ou" => "organizationalUnit",
+            "l" | "st" => "locality",
+            "cn" => "applicationProcess",
+            _ => "account",
+        };
+        entry.add(ava.name.clone(), ava.value.clone());
+    }
+    classes.push(structural);
+    entry.set(object_class(), classes.into_iter().map(Value::from).collect());
+    entry.set(name("structuralObjectClass"), vec![Value::from(structural)]);
+    let Some(key) = schema.dn_key(dn) else {
+        return Err(CopyError::Order(dn.to_string()));
+    };
+    Ok(Unit {
+        uuid: made("entry", &String::from_utf8_lossy(key.as_bytes())),
+        key,
+        dn: dn.to_string(),
+        attributes: encode(schema, &entry),
+    })
 }
 
 /// Writes the DNs of `names` into `out` and returns where each is.
@@ -270,7 +294,7 @@ fn put(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// Notes in the prefix that the user attributes end here.
-fn close_user_part(bytes: &mut [u8]) {
+pub(crate) fn close_user_part(bytes: &mut [u8]) {
     let length = u32::try_from(bytes.len().saturating_sub(4)).unwrap_or(u32::MAX);
     if let Some(prefix) = bytes.get_mut(..4) {
         prefix.copy_from_slice(&length.to_be_bytes());
@@ -279,23 +303,4 @@ fn close_user_part(bytes: &mut [u8]) {
 
 fn name(text: &str) -> AttributeName {
     AttributeName::parse(text).expect("attribute names in this file are letters")
-}
-
-/// The `entryUUID` of what is identified by `identity` (RFC 9562 section 5.8): the number that hosts
-/// know it by, so that it survives a change of name.
-fn uuid(kind: &str, identity: &str) -> [u8; 16] {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for part in ["dirless directory", kind, identity] {
-        context.update(part.as_bytes());
-        context.update(&[0]);
-    }
-    let digest = context.finish();
-    let mut uuid = [0; 16];
-    for (to, from) in uuid.iter_mut().zip(digest.as_ref()) {
-        *to = *from;
-    }
-    let [_, _, _, _, _, _, version, _, variant, ..] = &mut uuid;
-    *version = *version & 0x0f | 0x80;
-    *variant = *variant & 0x3f | 0x80;
-    uuid
 }

@@ -1,5 +1,6 @@
 //! Reading a finished generation.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -8,14 +9,21 @@ use std::sync::Arc;
 
 use dirless_directory::encoded::Attributes;
 use dirless_directory::{DnKey, Schema};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::CopyError;
 use crate::files::open_finished;
 use crate::layout::{self, meta};
+use crate::plan::{self, Planned};
+use crate::row::joined;
+use crate::{CopyError, index};
 
 /// Times that a generation which is replaced while it is opened is tried again.
 const TRIES: usize = 100;
+/// Names of attributes whose place in the index is remembered.
+const MOST_PLANNED: usize = 1024;
+
+/// Says which attributes are looked at; all when there is nothing that says it.
+pub type Wants<'a> = Option<&'a dyn Fn(&str) -> bool>;
 
 /// Which generation of which series.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +91,8 @@ pub struct Reader {
     pub(crate) schema: Arc<Schema>,
     pub(crate) attributes: HashMap<String, i64>,
     pub(crate) class_sets: Vec<(i64, Vec<String>)>,
+    /// What the index knows of the attributes that were asked for.
+    planned: RefCell<HashMap<String, Option<Planned>>>,
     position: Position,
     oldest: u64,
 }
@@ -123,6 +133,7 @@ impl Reader {
             schema,
             attributes: HashMap::new(),
             class_sets: Vec::new(),
+            planned: RefCell::default(),
             position: Position {
                 lineage: layout::text(&connection, meta::LINEAGE)?.into(),
                 number: u64::try_from(layout::number(&connection, meta::NUMBER)?).unwrap_or(0),
@@ -202,12 +213,81 @@ impl Reader {
     pub fn lookup(&self, key: &[u8], visit: &mut dyn FnMut(Row<'_>)) -> Result<bool, CopyError> {
         let mut statement = self
             .connection
-            .prepare_cached("SELECT key, dn, attributes FROM entries WHERE key = ?1")?;
+            .prepare_cached("SELECT key, dn, attributes, large_names, large FROM entries WHERE key = ?1")?;
         let mut rows = statement.query([key])?;
         let Some(row) = rows.next()? else {
             return Ok(false);
         };
-        visit(as_row(row, false)?);
+        with_row(row, false, None, visit)?;
+        Ok(true)
+    }
+
+    /// Has the entry with that key a value that equals this one? None when the index does not tell.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn has_value(&self, key: &[u8], name: &str, value: &[u8]) -> Result<Option<bool>, CopyError> {
+        let Some((attributes, rule)) = self.planned(name) else {
+            return Ok(None);
+        };
+        let Some((term, true)) = index::key(&self.schema, rule, value) else {
+            return Ok(None);
+        };
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT id, large_names FROM entries WHERE key = ?1")?;
+        let found = statement.query_row([key], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
+        let Some((id, large)) = found.optional()? else {
+            return Ok(None);
+        };
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT 1 FROM terms WHERE attribute = ?1 AND key = ?2 AND entry = ?3")?;
+        for attribute in attributes.iter() {
+            if statement.exists(params![attribute, term, id])? {
+                return Ok(Some(true));
+            }
+        }
+        // That it has other values is known of large attributes; of others the entry itself tells.
+        let held = large.split(' ').any(|large| self.schema.is_subtype(large, name));
+        Ok(held.then_some(false))
+    }
+
+    /// What the index knows of an attribute.
+    pub(crate) fn planned(&self, name: &str) -> Option<Planned> {
+        if let Some(known) = self.planned.borrow().get(name) {
+            return known.clone();
+        }
+        let found = plan::names(&self.schema, name).map(|(names, rule)| {
+            let numbers = names.iter().filter_map(|name| self.attributes.get(name).copied());
+            (numbers.collect(), rule)
+        });
+        let mut planned = self.planned.borrow_mut();
+        // Names that clients make up are not kept for ever.
+        if planned.len() >= MOST_PLANNED {
+            planned.clear();
+        }
+        planned.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    /// Shows what no query shows of the entry with that key, for instance `userPassword`; false when there
+    /// is no such entry.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn secrets(&self, key: &[u8], visit: &mut dyn FnMut(Attributes<'_>)) -> Result<bool, CopyError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT secret FROM entries WHERE key = ?1")?;
+        let mut rows = statement.query([key])?;
+        let Some(row) = rows.next()? else {
+            return Ok(false);
+        };
+        let secret = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        if !secret.is_empty() {
+            visit(Attributes::new(secret)?);
+        }
         Ok(true)
     }
 
@@ -266,14 +346,29 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-pub(crate) fn as_row<'a>(row: &'a rusqlite::Row<'_>, exact: bool) -> Result<Row<'a>, CopyError> {
+/// Shows a row of the columns key, dn, attributes, large_names and large. Large attributes are left out
+/// when `wants` wants none of them.
+pub(crate) fn with_row<R>(
+    row: &rusqlite::Row<'_>,
+    exact: bool,
+    wants: Wants<'_>,
+    visit: impl FnOnce(Row<'_>) -> R,
+) -> Result<R, CopyError> {
     let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
     let dn = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-    let attributes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
-    Ok(Row {
+    let small = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    let large = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+    let whole;
+    let attributes = if large.is_empty() || wants.is_some_and(|wants| !large.split(' ').any(wants)) {
+        small
+    } else {
+        whole = joined(small, row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        &whole
+    };
+    Ok(visit(Row {
         key,
         dn,
         attributes: Attributes::new(attributes)?,
         exact,
-    })
+    }))
 }

@@ -1,8 +1,9 @@
 //! Single entries in the draft: their rows, their index terms, their tombstones.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use dirless_directory::encoded::{Attribute, Attributes, put_attribute};
+use dirless_directory::encoded::{Attribute, Attributes, EncodedError, put_attribute};
 use dirless_directory::{MatchingRule, Schema};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -10,6 +11,8 @@ use crate::{CopyError, index};
 
 /// Length of the prefix of encoded entries.
 const PREFIX: usize = 4;
+/// Bytes of an attribute from which on it is kept apart.
+const LARGE: usize = 1024;
 /// The name that creates and changes entries of a copy.
 const AUTHOR: &[u8] = b"cn=dirless";
 
@@ -29,7 +32,7 @@ pub(crate) fn stamped(attributes: Attributes<'_>, stamp: &Stamp<'_>) -> Vec<u8> 
     out.extend_from_slice(&u32::try_from(user.len()).unwrap_or(u32::MAX).to_be_bytes());
     out.extend_from_slice(user);
     out.extend_from_slice(operational);
-    let uuid = uuid_text(stamp.uuid);
+    let uuid = crate::uuid::text(stamp.uuid);
     let subordinates: &[u8] = if stamp.has_subordinates { b"TRUE" } else { b"FALSE" };
     let added: [(&str, &[u8]); 7] = [
         ("createTimestamp", stamp.created),
@@ -46,20 +49,6 @@ pub(crate) fn stamped(attributes: Attributes<'_>, stamp: &Stamp<'_>) -> Vec<u8> 
         }
     }
     out
-}
-
-/// A UUID as RFC 4122 writes it.
-pub(crate) fn uuid_text(uuid: [u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in uuid.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
-    }
-    text
 }
 
 /// A row that is there.
@@ -81,12 +70,12 @@ pub(crate) fn uuid_at(connection: &Connection, key: &[u8]) -> rusqlite::Result<O
 
 impl Existing {
     pub(crate) fn by_key(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Self>> {
-        let text = "SELECT id, uuid, key, dn, added, canonical, attributes FROM entries WHERE key = ?1";
+        let text = "SELECT id, uuid, key, dn, added, canonical, attributes, large FROM entries WHERE key = ?1";
         Self::find(connection, text, key)
     }
 
     pub(crate) fn by_uuid(connection: &Connection, uuid: &[u8]) -> rusqlite::Result<Option<Self>> {
-        let text = "SELECT id, uuid, key, dn, added, canonical, attributes FROM entries WHERE uuid = ?1";
+        let text = "SELECT id, uuid, key, dn, added, canonical, attributes, large FROM entries WHERE uuid = ?1";
         Self::find(connection, text, uuid)
     }
 
@@ -101,7 +90,7 @@ impl Existing {
                     dn: row.get(3)?,
                     added: row.get(4)?,
                     canonical: row.get(5)?,
-                    attributes: row.get(6)?,
+                    attributes: joined(row.get_ref(6)?.as_blob()?, row.get_ref(7)?.as_blob()?).unwrap_or_default(),
                 })
             })
             .optional()
@@ -129,7 +118,60 @@ pub(crate) struct NewRow<'a> {
     /// Values that match are spelled alike.
     pub(crate) canonical: bool,
     pub(crate) dn: &'a str,
+    /// Attributes that no query shows; empty when there are none.
+    pub(crate) secret: &'a [u8],
     pub(crate) attributes: &'a [u8],
+}
+
+/// An entry with its large attributes apart.
+struct Apart<'a> {
+    /// Names of the large ones, a space between two.
+    names: String,
+    small: Cow<'a, [u8]>,
+    large: Vec<u8>,
+}
+
+impl<'a> Apart<'a> {
+    fn of(attributes: Attributes<'a>, whole: &'a [u8]) -> Self {
+        let names: Vec<&str> = attributes
+            .iter()
+            .filter(|one| one.encoded.len() > LARGE)
+            .map(|one| one.name)
+            .collect();
+        if names.is_empty() {
+            return Self {
+                names: String::new(),
+                small: Cow::Borrowed(whole),
+                large: Vec::new(),
+            };
+        }
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        attributes.select(&mut small, |name| !names.contains(&name));
+        attributes.select(&mut large, |name| names.contains(&name));
+        Self {
+            names: names.join(" "),
+            small: Cow::Owned(small),
+            large,
+        }
+    }
+}
+
+/// The whole entry again.
+pub(crate) fn joined(small: &[u8], large: &[u8]) -> Result<Vec<u8>, EncodedError> {
+    if large.is_empty() {
+        return Ok(small.to_vec());
+    }
+    let parts = [Attributes::new(small)?, Attributes::new(large)?];
+    let user: usize = parts.iter().map(|part| part.user().len()).sum();
+    let mut out = Vec::with_capacity(small.len() + large.len());
+    out.extend_from_slice(&u32::try_from(user).unwrap_or(u32::MAX).to_be_bytes());
+    for part in parts {
+        out.extend_from_slice(part.user());
+    }
+    for part in parts {
+        out.extend_from_slice(part.operational());
+    }
+    Ok(out)
 }
 
 /// Writes rows and their terms, and remembers the numbers that stand for names and classes.
@@ -137,6 +179,7 @@ pub(crate) struct NewRow<'a> {
 pub(crate) struct Rows {
     schema: Schema,
     names: HashMap<String, Option<(i64, MatchingRule)>>,
+    secret: HashMap<String, bool>,
     classes: HashMap<Vec<u8>, i64>,
     /// Terms go to a table of their own, to be sorted once.
     pub(crate) staged: bool,
@@ -151,6 +194,25 @@ impl Rows {
         }
     }
 
+    /// Parts an entry into what queries show and what they do not; none when there is nothing to hide.
+    pub(crate) fn part(&mut self, attributes: Attributes<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut hides = false;
+        for one in attributes.iter() {
+            if !self.secret.contains_key(one.name) {
+                let secret = index::is_secret(&self.schema, one.name);
+                self.secret.insert(one.name.to_owned(), secret);
+            }
+            hides |= self.secret.get(one.name) == Some(&true);
+        }
+        hides.then(|| {
+            let is_secret = |name: &str| self.secret.get(name) == Some(&true);
+            let (mut shown, mut hidden) = (Vec::new(), Vec::new());
+            attributes.select(&mut shown, |name| !is_secret(name));
+            attributes.select(&mut hidden, is_secret);
+            (shown, hidden)
+        })
+    }
+
     /// Writes a row; `old` is the one in its place.
     pub(crate) fn write(
         &mut self,
@@ -160,14 +222,26 @@ impl Rows {
     ) -> Result<(), CopyError> {
         let attributes = Attributes::new(new.attributes)?;
         let classes = self.class_set(connection, attributes.attribute("objectClass"))?;
+        let apart = Apart::of(attributes, new.attributes);
         connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO entries(id, key, digest, uuid, classes, added, changed, canonical, dn, attributes)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT OR REPLACE INTO entries(id, key, digest, uuid, classes, added, changed, canonical, dn, secret,
+                 large_names, attributes, large) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
-                new.id, new.key, new.digest, new.uuid, classes, new.added, new.changed, new.canonical,
-                new.dn, new.attributes
+                new.id,
+                new.key,
+                new.digest,
+                new.uuid,
+                classes,
+                new.added,
+                new.changed,
+                new.canonical,
+                new.dn,
+                new.secret,
+                apart.names,
+                apart.small,
+                apart.large
             ])?;
         let id = new.id.unwrap_or_else(|| connection.last_insert_rowid());
         let before = old.map(|old| Attributes::new(&old.attributes)).transpose()?;

@@ -2,19 +2,51 @@
 
 use std::ops::ControlFlow;
 
-use dirless_directory::encoded::{Matcher, Subject};
-use dirless_directory::filter::Truth;
 use dirless_directory::{DnKey, Filter};
 use rusqlite::params;
 
 use crate::CopyError;
-use crate::plan::{Terms, conjuncts, terms};
-use crate::reader::{Reader, Row, Scope, as_row};
+use crate::plan::{Planner, Terms, conjuncts, terms};
+use crate::reader::{Reader, Row, Scope, Wants, with_row};
 
 /// Most entries that are looked up one by one; with more the subtree is read in order.
 const MOST: usize = 2048;
 /// Entries of one set of classes that are looked at together.
 const BATCH: usize = 512;
+// The columns that `with_row` reads come first.
+const BY_ID: &str = "SELECT key, dn, attributes, large_names, large, classes FROM entries WHERE id = ?1";
+const BY_KEY: &str = "SELECT key, dn, attributes, large_names, large FROM entries INDEXED BY entries_key
+     WHERE key > ?1 AND key < ?2 ORDER BY key";
+
+/// Which entries are asked for.
+#[derive(Clone, Copy)]
+pub struct Query<'a> {
+    /// The base; empty for everything.
+    pub base: &'a DnKey,
+    /// The scope below it.
+    pub scope: Scope,
+    /// What they must match.
+    pub filter: &'a Filter,
+    /// Only entries whose key sorts after these bytes.
+    pub after: Option<&'a [u8]>,
+    /// Which attributes are looked at when a row is exact; others may be left out then.
+    pub wants: Wants<'a>,
+}
+
+impl std::fmt::Debug for Query<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Query({:?}, {:?})", self.scope, self.filter)
+    }
+}
+
+/// What the plan of a query leaves to be done for each entry.
+struct Rest {
+    /// Sets of classes of which an entry must have one, for each class that is asked for.
+    classes: Vec<Vec<i64>>,
+    /// Nothing is left beyond these.
+    exact: bool,
+}
+
 impl Reader {
     /// Shows the entries in scope that may match `filter`, in the order of their keys, those after
     /// `after` only, until `visit` breaks.
@@ -29,31 +61,50 @@ impl Reader {
         after: Option<&[u8]>,
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
-        let range = Range::new(base, scope, after);
-        if scope == Scope::Base {
-            if range.holds(base.as_bytes()) {
-                self.lookup(base.as_bytes(), &mut |row| {
+        let query = Query {
+            base,
+            scope,
+            filter,
+            after,
+            wants: None,
+        };
+        self.search(&query, visit)
+    }
+
+    /// Shows the entries that may match, in the order of their keys, until `visit` breaks.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn search(
+        &self,
+        query: &Query<'_>,
+        visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
+    ) -> Result<(), CopyError> {
+        let range = Range::new(query.base, query.scope, query.after);
+        if query.scope == Scope::Base {
+            if range.holds(query.base.as_bytes()) {
+                self.lookup(query.base.as_bytes(), &mut |row| {
                     let _ = visit(row);
                 })?;
             }
             return Ok(());
         }
-        let parts = conjuncts(filter);
+        let find = |name: &str| self.planned(name);
+        let planner = Planner {
+            schema: &self.schema,
+            find: &find,
+        };
+        let parts = conjuncts(query.filter);
         let mut conditions: Vec<(usize, Terms)> = parts
             .iter()
             .enumerate()
-            .filter_map(|(at, part)| Some((at, terms(&self.schema, part)?)))
+            .filter_map(|(at, part)| Some((at, terms(planner, part)?)))
             .collect();
         conditions.sort_by_key(|(_, terms)| terms.rank());
         let mut best: Option<(usize, Vec<i64>)> = None;
-        let mut classes = None;
         for (at, condition) in &conditions {
-            if best.as_ref().is_some_and(|(_, ids)| ids.len() <= 8) {
+            if matches!(condition, Terms::Class(_)) || best.as_ref().is_some_and(|(_, ids)| ids.len() <= 8) {
                 break;
-            }
-            if let Terms::Class(oid) = condition {
-                classes.get_or_insert(oid);
-                continue;
             }
             let most = best.as_ref().map_or(MOST, |(_, ids)| ids.len());
             let mut ids = Vec::new();
@@ -61,23 +112,42 @@ impl Reader {
                 best = Some((*at, ids));
             }
         }
-        if let Some((answered, ids)) = best {
-            let answered = conditions
-                .iter()
-                .any(|(at, terms)| *at == answered && terms.exact())
-                .then_some(answered);
-            let rest: Vec<Filter> = (0..)
-                .zip(&parts)
-                .filter(|(at, _)| Some(*at) != answered)
-                .map(|(_, part)| (*part).clone())
-                .collect();
-            return self.visit_ids(ids, &range, &Filter::And(rest), visit);
+        let answered = best.as_ref().map(|(at, _)| *at);
+        let rest = self.rest(&parts, &conditions, answered);
+        if let Some((_, ids)) = best {
+            return self.visit_ids(ids, &range, &rest, query.wants, visit);
         }
-        match classes.map(|oid| self.sets_with(oid)) {
+        match rest.classes.first() {
             // A set that nearly everyone is in is no help, but no harm either.
-            Some(sets) => self.visit_classes(&sets, &range, visit),
-            None => self.visit_range(&range, visit),
+            Some(sets) => self.visit_classes(sets, &range, &rest, query.wants, visit),
+            None => self.visit_range(&range, rest.exact, query.wants, visit),
         }
+    }
+
+    /// What is left of a filter when the index has answered one part of it.
+    fn rest(&self, parts: &[&Filter], conditions: &[(usize, Terms)], answered: Option<usize>) -> Rest {
+        let mut rest = Rest {
+            classes: Vec::new(),
+            exact: true,
+        };
+        for (at, part) in parts.iter().enumerate() {
+            match conditions.iter().find(|(of, _)| *of == at).map(|(_, terms)| terms) {
+                Some(terms) if answered == Some(at) => rest.exact &= terms.exact(),
+                Some(Terms::Class(oid)) => rest.classes.push(self.sets_with(oid)),
+                _ => rest.exact &= self.everyone_matches(part),
+            }
+        }
+        rest
+    }
+
+    /// Everything has a class, as clients know who ask for `(objectClass=*)`.
+    fn everyone_matches(&self, part: &Filter) -> bool {
+        let is_class = |name: &str| name.eq_ignore_ascii_case("objectClass");
+        matches!(part, Filter::Present(name) if is_class(name.as_str()))
+            && self
+                .class_sets
+                .iter()
+                .all(|(_, classes)| classes.iter().any(|class| !class.is_empty()))
     }
 
     /// Adds the entries that meet a condition; false when there are more than `most`.
@@ -86,7 +156,7 @@ impl Reader {
         match condition {
             Terms::Nothing => {}
             Terms::Equal { attributes, key, .. } => {
-                for attribute in attributes.iter().filter_map(|name| self.attributes.get(name)) {
+                for attribute in attributes.iter() {
                     let mut statement = self
                         .connection
                         .prepare_cached("SELECT entry FROM terms WHERE attribute = ?1 AND key = ?2 LIMIT ?3")?;
@@ -102,7 +172,7 @@ impl Reader {
                 below,
                 ..
             } => {
-                for attribute in attributes.iter().filter_map(|name| self.attributes.get(name)) {
+                for attribute in attributes.iter() {
                     let mut statement = self.connection.prepare_cached(
                         "SELECT entry FROM terms WHERE attribute = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3) LIMIT ?4",
                     )?;
@@ -148,41 +218,43 @@ impl Reader {
         &self,
         mut ids: Vec<i64>,
         range: &Range<'_>,
-        rest: &Filter,
+        rest: &Rest,
+        wants: Wants<'_>,
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
+        let is_of = |set: i64| rest.classes.iter().all(|sets| sets.contains(&set));
         if ids.len() > 1 {
             let mut statement = self
                 .connection
-                .prepare_cached("SELECT key FROM entries WHERE id = ?1")?;
+                .prepare_cached("SELECT key, classes FROM entries WHERE id = ?1")?;
             let mut keyed: Vec<(Vec<u8>, i64)> = Vec::with_capacity(ids.len());
             for id in ids {
-                let key: Vec<u8> = statement.query_row([id], |row| row.get(0))?;
-                if range.holds(&key) {
-                    keyed.push((key, id));
+                let mut rows = statement.query([id])?;
+                let Some(row) = rows.next()? else { continue };
+                let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+                if is_of(row.get(1)?) && range.holds(key) {
+                    keyed.push((key.to_vec(), id));
                 }
             }
             keyed.sort_unstable();
             ids = keyed.into_iter().map(|(_, id)| id).collect();
         }
-        let matcher = match rest {
-            Filter::And(rest) if rest.is_empty() => None,
-            rest => Some(Matcher::new(&self.schema, rest)),
-        };
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT key, dn, attributes FROM entries WHERE id = ?1")?;
+        let mut statement = self.connection.prepare_cached(BY_ID)?;
+        let wants = wants.filter(|_| rest.exact);
         for id in ids {
             let mut rows = statement.query([id])?;
             let Some(row) = rows.next()? else { continue };
-            let row = as_row(row, true)?;
-            let subject = Subject {
-                dn: row.dn,
-                key: row.key,
-                attributes: row.attributes,
-            };
-            let matches = |matcher: &Matcher| matcher.matches(&self.schema, subject) == Truth::True;
-            if range.holds(row.key) && matcher.as_ref().is_none_or(matches) && visit(row).is_break() {
+            if !is_of(row.get(5)?) {
+                continue;
+            }
+            let flow = with_row(row, rest.exact, wants, |row| {
+                if range.holds(row.key) {
+                    visit(row)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+            if flow.is_break() {
                 break;
             }
         }
@@ -194,6 +266,8 @@ impl Reader {
         &self,
         sets: &[i64],
         range: &Range<'_>,
+        rest: &Rest,
+        wants: Wants<'_>,
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
         let mut from = range.from.to_vec();
@@ -201,9 +275,10 @@ impl Reader {
             "SELECT key, id FROM entries INDEXED BY entries_classes WHERE classes = ?1 AND key > ?2 AND key < ?3
              ORDER BY key LIMIT ?4",
         )?;
-        let mut whole = self
-            .connection
-            .prepare_cached("SELECT key, dn, attributes FROM entries WHERE id = ?1")?;
+        let mut whole = self.connection.prepare_cached(BY_ID)?;
+        // The other classes that are asked for are left to whoever asks.
+        let exact = rest.exact && rest.classes.len() == 1;
+        let wants = wants.filter(|_| exact);
         let batch = i64::try_from(BATCH).unwrap_or(i64::MAX);
         loop {
             let mut found: Vec<(Vec<u8>, i64)> = Vec::new();
@@ -230,7 +305,7 @@ impl Reader {
                 if range.holds(key) {
                     let mut rows = whole.query([id])?;
                     if let Some(row) = rows.next()?
-                        && visit(as_row(row, false)?).is_break()
+                        && with_row(row, exact, wants, &mut *visit)?.is_break()
                     {
                         return Ok(());
                     }
@@ -246,18 +321,19 @@ impl Reader {
     fn visit_range(
         &self,
         range: &Range<'_>,
+        exact: bool,
+        wants: Wants<'_>,
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
         let mut from = range.from.to_vec();
-        let mut statement = self.connection.prepare_cached(
-            "SELECT key, dn, attributes FROM entries INDEXED BY entries_key WHERE key > ?1 AND key < ?2 ORDER BY key",
-        )?;
+        let wants = wants.filter(|_| exact);
+        let mut statement = self.connection.prepare_cached(BY_KEY)?;
         'again: loop {
             let mut rows = statement.query(params![from, range.below])?;
             while let Some(row) = rows.next()? {
                 let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
                 if range.holds(key) {
-                    if visit(as_row(row, false)?).is_break() {
+                    if with_row(row, exact, wants, &mut *visit)?.is_break() {
                         return Ok(());
                     }
                 } else if let Some(child) = range.child_above(key) {

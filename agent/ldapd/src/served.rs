@@ -8,13 +8,11 @@ use dirless_copy::{CopyError, Kind, Position, Reader, Row};
 use dirless_directory::schema::object_class;
 use dirless_directory::{AttributeName, Dn, DnKey, Filter, Schema, Value};
 use dirless_ldap::{
-    Candidate, ChangeKind, Changed, Directory, Failure, Identity, NotReady, Peer, Query, Scope, State, Stored,
-    Visibility,
+    Candidate, ChangeKind, Changed, Credentials, Directory, Failure, Identity, NotReady, Peer, Query, Scope, State,
+    Stored, Visibility,
 };
 use tokio::sync::watch;
 
-/// What nobody reads here, whatever a snapshot holds; passwords are still verified against it.
-const NEVER_SHOWN: [&str; 3] = ["userPassword", "aitherPasswordHash", "aitherSecretReference"];
 /// Readers that are kept open for the next requests.
 const KEPT: usize = 8;
 
@@ -33,7 +31,6 @@ pub struct Served {
     schema: Arc<Schema>,
     generation: RwLock<Option<Arc<Generation>>>,
     state: watch::Sender<State>,
-    visibility: Visibility,
 }
 
 impl std::fmt::Debug for Served {
@@ -46,13 +43,11 @@ impl Served {
     /// The copy at `path`. There may be none yet: reads are told so until there is.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        let hidden = NEVER_SHOWN.iter().filter_map(|name| AttributeName::parse(name).ok());
         Self {
             path: path.to_owned(),
             schema: Arc::new(Schema::standard()),
             generation: RwLock::new(None),
             state: watch::Sender::new(State::default()),
-            visibility: Visibility::Without(hidden.collect()),
         }
     }
 
@@ -166,13 +161,24 @@ impl Directory for Served {
             Scope::Subtree => dirless_copy::Scope::Subtree,
         };
         self.with(|reader| {
-            reader.candidates(query.base, scope, query.filter, query.after, &mut |row| {
+            let query = dirless_copy::Query {
+                base: query.base,
+                scope,
+                filter: query.filter,
+                after: query.after,
+                wants: query.wants.0,
+            };
+            reader.search(&query, &mut |row| {
                 visit(Candidate {
                     stored: stored(row),
                     exact: row.exact,
                 })
             })
         })
+    }
+
+    fn has_value(&self, key: &DnKey, name: &AttributeName, value: &[u8]) -> Result<Option<bool>, Failure> {
+        self.with(|reader| reader.has_value(key.as_bytes(), name.as_str(), value))
     }
 
     fn state(&self) -> watch::Receiver<State> {
@@ -208,8 +214,24 @@ impl Directory for Served {
         }
     }
 
+    /// The copy keeps apart what nobody is shown, whatever a snapshot holds.
     fn visibility(&self, _who: &Identity, _key: &[u8]) -> Visibility {
-        self.visibility.clone()
+        Visibility::Whole
+    }
+
+    fn credentials(&self, key: &DnKey) -> Result<Credentials, Failure> {
+        let mut hashes = Vec::new();
+        let found = self.with(|reader| {
+            reader.secrets(key.as_bytes(), &mut |secrets| {
+                let values = secrets.attribute("userPassword").into_iter().flat_map(|one| one.values);
+                hashes.extend(values.map(|value| Value::from(value.to_vec())));
+            })
+        })?;
+        Ok(if found {
+            Credentials::Hashes(hashes)
+        } else {
+            Credentials::Unknown
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use super::places::Places;
 use crate::config::Config;
 use crate::daemon::{CycleOptions, Engine, RunOptions, WorkerCommand, run};
 use crate::host::sshd_program::SshdProgram;
-use crate::pipeline::{HostLimits, Options, local_hostname, publish_command};
+use crate::pipeline::{DirectoryOptions, HostLimits, Options, local_hostname, publish_command};
 
 /// Most address space a worker may take, in bytes: a million users need a sixth of it.
 const WORKER_MEMORY: u64 = 1024 * 1024 * 1024;
@@ -169,7 +169,10 @@ pub(crate) fn publish_options(config: &Config, owner: u32) -> Options {
         enumerate: config.enumerate,
         hostname: local_hostname(),
         owner,
-        directory: config.directory.clone(),
+        directory: config.directory.as_ref().map(|directory| DirectoryOptions {
+            base: directory.base.clone(),
+            sources: directory.sources.iter().map(ToString::to_string).collect(),
+        }),
         memory: Some(WORKER_MEMORY),
     }
 }

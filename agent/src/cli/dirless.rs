@@ -203,8 +203,8 @@ fn refresh(
 ) -> anyhow::Result<ExitCode> {
     let (config, paths) = places.load(environment)?;
     for source in [accept_absent, forget].into_iter().flatten() {
-        if !config.sources.contains(source) {
-            let known: Vec<&str> = config.sources.iter().map(SourceName::as_str).collect();
+        if !config.fetched().any(|one| one == source) {
+            let known: Vec<&str> = config.fetched().map(SourceName::as_str).collect();
             bail!("this host has no source {source}; it has {}", known.join(", "));
         }
     }

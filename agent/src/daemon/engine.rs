@@ -310,7 +310,8 @@ impl Engine {
         alive: &mut dyn FnMut(),
     ) -> bool {
         let mut answered = false;
-        for source in self.config.sources.clone() {
+        let sources: Vec<SourceName> = self.config.fetched().cloned().collect();
+        for source in sources {
             alive();
             let accept = options.accept_absent.as_ref() == Some(&source);
             let now = self.clock.now();
@@ -339,7 +340,7 @@ impl Engine {
         let digest = |engine: &Self| {
             inputs::digest(
                 &engine.paths,
-                &engine.config.sources,
+                &engine.config.fetched().cloned().collect::<Vec<_>>(),
                 engine.config.enumerate,
                 engine.config.directory.is_some(),
                 &engine.hostname,

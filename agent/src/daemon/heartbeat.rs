@@ -77,6 +77,7 @@ fn wire_kind(kind: Kind) -> &'static str {
         Kind::Group => "group",
         Kind::Member => "member",
         Kind::Keys => "key",
+        Kind::Entry => "entry",
     }
 }
 

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use dirless_copy::Overlay;
 use dirless_model::NameRule;
 use dirless_model::access::AccessRules;
 use dirless_program::{Clock, Secret, SecretError};
@@ -15,8 +16,8 @@ use dirless_seal::Identity;
 use dirless_table::{OpenError, Table, TableMeta};
 
 use super::{
-    AccessInput, Body, Content, Ending, HostFiles, HostLimits, Inputs, LimitsError, Outcome, Problem, Published,
-    Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, run,
+    AccessInput, Body, Content, DirectoryInput, Ending, HostFiles, HostLimits, Inputs, LimitsError, Outcome, Problem,
+    Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, run,
 };
 use crate::paths::Paths;
 
@@ -38,11 +39,20 @@ pub struct Options {
     pub hostname: String,
     /// Who must own the limits and the table; 0 on a real host.
     pub owner: u32,
-    /// Where the directory copy for LDAP begins; none when there is to be no copy.
-    pub directory: Option<dirless_directory::Dn>,
+    /// The directory copy for LDAP; none when there is to be no copy.
+    pub directory: Option<DirectoryOptions>,
     /// Most address space that the worker may take, in bytes; `None` leaves it alone, for callers
     /// that are no worker.
     pub memory: Option<u64>,
+}
+
+/// What is asked of the directory copy.
+#[derive(Clone, Debug)]
+pub struct DirectoryOptions {
+    /// Where it begins.
+    pub base: dirless_directory::Dn,
+    /// Sources with entries of the tree, in the order of precedence.
+    pub sources: Vec<String>,
 }
 
 impl Options {
@@ -235,9 +245,18 @@ pub fn gather(paths: &Paths, options: &Options) -> Result<Inputs, PublishError> 
         group: read_accounts(&paths.group())?,
         shells: read_small(&paths.shells(), LONGEST_RULES)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
     };
-    let sources = options.sources.iter().map(|name| source_input(paths, name));
+    let inputs = |names: &[String]| -> Result<Vec<SourceInput>, PublishError> {
+        names.iter().map(|name| source_input(paths, name)).collect()
+    };
+    let directory = options.directory.as_ref().map(|directory| {
+        Ok::<_, PublishError>(DirectoryInput {
+            base: directory.base.clone(),
+            sources: inputs(&directory.sources)?,
+        })
+    });
     Ok(Inputs {
-        sources: sources.collect::<Result<_, _>>()?,
+        sources: inputs(&options.sources)?,
+        directory: directory.transpose()?,
         identity,
         access: AccessInput {
             fetched: read_small(&paths.access_rules(), LONGEST_RULES)?,
@@ -352,7 +371,15 @@ fn finish(paths: &Paths, options: &Options, clock: &Clock, before: Option<Report
         } else {
             place(paths, options, start, &in_place, digest.clone(), content, report);
         }
-        copy(paths, options, start, &digest, content, report);
+        copy(
+            paths,
+            options,
+            start,
+            &digest,
+            content,
+            outcome.overlay.as_ref(),
+            report,
+        );
     }
     let end = clock.now();
     report.durations.publish = super::milliseconds(start, end);
@@ -360,11 +387,23 @@ fn finish(paths: &Paths, options: &Options, clock: &Clock, before: Option<Report
 }
 
 /// The copy is a service to others: that it cannot be written is told, and costs nobody their login.
-fn copy(paths: &Paths, options: &Options, now: jiff::Timestamp, digest: &str, content: &Content, report: &mut Report) {
+fn copy(
+    paths: &Paths,
+    options: &Options,
+    now: jiff::Timestamp,
+    digest: &str,
+    content: &Content,
+    overlay: Option<&Overlay>,
+    report: &mut Report,
+) {
     let path = paths.directory_copy();
-    let outcome = match &options.directory {
-        Some(base) => super::publish_directory(&path, base, content, digest, now).map(drop),
-        None => dirless_copy::Draft::remove_all(&path),
+    let outcome = match (&options.directory, overlay) {
+        (None, _) => dirless_copy::Draft::remove_all(&path),
+        // A source of the tree cannot be used, as its report tells: the copy in place says more.
+        (Some(_), None) => Ok(()),
+        (Some(directory), Some(overlay)) => {
+            super::publish_directory(&path, &directory.base, content, overlay, digest, now).map(drop)
+        }
     };
     if let Err(error) = outcome {
         report.caution(super::report::NO_COPY, 1, |_| {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dirless_copy::{CopyError, Draft, Group, Posix, Summary, User};
+use dirless_copy::{CopyError, Draft, Group, Layered, Overlay, Posix, Summary, Target, User};
 use dirless_directory::{Dn, Schema};
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use super::Content;
 /// Stands in the copy for how entries are made of users and groups; another number makes them anew.
 const SHAPE: u32 = 1;
 
-/// Brings the copy at `path` to `content`, whose digest is `digest`, below `base`. Nothing is written
+/// Brings the copy at `path` to `content`, whose digest is `digest`, with `overlay` over it, below `base`. Nothing is written
 /// when it says so already. A copy that cannot be read is made anew.
 ///
 /// # Errors
@@ -20,10 +20,11 @@ pub fn publish(
     path: &Path,
     base: &Dn,
     content: &Content,
+    overlay: &Overlay,
     digest: &str,
     now: Timestamp,
 ) -> Result<Option<Summary>, CopyError> {
-    let told = format!("{SHAPE} {digest} {base}");
+    let told = format!("{SHAPE} {digest} {} {base}", overlay.digest());
     if Draft::content(path).is_some_and(|held| held == told) {
         return Ok(None);
     }
@@ -36,29 +37,22 @@ pub fn publish(
     }
     // The time of its first generation and its content tell a series from every other.
     let lineage: String = format!("{:x}{digest}", now.as_nanosecond()).chars().take(40).collect();
-    let again = |_| fill(path, base, content, &told, &lineage, now, true);
-    fill(path, base, content, &told, &lineage, now, false)
-        .or_else(again)
-        .map(Some)
+    let make = |anew| {
+        let draft = Draft::begin(path, Schema::standard(), &lineage, now, anew)?;
+        fill(draft, base, content, overlay, &told)
+    };
+    make(false).or_else(|_| make(true)).map(Some)
 }
 
-fn fill(
-    path: &Path,
-    base: &Dn,
-    content: &Content,
-    told: &str,
-    lineage: &str,
-    now: Timestamp,
-    anew: bool,
-) -> Result<Summary, CopyError> {
+fn fill(mut draft: Draft, base: &Dn, content: &Content, overlay: &Overlay, told: &str) -> Result<Summary, CopyError> {
     let schema = Schema::standard();
     let Some(mut posix) = Posix::new(schema.clone(), base.clone()) else {
         return Err(CopyError::Order(base.to_string()));
     };
-    let mut draft = Draft::begin(path, schema, lineage, now, anew)?;
-    posix.begin(&mut draft)?;
-    put_groups(&mut posix, &mut draft, content)?;
-    posix.users(&mut draft)?;
+    let mut layered = Layered::new(&mut draft, overlay, &schema);
+    posix.begin(&mut layered)?;
+    put_groups(&mut posix, &mut layered, content)?;
+    posix.users(&mut layered)?;
     let memberships = Memberships::of(content);
     for (place, user) in content.directory.users.iter().enumerate() {
         let record = User {
@@ -72,24 +66,25 @@ fn fill(
         };
         let groups = memberships.groups(place).iter();
         let groups = groups.filter_map(|group| content.directory.groups.get(*group as usize));
-        posix.user(&mut draft, record, groups.map(|group| content.texts.name(group.name)))?;
+        posix.user(&mut layered, record, groups.map(|group| content.texts.name(group.name)))?;
     }
+    layered.finish()?;
     draft.finish(told)
 }
 
 /// Groups and private groups, both in the order of their names, in one order.
-fn put_groups(posix: &mut Posix, draft: &mut Draft, content: &Content) -> Result<(), CopyError> {
+fn put_groups(posix: &mut Posix, target: &mut dyn Target, content: &Content) -> Result<(), CopyError> {
     let (directory, texts) = (&content.directory, &content.texts);
     let mut places = content.private.users.clone();
     places.sort_unstable();
     let private = places.iter().filter_map(|place| directory.users.get(*place as usize));
     let mut private = private.peekable();
-    let mut alone = |posix: &mut Posix, draft: &mut Draft, below: Option<&str>| {
+    let mut alone = |posix: &mut Posix, target: &mut dyn Target, below: Option<&str>| {
         while let Some(user) = private.next_if(|user| below.is_none_or(|below| texts.name(user.name) <= below)) {
             let name = texts.name(user.name);
             if below != Some(name) {
                 let gid = user.gid.number();
-                posix.group(draft, Group { name, gid }, std::iter::empty())?;
+                posix.group(target, Group { name, gid }, std::iter::empty())?;
             }
         }
         Ok::<_, CopyError>(())
@@ -97,7 +92,7 @@ fn put_groups(posix: &mut Posix, draft: &mut Draft, content: &Content) -> Result
     let mut members = Vec::new();
     for group in &directory.groups {
         let name = texts.name(group.name);
-        alone(posix, draft, Some(name))?;
+        alone(posix, target, Some(name))?;
         members.clear();
         members.extend_from_slice(directory.members(group));
         // Places are in the order of names, whatever order the sources had.
@@ -108,9 +103,9 @@ fn put_groups(posix: &mut Posix, draft: &mut Draft, content: &Content) -> Result
             name,
             gid: group.gid.number(),
         };
-        posix.group(draft, record, names.map(|user| texts.name(user.name)))?;
+        posix.group(target, record, names.map(|user| texts.name(user.name)))?;
     }
-    alone(posix, draft, None)
+    alone(posix, target, None)
 }
 
 /// The groups of each user, as places among the groups.

@@ -20,6 +20,8 @@ pub enum Kind {
     Member,
     /// A user's keys, or one of them.
     Keys,
+    /// An entry of the directory tree.
+    Entry,
 }
 
 impl std::fmt::Display for Kind {
@@ -29,6 +31,7 @@ impl std::fmt::Display for Kind {
             Self::Group => "group",
             Self::Member => "member",
             Self::Keys => "keys",
+            Self::Entry => "entry",
         })
     }
 }

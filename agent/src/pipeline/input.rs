@@ -108,11 +108,22 @@ pub struct HostFiles {
     pub shells: Option<String>,
 }
 
+/// The directory tree.
+#[derive(Clone, Debug)]
+pub struct DirectoryInput {
+    /// Where the copy begins.
+    pub base: dirless_directory::Dn,
+    /// Its sources; of two entries with the same name the first one's wins.
+    pub sources: Vec<SourceInput>,
+}
+
 /// Everything that a run depends on.
 #[derive(Debug)]
 pub struct Inputs {
     /// The sources; the first wins.
     pub sources: Vec<SourceInput>,
+    /// What the directory copy is made from besides; none when there is to be no copy.
+    pub directory: Option<DirectoryInput>,
     /// The tenant's key.
     pub identity: Identity,
     /// The access rules.

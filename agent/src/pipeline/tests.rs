@@ -37,6 +37,7 @@ impl Host {
         let secret = identity.expose();
         Self {
             inputs: Some(Inputs {
+                directory: None,
                 sources: Vec::new(),
                 identity: Identity::parse(&secret).unwrap(),
                 access: AccessInput {

@@ -7,12 +7,12 @@ use dirless_directory::{Dn, DnKey, Filter, Schema};
 use tokio::time::{Duration, Instant};
 
 use crate::controls::Controls;
-use crate::emit::Emitter;
+use crate::emit::{Emitter, Matching};
 use crate::reply::{self, Outcome, SyncState};
 use crate::request::SearchRequest;
 use crate::root::{self, Offered};
 use crate::search::{Plan, Search};
-use crate::select::Selection;
+use crate::select::{Selection, Wanted};
 use crate::session::Session;
 use crate::sort::Sorting;
 use crate::sync::{Synchronising, known};
@@ -51,7 +51,8 @@ impl Session {
                 "the search base is no name",
             )));
         };
-        let matcher = self.matcher(&schema, &request.filter)?;
+        let filter = Arc::new(request.filter);
+        let matcher = self.matcher(&schema, &filter)?;
         let selection = Selection::new(&schema, request.attributes.iter().copied(), request.types_only)
             .with_matched_values(controls.matched_values);
         let plan = self.plan(&schema, &base, &base_dn, request.scope, &matcher);
@@ -67,6 +68,8 @@ impl Session {
                 (one.attribute, Selection::new(&schema, names, false))
             })
             .collect();
+        let followed = emitter.dereference.iter().map(|(name, _)| Wanted::new(&schema, name));
+        let wanted = emitter.selection.wanted(followed);
         if let Some(filter) = controls.assertion
             && let Some(outcome) = self.asserted(&base_dn, &base, &filter)?
         {
@@ -87,7 +90,8 @@ impl Session {
             base,
             base_dn,
             scope: request.scope,
-            filter: request.filter,
+            filter,
+            wanted,
             plan,
             after: None,
             deadline: Some(Instant::now() + time),
@@ -115,8 +119,12 @@ impl Session {
         }
     }
 
-    /// Prepares the filter. What looks beyond one entry is resolved first.
-    fn matcher(&self, schema: &Schema, filter: &Filter) -> Result<Matcher, Failure> {
+    /// Prepares the filter. What looks beyond one entry is resolved first; without such a thing the
+    /// store may answer by itself, and nothing is prepared before it is needed.
+    fn matcher(&self, schema: &Schema, filter: &Arc<Filter>) -> Result<Matching, Failure> {
+        if !looks_beyond(filter) {
+            return Ok(Matching::Pending(Arc::clone(filter)));
+        }
         let mut failed = None;
         let mut chains = 0;
         let matcher = Matcher::with_sets(schema, filter, |extensible| {
@@ -136,11 +144,11 @@ impl Session {
         });
         match failed {
             Some(failure) => Err(failure),
-            None => Ok(matcher),
+            None => Ok(Matching::Ready(matcher)),
         }
     }
 
-    fn plan(&self, schema: &Schema, base: &DnKey, base_dn: &Dn, scope: Scope, matcher: &Matcher) -> Plan {
+    fn plan(&self, schema: &Schema, base: &DnKey, base_dn: &Dn, scope: Scope, matcher: &Matching) -> Plan {
         if base_dn.is_root() && scope == Scope::Base {
             let offered = Offered {
                 external: self.link.peer.is_some(),
@@ -152,7 +160,11 @@ impl Session {
                 encoded: root::root_dse(self.directory.as_ref(), &state, offered),
             };
         }
-        if root::subschema_key(schema).is_some_and(|key| key == *base) && scope != Scope::OneLevel {
+        // Its name has one component: for most searches that settles it.
+        if base_dn.rdns().len() == 1
+            && scope != Scope::OneLevel
+            && root::subschema_key(schema).is_some_and(|key| key == *base)
+        {
             return Plan::Own {
                 dn: root::SUBSCHEMA_DN,
                 encoded: root::subschema(schema),
@@ -185,7 +197,7 @@ impl Session {
             0,
             self.who.clone(),
             Arc::clone(&schema),
-            Matcher::new(&schema, filter),
+            Matching::Ready(Matcher::new(&schema, filter)),
             Selection::new(&schema, [], false),
         );
         let mut holds = None;
@@ -281,5 +293,15 @@ impl Session {
             search.plan = Plan::Changes(changes.into_iter());
         }
         Ok(Ok(search))
+    }
+}
+
+/// Does a part of the filter depend on more than the entry it is held against?
+fn looks_beyond(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(filters) | Filter::Or(filters) => filters.iter().any(looks_beyond),
+        Filter::Not(filter) => looks_beyond(filter),
+        Filter::Extensible(_) => true,
+        _ => false,
     }
 }

@@ -70,6 +70,7 @@ fn up(
             scope: Scope::Subtree,
             filter: &filter,
             after: None,
+            wants: crate::Wants::default(),
         };
         directory.candidates(&query, &mut |candidate| {
             let stored = candidate.stored;

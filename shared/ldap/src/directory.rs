@@ -43,6 +43,15 @@ pub trait Directory: Send + Sync + 'static {
         visit: &mut dyn FnMut(Candidate<'_>) -> ControlFlow<()>,
     ) -> Result<(), Failure>;
 
+    /// Has the entry a value of that attribute that equals `value`? None when only looking at the entry
+    /// tells. It is asked for entries that may be seen whole.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    fn has_value(&self, _key: &DnKey, _name: &AttributeName, _value: &[u8]) -> Result<Option<bool>, Failure> {
+        Ok(None)
+    }
+
     /// The state that reads see now. Watching tells when there is a newer one.
     fn state(&self) -> watch::Receiver<State>;
 
@@ -147,6 +156,19 @@ pub struct Query<'a> {
     pub filter: &'a Filter,
     /// Only entries whose key sorts after these bytes: where the batch before ended.
     pub after: Option<&'a [u8]>,
+    /// Which attributes of an exact candidate are looked at. A store may leave out the others, for
+    /// instance the members of a large group that is asked for its number.
+    pub wants: Wants<'a>,
+}
+
+/// Says which attributes are looked at; all when there is nothing that says it.
+#[derive(Clone, Copy, Default)]
+pub struct Wants<'a>(pub Option<&'a dyn Fn(&str) -> bool>);
+
+impl std::fmt::Debug for Wants<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if self.0.is_some() { "Wants(some)" } else { "Wants(all)" })
+    }
 }
 
 /// The state of a directory: how far its changes have come.

@@ -1,5 +1,6 @@
 //! From a stored entry to an answer: who may see it, does it match, what of it is sent.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use dirless_directory::encoded::{Attributes, Matcher, SEQUENCE, Subject};
@@ -16,7 +17,7 @@ pub(crate) struct Emitter {
     pub(crate) id: u32,
     pub(crate) who: Identity,
     pub(crate) schema: Arc<Schema>,
-    pub(crate) matcher: Matcher,
+    pub(crate) matcher: Matching,
     pub(crate) selection: Selection,
     pub(crate) dereference: Vec<(String, Selection)>,
     /// Entries that may still be sent; one more is over the limit.
@@ -30,6 +31,35 @@ pub(crate) struct Emitter {
     list: Vec<u8>,
     /// Entries that need the directory again before they can be sent.
     collected: Vec<Collected>,
+}
+
+/// A filter that is prepared when it is first held against an entry.
+pub(crate) enum Matching {
+    Pending(Arc<Filter>),
+    Ready(Matcher),
+}
+
+impl Matching {
+    /// See [`Matcher::matches`].
+    fn matches(&mut self, schema: &Schema, subject: Subject<'_>) -> Truth {
+        match self {
+            Self::Ready(matcher) => matcher.matches(schema, subject),
+            Self::Pending(filter) => {
+                let matcher = Matcher::new(schema, filter);
+                let truth = matcher.matches(schema, subject);
+                *self = Self::Ready(matcher);
+                truth
+            }
+        }
+    }
+
+    /// See [`Matcher::bound`].
+    pub(crate) fn bound(&self) -> Option<&HashSet<DnKey>> {
+        match self {
+            Self::Ready(matcher) => matcher.bound(),
+            Self::Pending(_) => None,
+        }
+    }
 }
 
 struct Collected {
@@ -62,7 +92,7 @@ pub(crate) fn subject<'a>(stored: &Stored<'a>) -> Subject<'a> {
 }
 
 impl Emitter {
-    pub(crate) fn new(id: u32, who: Identity, schema: Arc<Schema>, matcher: Matcher, selection: Selection) -> Self {
+    pub(crate) fn new(id: u32, who: Identity, schema: Arc<Schema>, matcher: Matching, selection: Selection) -> Self {
         Self {
             id,
             who,
@@ -269,6 +299,7 @@ fn has_subordinates(directory: &dyn Directory, key: Vec<u8>) -> Result<bool, Fai
         scope: Scope::Subtree,
         filter: &Filter::And(Vec::new()),
         after: Some(base.as_bytes()),
+        wants: crate::Wants::default(),
     };
     let mut found = false;
     directory.candidates(&query, &mut |_| {

@@ -35,7 +35,7 @@ pub use ber::DecodeError;
 pub use config::{Config, Limits};
 pub use directory::{
     Candidate, Change, ChangeKind, Changed, Credentials, Directory, Failure, Identity, Modification, NotReady, Peer,
-    Query, Refusal, Scope, State, Stored, Verify, Visibility, WriteRequest, Writer, Written,
+    Query, Refusal, Scope, State, Stored, Verify, Visibility, Wants, WriteRequest, Writer, Written,
 };
 pub use password::verify as verify_password;
 pub use result::ResultCode;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::controls::{PAGED, SORT_RESULT};
 use crate::emit::{Emitter, Offered};
 use crate::reply::{self, Outcome, ReplyControl};
+use crate::select::Wanted;
 use crate::sort::Sorting;
 use crate::sync::Synchronising;
 use crate::{Candidate, Changed, Directory, Failure, Query, ResultCode, Scope, Stored};
@@ -28,7 +29,9 @@ pub(crate) struct Search {
     pub(crate) base: DnKey,
     pub(crate) base_dn: Dn,
     pub(crate) scope: Scope,
-    pub(crate) filter: Filter,
+    pub(crate) filter: Arc<Filter>,
+    /// The attributes that are looked at; none when it is all of them.
+    pub(crate) wanted: Option<Arc<[Wanted]>>,
     pub(crate) plan: Plan,
     /// Key of the last entry looked at.
     pub(crate) after: Option<Vec<u8>>,
@@ -87,6 +90,7 @@ impl Search {
                 scope: self.scope,
                 filter: &self.filter,
                 after: self.after.as_deref(),
+                wants: crate::Wants::default(),
             };
             return match sorting.step(directory, &query, &mut self.emitter)? {
                 crate::sort::Step::More(after) => {
@@ -193,11 +197,14 @@ impl Search {
     }
 
     fn scan(&mut self, directory: &dyn Directory, out: &mut Vec<u8>) -> Result<Batch, Failure> {
+        let wanted = self.wanted.clone();
+        let wants = |name: &str| wanted.iter().flat_map(|wanted| wanted.iter()).any(|one| one.fits(name));
         let query = Query {
             base: &self.base,
             scope: self.scope,
             filter: &self.filter,
             after: self.after.as_deref(),
+            wants: crate::Wants(wanted.is_some().then_some(&wants)),
         };
         let start = out.len();
         let mut batch = Batch::End;

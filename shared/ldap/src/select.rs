@@ -1,5 +1,7 @@
 //! Which attributes of an entry an answer holds (RFC 4511 section 4.5.1.8, RFC 3673, RFC 4529).
 
+use std::sync::Arc;
+
 use dirless_directory::encoded::{Attribute, Attributes, Matcher, Subject, put_attribute, walk};
 use dirless_directory::filter::Truth;
 use dirless_directory::{AttributeName, Filter, Schema, Value};
@@ -8,13 +10,13 @@ use crate::{Stored, Visibility};
 
 /// The descriptions of an attribute and its subtypes.
 #[derive(Clone, Debug)]
-struct Wanted {
+pub(crate) struct Wanted {
     text: Box<str>,
     kinds: Vec<Box<str>>,
 }
 
 impl Wanted {
-    fn new(schema: &Schema, text: &str) -> Self {
+    pub(crate) fn new(schema: &Schema, text: &str) -> Self {
         let plain = !text.contains(';');
         Self {
             text: text.into(),
@@ -22,7 +24,7 @@ impl Wanted {
         }
     }
 
-    fn fits(&self, held: &str) -> bool {
+    pub(crate) fn fits(&self, held: &str) -> bool {
         held.eq_ignore_ascii_case(&self.text) || {
             let kind = held.split(';').next().unwrap_or(held);
             self.kinds.iter().any(|name| name.eq_ignore_ascii_case(kind))
@@ -80,6 +82,12 @@ impl Selection {
     pub(crate) fn with_matched_values(mut self, filters: Option<Vec<Filter>>) -> Self {
         self.matched_values = filters;
         self
+    }
+
+    /// The attributes that it looks at, with those of `more`; none when it is all of them.
+    pub(crate) fn wanted(&self, more: impl Iterator<Item = Wanted>) -> Option<Arc<[Wanted]>> {
+        let all = self.all_user || self.all_operational;
+        (!all).then(|| self.named.iter().cloned().chain(more).collect())
     }
 
     /// Does it select exactly the user attributes, so that they are copied in one piece?

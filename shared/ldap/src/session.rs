@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 
 use crate::controls::{Controls, For};
 use crate::decode_filter::FilterLimits;
-use crate::emit::subject;
+use crate::emit::{Matching, subject};
 use crate::reply::{self, Outcome};
 use crate::request::{Bind, Message, Method, Operation};
 use crate::search::{Search, Step, missing};
 use crate::writes::Write;
-use crate::{Config, Credentials, Directory, Failure, Identity, NotReady, Peer, Query, ResultCode};
+use crate::{Config, Credentials, Directory, Failure, Identity, NotReady, Peer, Query, ResultCode, Visibility};
 
 /// What the connection is, as far as requests depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -240,6 +240,17 @@ impl Session {
         let Ok(name) = AttributeName::parse(attribute) else {
             return Ok(ResultCode::UndefinedAttributeType.into());
         };
+        if assertion.is_none()
+            && self.directory.visibility(&self.who, key.as_bytes()) == Visibility::Whole
+            && let Some(equal) = self.directory.has_value(&key, &name, value)?
+        {
+            let code = if equal {
+                ResultCode::CompareTrue
+            } else {
+                ResultCode::CompareFalse
+            };
+            return Ok(code.into());
+        }
         let equality = Matcher::new(&schema, &Filter::Equality(name.clone(), Value::from(value.to_vec())));
         let present = Matcher::new(&schema, &Filter::Present(name));
         let asserted = assertion.map(|filter| Matcher::new(&schema, filter));
@@ -249,7 +260,7 @@ impl Session {
                 0,
                 self.who.clone(),
                 Arc::clone(&schema),
-                Matcher::new(&schema, &Filter::And(Vec::new())),
+                Matching::Ready(Matcher::new(&schema, &Filter::And(Vec::new()))),
                 crate::select::Selection::new(&schema, [], false),
             );
             code = emitter.matching(self.directory.as_ref(), stored, false, |_, seen| {
@@ -308,6 +319,7 @@ impl Session {
                 scope: search.scope,
                 filter: &search.filter,
                 after: None,
+                wants: crate::Wants::default(),
             };
             let followed = match &mut search.sync {
                 Some(sync) => sync.follow(directory.as_ref(), &mut search.emitter, &query, out),
