@@ -1,19 +1,25 @@
 //! Makes a copy of a made-up directory, to serve or to measure.
 //!
 //! ```text
-//! cargo run --release -p dirless-copy --example make_copy -- USERS FILE [measure]
+//! cargo run --release -p dirless-copy --example make_copy -- USERS FILE [measure|ldif]
 //! ```
 //!
 //! Users are `user000000` and on, uid and gid from 100000; everyone is in `everyone` and in three of the
 //! groups `team-0` and on, one group for fifty users, gid from 500000. With `measure` it then changes
-//! the membership of one user and says what that took.
+//! the membership of one user and says what that took; with `ldif` it writes the copy that is there as
+//! LDIF (RFC 2849), without operational attributes, for another server to load. Everybody's password is
+//! `correct horse`.
 
+use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use dirless_copy::{Draft, Group, Posix, Summary, User};
-use dirless_directory::{Dn, Schema};
+use dirless_copy::{Draft, Group, Layered, Overlay, Posix, Reader, Scope, Summary, User};
+use dirless_directory::encoded::walk;
+use dirless_directory::{Dn, DnKey, Filter, Schema};
 use jiff::Timestamp;
 
 /// Groups that each user is in, besides `everyone`.
@@ -25,7 +31,8 @@ fn main() -> anyhow::Result<()> {
     let (users, path, measure) = match words.as_slice() {
         [users, path] => (users.parse()?, Path::new(*path), false),
         [users, path, "measure"] => (users.parse()?, Path::new(*path), true),
-        _ => bail!("usage: make_copy USERS FILE [measure]"),
+        [_, path, "ldif"] => return write_ldif(Path::new(*path)),
+        _ => bail!("usage: make_copy USERS FILE [measure|ldif]"),
     };
     report("all", users, path, None)?;
     if measure {
@@ -48,6 +55,62 @@ fn report(what: &str, users: u32, path: &Path, moved: Option<u32>) -> anyhow::Re
         peak()
     );
     Ok(())
+}
+
+/// Writes every entry with its user attributes, and its password.
+fn write_ldif(path: &Path) -> anyhow::Result<()> {
+    let schema = Arc::new(Schema::standard());
+    let reader = Reader::open(path, schema)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut failed = None;
+    let all = Filter::And(Vec::new());
+    reader.candidates(&DnKey::from(Vec::new()), Scope::Subtree, &all, None, &mut |row| {
+        let mut write = || {
+            writeln!(out, "dn: {}", row.dn)?;
+            let mut secret = Vec::new();
+            reader.secrets(row.key, &mut |secrets| secret.extend_from_slice(secrets.user()))?;
+            for one in walk(row.attributes.user()).chain(walk(&secret)) {
+                for value in one.values {
+                    // Everything in this directory is plain text that needs no escape.
+                    writeln!(out, "{}: {}", one.name, String::from_utf8_lossy(value))?;
+                }
+            }
+            Ok::<_, anyhow::Error>(writeln!(out)?)
+        };
+        match write() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    out.flush()?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// `{SSHA}` of everybody's password (RFC 2307 section 5.3), salted with a user's number.
+fn password(user: u32) -> String {
+    let salt = user.to_be_bytes();
+    let text = [b"correct horse".as_slice(), &salt].concat();
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &text);
+    format!("{{SSHA}}{}", base64(&[digest.as_ref(), &salt].concat()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let chunks = bytes.chunks(3).flat_map(|chunk| {
+        let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte));
+        let group = group << (8 * (3 - chunk.len()));
+        (0..4).map(move |at| {
+            let digit = DIGITS
+                .get((group >> (18 - 6 * at)) as usize & 63)
+                .copied()
+                .unwrap_or(b'=');
+            char::from(if at <= chunk.len() { digit } else { b'=' })
+        })
+    });
+    chunks.collect()
 }
 
 /// The most memory that this process ever had, in KiB.
@@ -96,12 +159,21 @@ fn publish(users: u32, path: &Path, moved: Option<u32>) -> anyhow::Result<Summar
     };
     let schema = Schema::standard();
     let base = Dn::parse("dc=dirless")?;
+    let base_key = schema.dn_key(&base).context("the base")?;
+    let mut overlay = Overlay::default();
+    for (user, name) in (0..users).zip(&user_names) {
+        let hash = [password(user).into_bytes()];
+        let dn = format!("uid={name},ou=users,dc=dirless");
+        overlay.add(&schema, &base_key, &dn, [("userPassword", hash.as_slice())].into_iter())?;
+    }
+    overlay.sort();
     let mut posix = Posix::new(schema.clone(), base).context("the base")?;
-    let mut draft = Draft::begin(path, schema, "made-up", Timestamp::now(), false)?;
-    posix.begin(&mut draft)?;
+    let mut draft = Draft::begin(path, schema.clone(), "made-up", Timestamp::now(), false)?;
+    let mut layered = Layered::new(&mut draft, &overlay, &schema);
+    posix.begin(&mut layered)?;
     let everyone = user_names.iter().map(String::as_str);
     posix.group(
-        &mut draft,
+        &mut layered,
         Group {
             name: "everyone",
             gid: 499_999,
@@ -121,9 +193,9 @@ fn publish(users: u32, path: &Path, moved: Option<u32>) -> anyhow::Result<Summar
             name,
             gid: 500_000 + team,
         };
-        posix.group(&mut draft, group, members.iter().map(String::as_str))?;
+        posix.group(&mut layered, group, members.iter().map(String::as_str))?;
     }
-    posix.users(&mut draft)?;
+    posix.users(&mut layered)?;
     for (user, name) in (0..users).zip(&user_names) {
         let mut groups = by_user
             .get(user as usize)
@@ -140,7 +212,8 @@ fn publish(users: u32, path: &Path, moved: Option<u32>) -> anyhow::Result<Summar
             shell: "/bin/bash",
             keys: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEX",
         };
-        posix.user(&mut draft, user, groups.iter().map(String::as_str))?;
+        posix.user(&mut layered, user, groups.iter().map(String::as_str))?;
     }
+    layered.finish()?;
     Ok(draft.finish("made-up")?)
 }
