@@ -67,7 +67,7 @@ fn packages_install_and_leave_without_a_trace() {
                     "./usr/lib/systemd/system/dirless-ldapd.service",
                     "./usr/lib/sysusers.d/dirless-ldapd.conf",
                     "./usr/share/man/man1/dirless-ldapd.1.gz",
-                    "./usr/share/doc/dirless-ldapd/examples/ldapd.toml",
+                    "./etc/dirless/ldapd.toml",
                 ],
             ),
         ];
