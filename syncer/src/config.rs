@@ -45,6 +45,9 @@ pub struct Config {
     /// The directory tree.
     #[serde(default)]
     pub tree: crate::tree::TreeConfig,
+    /// Engines with files of their own.
+    #[serde(default)]
+    pub engines: crate::engines::EnginesConfig,
     /// What `plan` and `apply` know of hosts.
     #[serde(default)]
     pub plan: crate::radius::PlanConfig,
@@ -289,6 +292,9 @@ impl Config {
             if let Err(reason) = dirless_model::HostPath::parse(text) {
                 return refuse(key, reason.to_string());
             }
+        }
+        if let Err((key, reason)) = self.engines.check(&crate::sources::SourceSetting::all(self)) {
+            return refuse(&key, reason);
         }
         if let Err((key, reason)) = self.local.check() {
             return refuse(key, reason);

@@ -13,6 +13,7 @@ pub mod command;
 pub mod config;
 pub mod cycle;
 pub mod document;
+pub mod engines;
 pub mod guard;
 pub mod import;
 pub mod keys;

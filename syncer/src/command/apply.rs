@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use super::once::{self, OnceArguments};
 use super::plan::Planned;
 use super::{EXIT_HELD, Setting};
+use crate::state::State;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ApplyArguments {
@@ -27,7 +28,7 @@ pub(super) async fn apply(setting: &Setting<'_>, arguments: ApplyArguments) -> a
     let mut accept = arguments.accept;
     let asks = !arguments.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     match (&accept, held.as_slice()) {
-        (Some(id), held) if !held.contains(id) => {
+        (Some(id), held) if !held.contains(id) && !is_held(setting, id)? => {
             anyhow::bail!("there is no held change {id}; what would change now is shown above, and nothing was written")
         }
         (None, [only]) if asks => {
@@ -48,6 +49,16 @@ pub(super) async fn apply(setting: &Setting<'_>, arguments: ApplyArguments) -> a
         return Ok(ExitCode::from(EXIT_HELD));
     }
     once::once(setting, OnceArguments { accept }).await
+}
+
+/// Is it the change of an audience, which the last cycle held back?
+fn is_held(setting: &Setting<'_>, id: &str) -> anyhow::Result<bool> {
+    for folder in setting.state_folders() {
+        if State::at(&folder).held()?.is_some_and(|held| held.id == id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn ask(question: &str) -> anyhow::Result<String> {

@@ -1,42 +1,78 @@
-//! What a cycle does besides its sources: access rules out of files.
+//! What a cycle does besides its sources: engines, and access rules out of files.
 
 use anyhow::Context;
 
 use super::Setting;
+use crate::engines::{self, Engine, Engines, Outcome, Ran};
 use crate::keys::{self, Access};
 use crate::rules::{self, RulesOutcome};
 use crate::sources::files::{FileSource, FilesConfig, Gathered};
 use crate::sources::{SourceKind, SourceSetting};
+use crate::tree::TreeStore;
 
 /// How it all got on.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
+    pub(super) engines: Vec<Ran>,
     pub(super) rules: Option<anyhow::Result<RulesOutcome>>,
 }
 
 impl Extras {
-    /// Puts the access rules; a change called `accept` passes. What fails is part of the outcome, and
-    /// holds up nothing else.
+    /// Runs all engines and puts the access rules; changes called `accept` pass. What fails is part of
+    /// the outcome, and holds up nothing else.
     pub(super) async fn run(setting: &Setting<'_>, access: &Access, accept: Option<&str>) -> Self {
+        let engines = match has_engines(setting) {
+            true => match open_tree(setting) {
+                Ok(store) => run_engines(setting, &store, &Engine::ALL, accept).await,
+                Err(error) => Engine::ALL
+                    .map(|engine| Ran::failed(engine, format!("{error:#}")))
+                    .into(),
+            },
+            false => Vec::new(),
+        };
         let rules = match owner(&setting.sources()) {
             Some(_) => Some(put_rules(setting, access, accept).await),
             None => None,
         };
-        Self { rules }
+        Self { engines, rules }
     }
 
     /// Did something fail?
     pub(super) fn has_failed(&self) -> bool {
-        matches!(self.rules, Some(Err(_)))
+        let engine = self
+            .engines
+            .iter()
+            .any(|ran| matches!(ran.outcome, Outcome::Failed { .. }));
+        engine || matches!(self.rules, Some(Err(_)))
     }
 
     /// Does something wait for a person?
     pub(super) fn is_held(&self) -> bool {
-        matches!(self.rules, Some(Ok(RulesOutcome::Held(_))))
+        let engine = self
+            .engines
+            .iter()
+            .any(|ran| matches!(ran.outcome, Outcome::Held { .. }));
+        engine || matches!(self.rules, Some(Ok(RulesOutcome::Held(_))))
     }
 
     /// Says in the log how it got on; what is as it was is not worth a line.
     pub(super) fn log(&self) {
+        for ran in &self.engines {
+            let engine = ran.engine.name();
+            match &ran.outcome {
+                Outcome::Unchanged | Outcome::Unset => {}
+                Outcome::Changed { summary } => {
+                    tracing::info!(event = "engine.changed", engine, "{summary}");
+                }
+                Outcome::Held { change, .. } => {
+                    tracing::error!(event = "engine.held", engine, change, "{ran}");
+                }
+                Outcome::Failed { .. } => tracing::error!(event = "engine.failed", engine, "{ran}"),
+            }
+            for refused in &ran.refused {
+                tracing::warn!(event = "entry.refused", engine, "not taken into the tree: {refused}");
+            }
+        }
         match &self.rules {
             None | Some(Ok(RulesOutcome::Unchanged)) => {}
             Some(Ok(RulesOutcome::Put(change))) => {
@@ -52,13 +88,16 @@ impl Extras {
 
     /// The same for people, one line each.
     pub(super) fn lines(&self) -> Vec<String> {
+        let set = self.engines.iter().filter(|ran| ran.outcome != Outcome::Unset);
+        let mut lines: Vec<String> = set.map(ToString::to_string).collect();
         match &self.rules {
-            None => Vec::new(),
-            Some(Ok(RulesOutcome::Unchanged)) => vec!["access rules: nothing changed".to_owned()],
-            Some(Ok(RulesOutcome::Put(change))) => vec![change.summary()],
-            Some(Ok(RulesOutcome::Held(change))) => vec![held_rules(change)],
-            Some(Err(error)) => vec![format!("access rules: {error:#}")],
+            None => {}
+            Some(Ok(RulesOutcome::Unchanged)) => lines.push("access rules: nothing changed".to_owned()),
+            Some(Ok(RulesOutcome::Put(change))) => lines.push(change.summary()),
+            Some(Ok(RulesOutcome::Held(change))) => lines.push(held_rules(change)),
+            Some(Err(error)) => lines.push(format!("access rules: {error:#}")),
         }
+        lines
     }
 }
 
@@ -69,6 +108,62 @@ fn held_rules(change: &rules::RulesChange) -> String {
         change.reasons.join("; "),
         change.change
     )
+}
+
+/// Are there engines with files?
+pub(super) fn has_engines(setting: &Setting<'_>) -> bool {
+    !setting.config.engines.all(&setting.sources()).is_empty()
+}
+
+/// Runs `engines` on a tree that is open, and notes for `status` how they got on.
+pub(super) async fn run_engines(
+    setting: &Setting<'_>,
+    store: &TreeStore,
+    engines: &[Engine],
+    accept: Option<&str>,
+) -> Vec<Ran> {
+    let own = Engines::new(&setting.config, store);
+    let set: Vec<Engine> = engines
+        .iter()
+        .copied()
+        .filter(|engine| own.set().contains(engine))
+        .collect();
+    let all = own.run(&set, accept).await;
+    if let Err(error) = engines::remember(&setting.config.syncer.state_folder, &all) {
+        tracing::warn!(
+            event = "engines.unnoted",
+            "how the engines got on could not be noted for status: {error}"
+        );
+    }
+    all
+}
+
+/// What the engines would do.
+///
+/// # Errors
+/// When the tree cannot be opened.
+pub(super) async fn plan_engines(setting: &Setting<'_>) -> anyhow::Result<Vec<Ran>> {
+    if !has_engines(setting) {
+        return Ok(Vec::new());
+    }
+    let config = &setting.config;
+    let aside;
+    let store = if config.tree.path(&config.syncer.state_folder).exists() {
+        open_tree(setting)?
+    } else {
+        // There is no tree yet, and a plan makes none.
+        aside = tempfile::tempdir().context("making a folder for a tree to compare with")?;
+        config.tree.open(aside.path(), setting.clock.clone())?
+    };
+    let engines = Engines::new(config, &store);
+    Ok(engines.plan(&engines.set()).await?)
+}
+
+fn open_tree(setting: &Setting<'_>) -> anyhow::Result<TreeStore> {
+    let config = &setting.config;
+    let folder = &config.syncer.state_folder;
+    dirless_program::fs::ensure_folder(folder, 0o700).with_context(|| format!("making {}", folder.display()))?;
+    crate::cycle::open_tree(config, setting.clock.clone())
 }
 
 /// The source whose files hold the access rules that are in force.

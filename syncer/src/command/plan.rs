@@ -6,6 +6,7 @@ use dirless_wire::TenantId;
 
 use super::{EXIT_CHANGES, EXIT_HELD, Setting, extras, progress};
 use crate::cycle;
+use crate::engines::{Outcome, Ran};
 use crate::guard::Verdict;
 use crate::keys::{self, Access};
 use crate::radius::{Hosts, Radius, Rules, radius, views};
@@ -39,6 +40,7 @@ pub(super) async fn plan(setting: &Setting<'_>, arguments: PlanArguments) -> any
 pub(super) struct Planned {
     sources: Vec<(String, cycle::Plan)>,
     hidden: Vec<Hidden>,
+    engines: Vec<Ran>,
     rules: Option<RulesChange>,
     radius: Radius,
     notes: Vec<String>,
@@ -64,6 +66,7 @@ impl Planned {
             .collect();
         let hidden = overlap(&documents);
         let mut planned = Self {
+            engines: extras::plan_engines(setting).await?,
             sources,
             hidden,
             rules: None,
@@ -166,12 +169,16 @@ impl Planned {
             .iter()
             .filter(|(_, plan)| matches!(plan.verdict, Verdict::Hold(_)));
         let sources = sources.map(|(_, plan)| plan.difference.id());
+        let engines = self.engines.iter().filter_map(|ran| match &ran.outcome {
+            Outcome::Held { change, .. } => Some(change.clone()),
+            _ => None,
+        });
         let rules = self
             .rules
             .iter()
             .filter(|rules| rules.is_held())
             .map(|rules| rules.change.clone());
-        sources.chain(rules)
+        sources.chain(engines).chain(rules)
     }
 
     /// Would a run change nothing at all?
@@ -179,12 +186,14 @@ impl Planned {
         self.changes() == 0
     }
 
-    /// How many sources and sets of rules would change.
+    /// How many sources, engines and sets of rules would change.
     pub(super) fn changes(&self) -> usize {
         // What is neither user nor group stands in the tree without being pushed with the source.
         let changes = |plan: &cycle::Plan| !plan.is_unchanged() || !plan.difference.entries.is_empty();
         let sources = self.sources.iter().filter(|(_, plan)| changes(plan)).count();
-        sources + usize::from(self.rules.is_some())
+        let engines = self.engines.iter();
+        let engines = engines.filter(|ran| matches!(ran.outcome, Outcome::Changed { .. } | Outcome::Held { .. }));
+        sources + engines.count() + usize::from(self.rules.is_some())
     }
 
     fn code(&self) -> ExitCode {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::extras::Extras;
 use super::{Setting, enroll, once};
 use crate::cycle::Outcome;
+use crate::engines::Engines;
 use crate::keys::{self, Access, KeyFolder};
 use crate::sources::files::Watch;
 use crate::sources::{Progress, SourceSetting, Unwatched};
@@ -51,7 +52,7 @@ async fn forever(setting: &Setting<'_>) -> anyhow::Result<std::convert::Infallib
     let mut backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
     let mut ticks = Ticks::new();
     // What is there before the first read; what changes during a read is then seen after it.
-    let mut folders = Watch::new(&setting.sources());
+    let mut folders = Watch::new(&setting.sources()).and(Engines::watch(config));
     loop {
         let extras = ticks
             .during(Instant::now() + BEYOND_READ, Extras::run(setting, &access, None))

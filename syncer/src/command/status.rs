@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Setting, once};
 use crate::audience::Target;
+use crate::engines;
 use crate::keys::KeyFolder;
 use crate::ledger::{Ledger, LedgerError};
 use crate::sources::SourceSetting;
@@ -27,6 +28,14 @@ pub(super) fn status(setting: &Setting<'_>, arguments: StatusArguments) -> anyho
     }
     for target in setting.audiences() {
         of_audience(setting, &target, arguments.json)?;
+    }
+    let engines = engines::recall(&setting.config.syncer.state_folder);
+    if arguments.json && !engines.is_empty() {
+        Setting::print(&serde_json::to_string_pretty(&json!({ "engines": engines }))?)?;
+    } else if !arguments.json {
+        for ran in engines {
+            Setting::print(&ran.to_string())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,11 +17,13 @@ use futures_util::future::BoxFuture;
 
 pub use folder::{Folder, Wanted};
 pub use format::{Access, AccessRule, Content, Format, Person, RawEntry, RawValue, Team, Values, Wrong};
+pub(crate) use gather::error;
 pub use gather::{File, FileError, Gathered, gather};
 pub use ldif::records;
 pub use watch::Watch;
 
 use super::{Complete, Page, Progress, Source, SourceDirectory, SourceError, read_to_end};
+use crate::engines::Engine;
 
 /// `[[source]] kind = "files"`
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -34,6 +36,9 @@ pub struct FilesConfig {
     pub names: Option<NameRule>,
     /// The folder.
     pub folder: PathBuf,
+    /// Engines that read the subfolder called like them; this source then leaves it to them.
+    #[serde(default)]
+    pub engines: Vec<Engine>,
     /// Are the access rules in the files put in force? One source at most may.
     #[serde(default)]
     pub access: bool,
@@ -65,6 +70,7 @@ impl FilesConfig {
 pub struct FileSource {
     name: String,
     folder: Folder,
+    engines: Vec<Engine>,
 }
 
 impl FileSource {
@@ -74,6 +80,7 @@ impl FileSource {
         Self {
             name: name.to_owned(),
             folder: Folder::new(&config.folder),
+            engines: config.engines.clone(),
         }
     }
 
@@ -82,7 +89,7 @@ impl FileSource {
     /// # Errors
     /// When one cannot be read or is broken.
     pub async fn gather(&self) -> Result<Gathered, SourceError> {
-        let files = self.folder.read_at_rest(wanted()).await;
+        let files = self.folder.read_at_rest(wanted(&self.engines)).await;
         let gathered = files.and_then(|files| gather(&files).map_err(|error| self.folder.place(error)));
         gathered.map_err(|error| {
             let name = &self.name;
@@ -93,11 +100,13 @@ impl FileSource {
     }
 }
 
-/// The files that this source reads: those with the right ending.
-fn wanted() -> Wanted {
-    Arc::new(|path| {
+/// The files that this source reads: those with the right ending that no engine reads.
+fn wanted(engines: &[Engine]) -> Wanted {
+    let engines = engines.to_vec();
+    Arc::new(move |path| {
+        let first = path.iter().next().and_then(|first| first.to_str());
         let ending = path.extension().and_then(|ending| ending.to_str());
-        ending.and_then(Format::of).is_some()
+        !engines.iter().any(|engine| first == Some(engine.name())) && ending.and_then(Format::of).is_some()
     })
 }
 

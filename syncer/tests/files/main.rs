@@ -2,10 +2,12 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "tests may fail by panicking"
 )]
 
+mod engines;
 mod people;
 mod support;
 mod watched;

@@ -9,7 +9,9 @@ use dirless_backend::App;
 use dirless_backend::net::{Serving, bind};
 use dirless_backend::store::{Purpose, SecretHash, Store, StoreOptions};
 use dirless_client::{ClientBuilder, Cycle, RetryPolicy};
+use dirless_directory::{AttributeName, Dn, Filter, Schema};
 use dirless_program::{Clock, Secret};
+use dirless_syncer::tree::{Query, Scope, Settings, TreeError, TreeStore};
 use dirless_wire::TenantId;
 use tokio::sync::oneshot;
 
@@ -145,6 +147,39 @@ impl Site {
             .build()
             .unwrap()
             .cycle()
+    }
+
+    /// The tree as it is now.
+    pub(crate) fn tree(&self) -> TreeStore {
+        let settings = Settings {
+            path: self.path("state/tree.db"),
+            base: Dn::parse("dc=dirless").unwrap(),
+            schema: Schema::standard(),
+            indexed: Vec::new(),
+        };
+        TreeStore::open(settings, Clock::system()).unwrap()
+    }
+
+    /// The names that a search of the whole tree finds.
+    pub(crate) fn found(&self, filter: &str) -> Vec<String> {
+        let store = self.tree();
+        let query = Query {
+            base: &Dn::parse("dc=dirless").unwrap(),
+            scope: Scope::Subtree,
+            filter: &Filter::parse(filter).unwrap(),
+            after: None,
+        };
+        let page = store.search(&query, usize::MAX).unwrap();
+        page.records.iter().map(|record| record.dn().to_string()).collect()
+    }
+
+    /// Values of an attribute of an entry of the tree.
+    pub(crate) fn value(&self, dn: &str, attribute: &str) -> Vec<String> {
+        let record = self.tree().get(&Dn::parse(dn).unwrap()).unwrap();
+        let entry = record.unwrap_or_else(|| panic!("there is no {dn}")).entry();
+        let entry = entry.map_err(|error: TreeError| error.to_string()).unwrap();
+        let values = entry.values(&AttributeName::parse(attribute).unwrap()).iter();
+        values.map(|value| value.as_str().unwrap().to_owned()).collect()
     }
 }
 

@@ -2,7 +2,7 @@ use std::process::{Child, Stdio};
 
 use crate::support::{Site, until};
 
-const SOURCE: &str = "[[source]]\nkind = \"files\"\nname = \"people\"\nfolder = \"GIT\"\n";
+const SOURCE: &str = "[[source]]\nkind = \"files\"\nname = \"people\"\nfolder = \"GIT\"\nengines = [\"configs\"]\n";
 
 /// Ended when the test is, however it ends.
 struct Running(Child);
@@ -23,6 +23,7 @@ fn a_commit_that_is_checked_out_is_published_at_once() {
     site.git(&["commit", "-q", "-m", "one"]);
     site.git(&["checkout", "-q", "-b", "next"]);
     site.write("people.yaml", "people: [{name: ann}, {name: bob}]\n");
+    site.write("configs/theme.yaml", "dark: true\n");
     site.git(&["add", "-A"]);
     site.git(&["commit", "-q", "-m", "two"]);
     site.git(&["checkout", "-q", "main"]);
@@ -42,6 +43,7 @@ fn a_commit_that_is_checked_out_is_published_at_once() {
     until("the first snapshot", || sequence() == 1);
     site.git(&["checkout", "-q", "next"]);
     until("the snapshot of the other branch", || sequence() == 2);
+    until("the config", || site.found("(cn=theme)").len() == 1);
     site.git(&["checkout", "-q", "main"]);
     until("the way back", || sequence() == 3);
 }

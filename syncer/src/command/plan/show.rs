@@ -16,6 +16,7 @@ impl Planned {
         if let Some(table) = json.as_object_mut() {
             table.insert("radius".to_owned(), json!(self.radius));
             table.insert("summary".to_owned(), self.radius.summary().into());
+            table.insert("engines".to_owned(), json!(self.engines));
             table.insert("access_rules".to_owned(), json!(self.rules));
             table.insert("notes".to_owned(), json!(self.notes));
         }
@@ -25,6 +26,9 @@ impl Planned {
     /// All of it for people.
     pub(in crate::command) fn as_text(&self) -> String {
         let mut text = all_as_text(&self.sources, &self.hidden);
+        for ran in &self.engines {
+            let _ = writeln!(text, "{ran}");
+        }
         if let Some(rules) = &self.rules {
             for (sign, pairs) in [('+', &rules.added), ('-', &rules.removed)] {
                 for (group, host) in pairs {

@@ -299,7 +299,7 @@ fn twice(file: &File, kind: &str, name: &str, known: Option<&Path>) -> Result<()
 }
 
 /// What is wrong with `file` where the word `needle` first stands in it.
-fn error(file: &File, needle: &str, reason: String) -> FileError {
+pub(crate) fn error(file: &File, needle: &str, reason: String) -> FileError {
     FileError {
         path: file.path.clone(),
         line: line_of(&file.text, needle),

@@ -83,6 +83,7 @@ fn setting(folder: &Path) -> SourceSetting {
         name: "git".to_owned(),
         names: None,
         folder: folder.to_owned(),
+        engines: vec![Engine::Configs],
         access: false,
         watch: true,
     };
@@ -187,9 +188,11 @@ async fn what_is_not_read_and_what_git_does_is_passed_over_until_it_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::create_dir(at(".git")).unwrap();
+    std::fs::create_dir(at("configs")).unwrap();
     std::fs::write(at("a.yaml"), PEOPLE).unwrap();
     let mut watch = Watch::new(&[setting(folder.path())]);
     std::fs::write(at("README.md"), "x").unwrap();
+    std::fs::write(at("configs/a.yaml"), "x: 1").unwrap();
     std::fs::write(at(".git/HEAD"), "x").unwrap();
     assert!(!watch.changed_before(soon()).await);
     std::fs::write(at(".git/index.lock"), "").unwrap();

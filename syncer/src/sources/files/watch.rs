@@ -53,7 +53,7 @@ impl Watch {
     #[must_use]
     pub fn new(sources: &[SourceSetting]) -> Self {
         let own = sources.iter().filter_map(|source| match &source.kind {
-            SourceKind::Files(files) if files.watch => Some((files.folder.clone(), wanted())),
+            SourceKind::Files(files) if files.watch => Some((files.folder.clone(), wanted(&files.engines))),
             _ => None,
         });
         Self::of(own.collect())
