@@ -10,12 +10,16 @@ use crate::machine::{self, Person, getent};
 use crate::site::{self, BACKEND, Site};
 use crate::story::Story;
 
+/// Where the tree begins when nobody says otherwise.
+const BASE: &str = "dc=dirless";
+
 /// How long a change may take to reach the host: several cycles of the agent's two seconds.
 const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// What runs on the host.
 struct Host {
     agent: Option<Running>,
+    _ldapd: Running,
     _sshd: Running,
     alice: Person,
 }
@@ -44,6 +48,11 @@ pub fn run(story: &mut Story) -> anyhow::Result<()> {
     story.step("alice logs in through sshd with her key", |story| {
         login(story, &site, &host.alice)
     })?;
+    story.step("The host answers LDAP by itself", |story| {
+        ask_by_ldap(story)?;
+        story.found("ldapsearch answers from the host's own copy of the directory");
+        Ok(())
+    })?;
     story.step("Everything but the host dies", |story| {
         outage(story, &mut site, &mut host)
     })?;
@@ -58,7 +67,7 @@ pub fn run(story: &mut Story) -> anyhow::Result<()> {
 }
 
 fn aws(story: &mut Story) -> anyhow::Result<Site> {
-    machine::install(&["dirless-backend", "dirless-syncer", "dirless-agent"])?;
+    machine::install(&["dirless-backend", "dirless-syncer", "dirless-agent", "dirless-ldapd"])?;
     let site = Site::new()?;
     story.remark(format!(
         "AWS answers at {}, the instance metadata service at {}",
@@ -112,6 +121,7 @@ fn host(story: &mut Story, site: &Site) -> anyhow::Result<Host> {
         enroll,
     )?;
     quicken()?;
+    tree_on_host()?;
     let install = ["install", "--nss", "--ssh", "--mkhomedir"];
     tell(
         story,
@@ -122,8 +132,14 @@ fn host(story: &mut Story, site: &Site) -> anyhow::Result<Host> {
     story.command("dirless-agent run &");
     let agent = start_agent()?;
     story.output(agent.ready());
+    // The unit's RuntimeDirectory.
+    std::fs::create_dir_all("/run/dirless")?;
+    story.command("dirless-ldapd run &");
+    let ldapd = Program::ours("dirless-ldapd")?.arg("run").serve()?;
+    story.output(ldapd.ready());
     Ok(Host {
         agent: Some(agent),
+        _ldapd: ldapd,
         _sshd: sshd,
         alice: Person::new("alice")?,
     })
@@ -177,6 +193,30 @@ fn login(story: &mut Story, site: &Site, alice: &Person) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks the host's own LDAP server about alice, and about the tenants of the tree.
+fn ask_by_ldap(story: &mut Story) -> anyhow::Result<()> {
+    const SERVER: &str = "ldapi://%2Frun%2Fdirless%2Fldapi";
+    for (filter, attribute, expected) in [
+        ("(uid=alice)", "memberOf", "memberOf: cn=on-call,ou=groups,dc=dirless"),
+        (
+            "(objectClass=aitherTenant)",
+            "o",
+            "dn: o=platform,ou=tenants,dc=dirless",
+        ),
+    ] {
+        let said = eventually(ARRIVAL, "an entry in the directory copy", || {
+            let ask = Program::system("ldapsearch").args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", SERVER]);
+            let outcome = ask.args(["-b", BASE, filter, attribute]).run().ok()?;
+            outcome.stdout.contains(expected).then_some(outcome.stdout)
+        })?;
+        story.command(&format!(
+            "ldapsearch -x -LLL -H {SERVER} -b {BASE} '{filter}' {attribute}"
+        ));
+        story.output(said.trim_end());
+    }
+    Ok(())
+}
+
 fn outage(story: &mut Story, site: &mut Site, host: &mut Host) -> anyhow::Result<()> {
     story.command("kill -9 (backend); kill -9 (agent); no syncer, no network");
     site.kill_backend()?;
@@ -193,7 +233,8 @@ fn outage(story: &mut Story, site: &mut Site, host: &mut Host) -> anyhow::Result
     let said = host.alice.ssh("whoami")?;
     story.output(&said.stdout);
     ensure!(said.stdout == "alice\n", "no login during the outage: {}", said.stderr);
-    story.found("backend and agent killed: getent, id and ssh answer as before");
+    ask_by_ldap(story)?;
+    story.found("backend and agent killed: getent, id, ssh and ldapsearch answer as before");
     Ok(())
 }
 
@@ -243,6 +284,13 @@ fn mistake(story: &mut Story, site: &Site, people: &People) -> anyhow::Result<()
 /// When it does not come up.
 pub fn start_agent() -> anyhow::Result<Running> {
     Program::ours("dirless-agent")?.arg("run").serve()
+}
+
+/// Switches the directory copy on, with what the syncer publishes of its tree.
+fn tree_on_host() -> anyhow::Result<()> {
+    let path = Path::new("/etc/dirless/dirless-agent.toml");
+    let text = std::fs::read_to_string(path)?;
+    site::private(path, &format!("{text}\n[directory]\nsources = [\"tree\"]\n"))
 }
 
 /// Lets the agent look every second instead of every minute, so that a demonstration stays short.

@@ -46,7 +46,8 @@ impl Site {
             "/srv/syncer/dirless-syncer.toml",
             &format!(
                 "[backend]\nurl = \"http://{BACKEND}\"\ntoken_file = \"/srv/syncer/token\"\n\
-                 [syncer]\nkey_folder = \"/srv/syncer/keys\"\nstate_folder = \"/srv/syncer/state\"\n"
+                 [syncer]\nkey_folder = \"/srv/syncer/keys\"\nstate_folder = \"/srv/syncer/state\"\n\
+                 [tree]\npath = \"/srv/syncer/state/tree.db\"\npublish = true\n"
             ),
         )?;
         Ok(Self {
