@@ -209,7 +209,7 @@ fn ask_by_ldap(story: &mut Story) -> anyhow::Result<()> {
             let outcome = ask.args(["-b", BASE, filter, attribute]).run().ok()?;
             outcome.stdout.contains(expected).then_some(outcome.stdout)
         })?;
-        story.command(&format!(
+        story.command(format!(
             "ldapsearch -x -LLL -H {SERVER} -b {BASE} '{filter}' {attribute}"
         ));
         story.output(said.trim_end());
