@@ -19,7 +19,7 @@ pub struct Inputs {
 
 impl Inputs {
     /// Reads the files of `engines` (and of those that they read besides). What fails is remembered
-    /// for [`Inputs::of`].
+    /// for [`Inputs::check`].
     pub async fn read(engines: &BTreeMap<Engine, EngineConfig>) -> Self {
         let mut inputs = Self::default();
         for (engine, config) in engines {

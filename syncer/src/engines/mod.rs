@@ -1,6 +1,6 @@
 //! Engines: what a platform keeps in files of its own, made into entries of the tree.
 //!
-//! Each engine is one file here behind the [`Make`] trait: agents, services, tenants, certificates,
+//! Each engine is one file here behind the `Make` trait: agents, services, tenants, certificates,
 //! mail and configs. An engine is pure: the same files make the same entries, in whatever order they
 //! come. All files of a run are read before anything is made, a broken file stops its engine (and
 //! those that lay its facts over their own) and no other, and the last good entries stay.

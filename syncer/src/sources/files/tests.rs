@@ -279,7 +279,7 @@ proptest! {
         prop_assert_eq!(&one.members, &groups);
     }
 
-    /// The twin of the fuzz target: whatever stands in files, it is a directory or an error that names one of them.
+    /// Whatever stands in files, it is a directory or an error that names one of them.
     #[test]
     fn any_files_are_a_directory_or_an_error(
         files in proptest::collection::vec((
