@@ -9,6 +9,7 @@ cp samples/*.toml "$scratch"
 chmod 0600 "$scratch"/*
 "$built/dirless-backend" check --config "$scratch/dirless.toml"
 "$built/dirless-syncer" check --config "$scratch/dirless-syncer.toml"
+"$built/dirless-syncer" check --config "$scratch/dirless-syncer-ldap.toml"
 "$built/dirless-agent" check --config "$scratch/dirless-agent.toml" --limits "$scratch/limits.toml"
 "$built/dirless-ldapd" check --config "$scratch/ldapd.toml"
 caddy validate --adapter caddyfile --config samples/Caddyfile 2>&1 | tail -n1

@@ -13,6 +13,7 @@ mod progress;
 mod run;
 mod status;
 mod tree;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -82,6 +83,9 @@ enum Command {
     /// Edit local users, groups, keys and access rules, as a portal does.
     #[command(subcommand)]
     Local(LocalCommand),
+    /// Ask the source whether a password is somebody's: read from the terminal, or as a line of
+    /// standard input. Exits with 0 when it is, 1 when it is not (or there is nobody of that name).
+    VerifyPassword(verify::VerifyArguments),
     /// Write man pages or shell completions.
     #[command(hide = true)]
     Generate(GenerateArguments),
@@ -144,6 +148,7 @@ impl Setting<'_> {
             Command::Ledger(command) => ledger::ledger(self, command).await,
             Command::Tree(command) => tree::tree(self, command).await,
             Command::Local(command) => local::local(self, command).await,
+            Command::VerifyPassword(arguments) => verify::verify(self, arguments).await,
             Command::Generate(_) => Ok(ExitCode::SUCCESS),
         }
     }

@@ -414,6 +414,12 @@ interval_seconds = 60
     }
 
     #[test]
+    fn the_sample_with_directories_is_good() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples/dirless-syncer-ldap.toml");
+        assert_eq!(Config::load(&path).unwrap().source.len(), 2);
+    }
+
+    #[test]
     fn the_file_is_named_by_flag_then_environment() {
         let environment = |name: &str| (name == "DIRLESS_SYNCER_CONFIG").then(|| "/env.toml".to_owned());
         assert_eq!(

@@ -41,6 +41,9 @@ pub(super) async fn check(setting: &Setting<'_>, arguments: CheckArguments) -> a
         for own in setting.sources() {
             let source = setting.open(&own).await?;
             Setting::print(&format!("source {}: found", source.name()))?;
+            for line in source.probe().await? {
+                Setting::print(&format!("source {}: {line}", source.name()))?;
+            }
             match source.account().await {
                 Ok(Some(account)) => Setting::print(&format!("AWS account {account}"))?,
                 Ok(None) => {}

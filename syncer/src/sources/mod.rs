@@ -56,6 +56,19 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     fn members_elsewhere(&self) -> Result<BTreeMap<String, BTreeSet<Name>>, SourceError> {
         Ok(BTreeMap::new())
     }
+
+    /// Tries whether the source is there and lets us in: lines to tell an operator.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn probe(&self) -> BoxFuture<'_, Result<Vec<String>, SourceError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Who can say whether a password is right, when the source can.
+    fn passwords(&self) -> Option<&dyn ldap::VerifyPassword> {
+        None
+    }
 }
 
 /// Opens the source that `setting` describes.
@@ -69,7 +82,17 @@ pub async fn open(
 ) -> Result<Box<dyn Source>, SourceError> {
     Ok(match &setting.kind {
         SourceKind::IdentityCenter => Box::new(identity_center::IdentityCenter::open(&config.identity_center).await?),
-        SourceKind::Ldap(ldap) => Box::new(ldap::LdapSource::open(&setting.name, ldap, environment)?),
+        SourceKind::Ldap(ldap) => {
+            let bounds = ldap::Bounds::new(config.limits.users, config.limits.groups);
+            let folder = Some(setting.state_folder.as_path());
+            Box::new(ldap::LdapSource::open(
+                &setting.name,
+                ldap,
+                bounds,
+                folder,
+                environment,
+            )?)
+        }
         SourceKind::Files(files) => Box::new(files::FileSource::new(&setting.name, files)),
         SourceKind::Directory => {
             let clock = dirless_program::Clock::system();

@@ -106,6 +106,12 @@ impl SourceSetting {
         }
     }
 
+    /// Can the source tell whether a password is somebody's?
+    #[must_use]
+    pub fn can_verify(&self) -> bool {
+        matches!(self.kind, SourceKind::Ldap(_))
+    }
+
     /// Can the source give its objects numbers of its own?
     #[must_use]
     pub fn gives_numbers(&self) -> bool {

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod directory;
+mod hostile;
 mod samba;
 mod slapd;

@@ -3,6 +3,9 @@ use std::path::PathBuf;
 
 use dirless_model::NameRule;
 
+use super::follow::looks_elsewhere;
+use super::server::{Protection, Server};
+
 /// `[[source]] kind = "ldap"`
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -12,8 +15,8 @@ pub struct LdapConfig {
     pub name: String,
     /// The name rule; without it `[names]`.
     pub names: Option<NameRule>,
-    /// `ldaps://HOST[:PORT]`, or `ldap://` with StartTLS.
-    pub url: String,
+    /// `ldaps://HOST[:PORT]`, or `ldap://` with StartTLS; or a list of them, asked in this order.
+    pub url: Urls,
     /// StartTLS on an `ldap://` URL.
     #[serde(default)]
     pub starttls: bool,
@@ -52,9 +55,20 @@ pub struct LdapConfig {
     /// Group names and the role that members have by them, such as `"Domain Admins" = "owner"`.
     #[serde(default)]
     pub roles: BTreeMap<String, String>,
+    /// What makes an account a disabled one, instead of the preset's.
+    pub disabled: Option<Vec<LockedBy>>,
+    /// Ask only for what changed since the last read, and how.
+    #[serde(default)]
+    pub incremental: Incremental,
+    /// Seconds after which everything is read again all the same.
+    #[serde(default = "default_full")]
+    pub full_seconds: u64,
+    /// Members of a group that are asked for at a time, where the server can do that (Active
+    /// Directory); without it as many as it sends.
+    pub members_page: Option<u32>,
     /// Entries a page.
     #[serde(default = "default_page")]
-    pub page: i32,
+    pub page: u32,
     /// Seconds that a whole read may take.
     #[serde(default = "default_deadline")]
     pub deadline_seconds: u64,
@@ -64,13 +78,71 @@ fn default_name() -> String {
     "ldap".to_owned()
 }
 
-fn default_page() -> i32 {
+fn default_full() -> u64 {
+    86_400
+}
+
+fn default_page() -> u32 {
     // Active Directory gives at most 1,000 entries a page.
     500
 }
 
 fn default_deadline() -> u64 {
     600
+}
+
+/// One server, or several of the same directory.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Urls {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Urls {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Many(urls) => urls,
+        }
+    }
+}
+
+/// What makes an account a disabled one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockedBy {
+    /// The flag in `userAccountControl` (Active Directory).
+    AccountControl,
+    /// `accountExpires` in the past (Active Directory).
+    AccountExpires,
+    /// `shadowExpire` in the past (shadow(5)).
+    ShadowExpire,
+    /// `nsAccountLock` is true (389 Directory Server).
+    AccountLock,
+    /// `pwdAccountLockedTime` says for good (password policies of OpenLDAP and others).
+    LockedTime,
+}
+
+/// How changes are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Incremental {
+    /// The first of the others that the server lets us use.
+    #[default]
+    Auto,
+    /// Not: everything is read each time.
+    Off,
+    /// Active Directory's DirSync.
+    Dirsync,
+    /// Content synchronisation (RFC 4533).
+    Syncrepl,
+    /// By a list of ids and times of change.
+    Timestamps,
 }
 
 /// A known layout of a directory.
@@ -126,149 +198,43 @@ pub struct AttributeNames {
     pub keys: Option<String>,
 }
 
-/// The layout in force: the preset with what the configuration says otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    pub(super) preset: Preset,
-    pub(super) user_filter: String,
-    pub(super) group_filter: String,
-    pub(super) id: String,
-    pub(super) user_name: String,
-    pub(super) display_name: String,
-    pub(super) email: String,
-    pub(super) group_name: String,
-    pub(super) member: String,
-    pub(super) uid_number: String,
-    pub(super) gid_number: String,
-    pub(super) home: String,
-    pub(super) shell: String,
-    pub(super) keys: String,
-    pub(super) nested: Nested,
-    pub(super) numbers: bool,
-}
-
-impl Layout {
-    /// The layout of a server that `config` describes.
-    #[must_use]
-    pub fn of(config: &LdapConfig) -> Self {
-        let mut layout = Self::preset(config.preset);
-        let own = &config.attributes;
-        let set = |to: &mut String, from: &Option<String>| {
-            if let Some(from) = from {
-                to.clone_from(from);
-            }
-        };
-        set(&mut layout.user_filter, &config.user_filter);
-        set(&mut layout.group_filter, &config.group_filter);
-        set(&mut layout.id, &own.id);
-        set(&mut layout.user_name, &own.user_name);
-        set(&mut layout.display_name, &own.display_name);
-        set(&mut layout.email, &own.email);
-        set(&mut layout.group_name, &own.group_name);
-        set(&mut layout.member, &own.member);
-        set(&mut layout.uid_number, &own.uid_number);
-        set(&mut layout.gid_number, &own.gid_number);
-        set(&mut layout.home, &own.home);
-        set(&mut layout.shell, &own.shell);
-        set(&mut layout.keys, &own.keys);
-        layout.nested = config.nested.unwrap_or(layout.nested);
-        layout.numbers = config.numbers;
-        layout
-    }
-
-    /// A preset as it stands.
-    #[must_use]
-    pub fn preset(preset: Preset) -> Self {
-        let text = |text: &str| text.to_owned();
-        let mut layout = Self {
-            preset,
-            user_filter: text("(&(objectClass=posixAccount)(uid=*))"),
-            group_filter: text("(&(objectClass=posixGroup)(cn=*))"),
-            id: text("entryUUID"),
-            user_name: text("uid"),
-            display_name: text("cn"),
-            email: text("mail"),
-            group_name: text("cn"),
-            member: text("memberUid"),
-            uid_number: text("uidNumber"),
-            gid_number: text("gidNumber"),
-            home: text("homeDirectory"),
-            shell: text("loginShell"),
-            keys: text("sshPublicKey"),
-            nested: Nested::None,
-            numbers: false,
-        };
-        match preset {
-            Preset::Rfc2307 => {}
-            Preset::Rfc2307bis => {
-                layout.member = text("member");
-                layout.group_filter = text("(|(objectClass=posixGroup)(objectClass=groupOfNames))");
-                layout.nested = Nested::Expand;
-            }
-            Preset::Ad => {
-                layout.user_filter = text("(&(objectCategory=person)(objectClass=user)(sAMAccountName=*))");
-                layout.group_filter = text("(&(objectCategory=group)(sAMAccountName=*))");
-                layout.id = text("objectGUID");
-                layout.user_name = text("sAMAccountName");
-                layout.display_name = text("displayName");
-                layout.group_name = text("sAMAccountName");
-                layout.member = text("member");
-                layout.home = text("unixHomeDirectory");
-                layout.keys = text("altSecurityIdentities");
-                layout.nested = Nested::InChain;
-            }
-        }
-        layout
-    }
-
-    /// The attributes to ask for of a user.
-    pub(super) fn user_attributes(&self) -> Vec<String> {
-        let own = [
+impl AttributeNames {
+    fn all(&self) -> impl Iterator<Item = &String> {
+        let all = [
             &self.id,
             &self.user_name,
             &self.display_name,
             &self.email,
+            &self.group_name,
+            &self.member,
             &self.uid_number,
             &self.gid_number,
             &self.home,
             &self.shell,
             &self.keys,
         ];
-        let extra: &[&str] = match self.preset {
-            Preset::Ad => &["userAccountControl", "primaryGroupID", "objectSid", "sshPublicKey"],
-            Preset::Rfc2307 | Preset::Rfc2307bis => &["shadowExpire", "pwdAccountLockedTime"],
-        };
-        own.into_iter()
-            .cloned()
-            .chain(extra.iter().map(|text| (*text).to_owned()))
-            .collect()
-    }
-
-    /// The attributes to ask for of a group.
-    pub(super) fn group_attributes(&self) -> Vec<String> {
-        let mut all = vec![self.id.clone(), self.group_name.clone(), self.gid_number.clone()];
-        if self.nested != Nested::InChain {
-            all.push(self.member.clone());
-        }
-        if self.preset == Preset::Ad {
-            all.push("objectSid".to_owned());
-        }
-        all
+        all.into_iter().flatten()
     }
 }
 
 impl LdapConfig {
+    /// The servers in the order in which they are asked.
+    pub(super) fn servers(&self) -> Result<Vec<Server>, String> {
+        self.url
+            .all()
+            .iter()
+            .map(|url| Server::parse(url, self.starttls))
+            .collect()
+    }
+
     /// Looks at the table: the key that is wrong and why.
     pub(in crate::sources) fn check(&self) -> Result<(), (&'static str, String)> {
         let refuse = |key: &'static str, reason: &str| Err((key, reason.to_owned()));
-        let plain = match self.url.split_once("://") {
-            Some(("ldaps", host)) if !host.is_empty() => false,
-            Some(("ldap", host)) if !host.is_empty() => !self.starttls,
-            _ => return refuse("url", "must be ldaps://HOST, or ldap://HOST with starttls = true"),
-        };
-        if self.starttls && self.url.starts_with("ldaps") {
-            return refuse("starttls", "an ldaps:// URL is TLS already; take one of the two");
+        let servers = self.servers().map_err(|reason| ("url", reason))?;
+        if servers.is_empty() {
+            return refuse("url", "names no server");
         }
+        let plain = servers.iter().any(|server| server.protection == Protection::Plain);
         if plain && !self.permit_plain {
             return refuse(
                 "url",
@@ -295,11 +261,25 @@ impl LdapConfig {
         if self.deadline_seconds == 0 {
             return refuse("deadline_seconds", "must be at least 1");
         }
-        for (key, filter) in [("user_filter", &self.user_filter), ("group_filter", &self.group_filter)] {
-            if let Some(text) = filter
-                && let Err(error) = dirless_directory::Filter::parse(text)
-            {
-                return Err((key, error.to_string()));
+        if self.members_page == Some(0) {
+            return refuse("members_page", "must be at least 1");
+        }
+        if let Err(error) = dirless_directory::Dn::parse(&self.base) {
+            return Err(("base", format!("{:?}: {error}", self.base)));
+        }
+        for name in self.attributes.all() {
+            if let Err(error) = dirless_directory::AttributeName::parse(name) {
+                return Err(("attributes", format!("{name:?}: {error}")));
+            }
+        }
+        for (key, text) in [("user_filter", &self.user_filter), ("group_filter", &self.group_filter)] {
+            let Some(text) = text else { continue };
+            let filter = dirless_directory::Filter::parse(text).map_err(|error| (key, error.to_string()))?;
+            if matches!(self.incremental, Incremental::Dirsync | Incremental::Syncrepl) && looks_elsewhere(&filter) {
+                return refuse(
+                    "incremental",
+                    "the filter depends on groups, whose changes a user's entry does not show; take \"auto\" or \"timestamps\"",
+                );
             }
         }
         Ok(())

@@ -1,44 +1,34 @@
-//! A bound connection, and searches that are complete or an error.
+//! A bound connection: one request at a time, every answer bounded, searches that are complete or an
+//! error.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dirless_directory::Filter;
 use dirless_program::Secret;
-use ldap3::controls::{Control, ControlType, MakeCritical, PagedResults};
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Scope, SearchEntry};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use tokio::sync::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use zeroize::Zeroize;
 
-use super::config::LdapConfig;
+use super::controls;
 use super::record::Record;
+use super::server::{Protection, Server, Stream};
+use super::wire::{self, Control, Ending, Operation, Reply, Scope, Search};
 use crate::sources::{Complete, SourceError};
 
 /// How long connecting, and each single answer, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-
+/// Bytes of one message. A group of half a million members has some 40 MB.
+const LONGEST: usize = 64 << 20;
 /// Pages without an entry that may follow each other: a server may look at many entries that do not
 /// match, but not for ever.
 const EMPTY_PAGES: u32 = 1000;
 
 /// `invalidCredentials` (RFC 4511 appendix A.2).
 const INVALID_CREDENTIALS: u32 = 49;
-/// `insufficientAccessRights`, `inappropriateAuthentication`, `strongerAuthRequired`.
-const DENIED: [u32; 4] = [INVALID_CREDENTIALS, 50, 48, 8];
-
-/// A connection, bound as the configuration says.
-#[derive(Debug)]
-pub(super) struct Connection {
-    ldap: Mutex<Ldap>,
-    page: i32,
-}
-
-/// One page, and the cookie of the page after it unless this is the last.
-struct Page {
-    entries: Vec<Record>,
-    next: Option<Vec<u8>>,
-}
+/// `insufficientAccessRights`, `inappropriateAuthentication`, `strongerAuthRequired` and the like.
+const DENIED: [u32; 5] = [INVALID_CREDENTIALS, 50, 48, 13, 8];
+/// `noSuchObject`.
+pub(super) const NO_SUCH_OBJECT: u32 = 32;
 
 /// What a bind came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,37 +40,190 @@ pub enum Verdict {
     Wrong,
 }
 
-impl Connection {
-    /// Connects and binds.
-    pub(super) async fn open(config: &LdapConfig, password: Option<&Secret>) -> Result<Self, SourceError> {
-        let mut ldap = connect(config).await?;
-        if let (Some(dn), Some(password)) = (&config.bind_dn, password) {
-            let result = ldap.with_timeout(PATIENCE).simple_bind(dn, password.expose()).await;
-            check("bind", &result.map_err(|error| failed("bind", &error))?)?;
+/// How much a server may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Users, and as many answers of each other search for users.
+    pub users: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Members of all groups together, nested ones too.
+    pub members: usize,
+    /// Bytes in a whole read.
+    pub bytes: u64,
+}
+
+impl Bounds {
+    /// For that many users and groups.
+    #[must_use]
+    pub fn new(users: usize, groups: usize) -> Self {
+        Self {
+            users,
+            groups,
+            members: users.saturating_mul(100).clamp(100_000, 20_000_000),
+            // Some 10 kB an entry with its membership, much more than directories have.
+            bytes: (users.saturating_add(groups) as u64)
+                .saturating_mul(10 << 10)
+                .max(256 << 20),
         }
+    }
+}
+
+/// A connection.
+pub(super) struct Connection {
+    stream: BufReader<Box<dyn Stream>>,
+    buffer: Vec<u8>,
+    sent: u32,
+    page: u32,
+    left: u64,
+}
+
+/// How a search ended, with the controls of its end.
+pub(super) struct End {
+    pub(super) ending: Ending,
+    pub(super) controls: Vec<Control>,
+}
+
+impl Connection {
+    /// Connects, without a bind.
+    pub(super) async fn open(
+        server: &Server,
+        trust: &Arc<rustls::ClientConfig>,
+        page: u32,
+        bounds: &Bounds,
+    ) -> Result<Self, SourceError> {
+        let connected = tokio::time::timeout(PATIENCE, Self::connect(server, trust, page, bounds.bytes)).await;
+        connected.unwrap_or_else(|_| Err(unavailable("connect", format!("{}: no answer in time", server.url))))
+    }
+
+    async fn connect(
+        server: &Server,
+        trust: &Arc<rustls::ClientConfig>,
+        page: u32,
+        left: u64,
+    ) -> Result<Self, SourceError> {
+        let failed = |error: std::io::Error| unavailable("connect", format!("{}: {error}", server.url));
+        let stream = server.connect().await.map_err(failed)?;
+        let stream: Box<dyn Stream> = match server.protection {
+            Protection::Plain => Box::new(stream),
+            Protection::Ldaps => server.protect(stream, trust).await.map_err(failed)?,
+            Protection::StartTls => {
+                let mut stream = stream;
+                ask_for_tls(&mut stream)
+                    .await
+                    .map_err(|reason| unavailable("connect", format!("{}: {reason}", server.url)))?;
+                server.protect(stream, trust).await.map_err(failed)?
+            }
+        };
         Ok(Self {
-            ldap: Mutex::new(ldap),
-            page: config.page,
+            stream: BufReader::with_capacity(64 << 10, stream),
+            buffer: Vec::new(),
+            sent: 0,
+            page,
+            left,
         })
     }
 
-    /// All entries under `base` that match `filter`. Every page must have ended with success: a size
-    /// limit, a referral in place of an answer and a broken connection are errors, not ends.
+    /// Binds; the password must not be empty: servers take such a bind for an anonymous one and
+    /// answer "success" (RFC 4513 section 5.1.2).
+    pub(super) async fn bind(&mut self, name: &str, password: &Secret) -> Result<(), SourceError> {
+        let ending = self.try_bind(name, password).await?;
+        match ending.code {
+            0 => Ok(()),
+            _ => Err(refused("bind", &ending)),
+        }
+    }
+
+    /// Does the server take the password?
+    pub(super) async fn verdict(&mut self, name: &str, password: &Secret) -> Result<Verdict, SourceError> {
+        let ending = self.try_bind(name, password).await?;
+        match ending.code {
+            0 => Ok(Verdict::Right),
+            // A name that the server cannot make anything of, or a person it does not let in, is
+            // for the caller the same as a wrong password.
+            INVALID_CREDENTIALS | NO_SUCH_OBJECT | 34 | 48 | 50 | 53 | 19 => Ok(Verdict::Wrong),
+            _ => Err(refused("bind", &ending)),
+        }
+    }
+
+    async fn try_bind(&mut self, name: &str, password: &Secret) -> Result<Ending, SourceError> {
+        if name.is_empty() || password.expose().is_empty() {
+            return Err(SourceError::Setup(
+                "a bind without name or password was refused here".to_owned(),
+            ));
+        }
+        let id = self.next();
+        let mut message = wire::bind(id, name, password.expose());
+        let sent = self.send(&message).await;
+        message.zeroize();
+        sent?;
+        match self.receive(id).await?.operation {
+            Operation::Bound(ending) => Ok(ending),
+            _ => Err(unexpected("bind")),
+        }
+    }
+
+    /// One search. Each answer but the end goes to `sink`; referrals beside entries do not.
     pub(super) async fn search(
-        &self,
-        base: &str,
-        filter: &str,
-        attributes: &[String],
-        mut so_far: impl FnMut(usize),
-    ) -> Result<Complete<Vec<Record>>, SourceError> {
-        let (mut list, mut cookie, mut empty) = (Vec::new(), Vec::new(), 0);
+        &mut self,
+        search: &Search<'_>,
+        asked: &[Control],
+        mut sink: impl FnMut(&Operation<'_>, &[Control]) -> Result<(), SourceError>,
+    ) -> Result<End, SourceError> {
+        let id = self.next();
+        self.send(&wire::search(id, search, asked)).await?;
         loop {
-            let page = self.one_page(base, filter, attributes, cookie).await?;
-            empty = if page.entries.is_empty() { empty + 1 } else { 0 };
-            list.extend(page.entries);
-            so_far(list.len());
-            match page.next {
-                None => return Ok(Complete::proven(list)),
+            let reply = self.receive(id).await?;
+            match reply.operation {
+                Operation::SearchDone(ending) => {
+                    let controls = reply.controls;
+                    return Ok(End { ending, controls });
+                }
+                // Active Directory adds pointers to other partitions to every search.
+                Operation::Reference => {}
+                Operation::Entry(..) | Operation::Intermediate(..) => sink(&reply.operation, &reply.controls)?,
+                Operation::Bound(_) | Operation::Extended(_) => return Err(unexpected("search")),
+            }
+        }
+    }
+
+    /// All entries under `base` that match, page by page into `sink`, at most `most`. Every page must
+    /// have ended with success: a size limit, a referral in place of an answer and a broken connection
+    /// are errors, not ends. Returns how many there were.
+    pub(super) async fn read(
+        &mut self,
+        what: &Search<'_>,
+        most: usize,
+        mut sink: impl FnMut(Record) -> Result<(), SourceError> + Send,
+    ) -> Result<Complete<usize>, SourceError> {
+        let (mut count, mut cookie, mut empty) = (0, Vec::new(), 0);
+        loop {
+            let before = count;
+            let asked = [controls::page(self.page, &cookie)];
+            let end = self.search(what, &asked, |operation, _| match operation {
+                Operation::Entry(name, attributes) => {
+                    count += 1;
+                    if count > most {
+                        return Err(SourceError::Inconsistent(format!(
+                            "the server sent more than {most} entries under {:?}; raise [limits] if it really has so many",
+                            what.base
+                        )));
+                    }
+                    sink(Record::read(name, attributes)?)
+                }
+                _ => Ok(()),
+            });
+            let end = end.await?;
+            check("search", &end.ending)?;
+            empty = if count == before { empty + 1 } else { 0 };
+            match controls::next_page(&end.controls) {
+                None => {
+                    return Err(SourceError::Inconsistent(
+                        "the server left out the paged-results control, so that nothing tells whether the list is whole"
+                            .to_owned(),
+                    ));
+                }
+                Some(next) if next.is_empty() => return Ok(Complete::proven(count)),
                 // Not the same cookie twice: Samba's stays the same for a whole search.
                 Some(_) if empty > EMPTY_PAGES => {
                     return Err(SourceError::Inconsistent(format!(
@@ -92,147 +235,181 @@ impl Connection {
         }
     }
 
-    async fn one_page(
-        &self,
-        base: &str,
-        filter: &str,
+    /// The one entry called `name`, if it is there and matches.
+    pub(super) async fn entry(
+        &mut self,
+        name: &str,
+        filter: &Filter,
         attributes: &[String],
-        cookie: Vec<u8>,
-    ) -> Result<Page, SourceError> {
-        let mut ldap = self.ldap.lock().await;
-        let size = self.page;
-        let reply = ldap
-            .with_timeout(PATIENCE)
-            // Critical: a server that cannot page must say so instead of cutting the answer short.
-            .with_controls(PagedResults { size, cookie }.critical())
-            .search(base, Scope::Subtree, filter, attributes)
-            .await
-            .map_err(|error| failed("search", &error))?;
-        drop(ldap);
-        let (entries, result) = (reply.0, reply.1);
-        check("search", &result)?;
-        let entries: Vec<Record> = entries
-            .into_iter()
-            // Active Directory adds referrals to other partitions to every search.
-            .filter(|entry| !entry.is_ref() && !entry.is_intermediate())
-            .map(|entry| {
-                let entry = SearchEntry::construct(entry);
-                Record::from_parts(&entry.dn, entry.attrs, entry.bin_attrs)
+    ) -> Result<Option<Record>, SourceError> {
+        let mut found = None;
+        let what = Search {
+            base: name,
+            scope: Scope::Base,
+            filter,
+            attributes,
+        };
+        let end = self
+            .search(&what, &[], |operation, _| {
+                if let Operation::Entry(name, attributes) = operation {
+                    found = Some(Record::read(name, attributes)?);
+                }
+                Ok(())
             })
-            .collect();
-        Ok(Page {
-            entries,
-            next: next_cookie(&result)?,
-        })
+            .await?;
+        match end.ending.code {
+            NO_SUCH_OBJECT => Ok(None),
+            _ => check("search", &end.ending).map(|()| found),
+        }
     }
 
     /// Says goodbye; that it went wrong changes nothing any more.
-    pub(super) async fn close(self) {
-        let _ = self.ldap.into_inner().unbind().await;
+    pub(super) async fn close(mut self) {
+        let id = self.next();
+        let _ = self.send(&wire::unbind(id)).await;
+        let _ = self.stream.get_mut().shutdown().await;
     }
-}
 
-/// Binds as `dn` on a connection of its own. The password must not be empty: servers take such a
-/// bind for an anonymous one and answer "success" (RFC 4513 section 5.1.2).
-pub(super) async fn try_password(config: &LdapConfig, dn: &str, password: &Secret) -> Result<Verdict, SourceError> {
-    if password.expose().is_empty() || dn.is_empty() {
-        return Ok(Verdict::Wrong);
+    fn next(&mut self) -> u32 {
+        // Well under 2^31 requests in the life of a connection.
+        self.sent += 1;
+        self.sent
     }
-    let mut ldap = connect(config).await?;
-    let result = ldap.with_timeout(PATIENCE).simple_bind(dn, password.expose()).await;
-    let result = result.map_err(|error| failed("bind", &error))?;
-    let _ = ldap.unbind().await;
-    match result.rc {
-        0 => Ok(Verdict::Right),
-        INVALID_CREDENTIALS => Ok(Verdict::Wrong),
-        _ => Err(refused("bind", &result)),
-    }
-}
 
-async fn connect(config: &LdapConfig) -> Result<Ldap, SourceError> {
-    let mut settings = LdapConnSettings::new()
-        .set_conn_timeout(PATIENCE)
-        .set_starttls(config.starttls);
-    if let Some(path) = &config.ca_file {
-        settings = settings.set_config(Arc::new(trust(path)?));
-    }
-    let (connection, ldap) = LdapConnAsync::with_settings(settings, &config.url)
-        .await
-        .map_err(|error| failed("connect", &error))?;
-    let url = config.url.clone();
-    tokio::spawn(async move {
-        if let Err(error) = connection.drive().await {
-            // Whoever waits for an answer gets the error too, and tells of it.
-            tracing::debug!(event = "ldap.connection_lost", url, "{error}");
-        }
-    });
-    Ok(ldap)
-}
-
-fn trust(path: &Path) -> Result<rustls::ClientConfig, SourceError> {
-    let refuse = |reason: String| SourceError::Setup(format!("{}: {reason}", path.display()));
-    let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-        roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(refuse("holds no certificate (PEM is expected)".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| refuse(error.to_string()))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// The cookie for the next page; `None` after the last one.
-fn next_cookie(result: &LdapResult) -> Result<Option<Vec<u8>>, SourceError> {
-    for Control(kind, raw) in &result.ctrls {
-        if matches!(kind, Some(ControlType::PagedResults)) {
-            let paged: PagedResults = raw.parse();
-            return Ok(Some(paged.cookie).filter(|cookie| !cookie.is_empty()));
+    async fn send(&mut self, message: &[u8]) -> Result<(), SourceError> {
+        let stream = self.stream.get_mut();
+        let sent = tokio::time::timeout(PATIENCE, async {
+            stream.write_all(message).await?;
+            stream.flush().await
+        });
+        match sent.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(unavailable("request", error.to_string())),
+            Err(_) => Err(unavailable("request", "the server takes nothing".to_owned())),
         }
     }
-    Err(SourceError::Inconsistent(
-        "the server left out the paged-results control, so that nothing tells whether the list is whole".to_owned(),
-    ))
-}
 
-fn check(operation: &'static str, result: &LdapResult) -> Result<(), SourceError> {
-    match result.rc {
-        0 => Ok(()),
-        _ => Err(refused(operation, result)),
+    async fn receive(&mut self, id: u32) -> Result<Reply<'_>, SourceError> {
+        let length = match tokio::time::timeout(PATIENCE, self.fill()).await {
+            Ok(length) => length?,
+            Err(_) => {
+                return Err(unavailable(
+                    "answer",
+                    format!("none came within {} s", PATIENCE.as_secs()),
+                ));
+            }
+        };
+        self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
+            SourceError::Inconsistent(
+                "the server sent more bytes than so many users and groups can have; raise [limits] if that is right"
+                    .to_owned(),
+            )
+        })?;
+        let reply = wire::reply(&self.buffer).map_err(|error| SourceError::Inconsistent(error.to_string()))?;
+        match (&reply.operation, reply.id) {
+            (_, found) if found == id => Ok(reply),
+            // Notice of disconnection (RFC 4511 section 4.4.1).
+            (Operation::Extended(ending), 0) => {
+                Err(unavailable("answer", format!("the server hangs up: {}", told(ending))))
+            }
+            _ => Err(unexpected("request")),
+        }
+    }
+
+    /// Reads one message into the buffer. It grows with what comes, not with what is announced.
+    async fn fill(&mut self) -> Result<usize, SourceError> {
+        let lost = |error: std::io::Error| unavailable("answer", error.to_string());
+        self.buffer.clear();
+        let (header, content) = loop {
+            if let Some(lengths) =
+                wire::lengths(&self.buffer).map_err(|error| SourceError::Inconsistent(error.to_string()))?
+            {
+                break lengths;
+            }
+            self.buffer.push(self.stream.read_u8().await.map_err(lost)?);
+        };
+        if content > LONGEST {
+            return Err(SourceError::Inconsistent(format!(
+                "the server sends a message of {content} bytes; {LONGEST} is the most"
+            )));
+        }
+        let all = header + content;
+        let missing = all.saturating_sub(self.buffer.len());
+        let came = (&mut self.stream)
+            .take(missing as u64)
+            .read_to_end(&mut self.buffer)
+            .await
+            .map_err(lost)?;
+        if came < missing {
+            return Err(unavailable("answer", "the server closed the connection".to_owned()));
+        }
+        Ok(all)
     }
 }
 
-fn refused(operation: &'static str, result: &LdapResult) -> SourceError {
-    let reason = match result.rc {
-        4 => format!("{result} (the server's size limit cut the answer short: raise it for the bind DN)"),
-        10 => format!(
-            "{result} (the server refers to {}: name that one in url)",
-            result.refs.join(", ")
-        ),
-        32 => format!("{result} (there is no such base; matched {:?})", result.matched),
-        _ => result.to_string(),
+/// RFC 4511 section 4.14. The answer is read byte by byte: what follows it is TLS.
+async fn ask_for_tls(stream: &mut tokio::net::TcpStream) -> Result<(), String> {
+    let said = |error: std::io::Error| error.to_string();
+    stream.write_all(&wire::starttls(1)).await.map_err(said)?;
+    let mut buffer = Vec::new();
+    let (header, content) = loop {
+        if let Some(lengths) = wire::lengths(&buffer).map_err(|error| error.to_string())? {
+            break lengths;
+        }
+        buffer.push(stream.read_u8().await.map_err(said)?);
     };
-    if DENIED.contains(&result.rc) {
+    if content > 64 << 10 {
+        return Err("the answer to StartTLS is too long".to_owned());
+    }
+    let mut rest = vec![0; (header + content).saturating_sub(buffer.len())];
+    stream.read_exact(&mut rest).await.map_err(said)?;
+    buffer.extend_from_slice(&rest);
+    match wire::reply(&buffer).map_err(|error| error.to_string())?.operation {
+        Operation::Extended(ending) if ending.code == 0 => Ok(()),
+        Operation::Extended(ending) => Err(format!("the server refused StartTLS: {}", told(&ending))),
+        _ => Err("the server answered StartTLS with something else".to_owned()),
+    }
+}
+
+/// An error unless the operation went well.
+pub(super) fn check(operation: &'static str, ending: &Ending) -> Result<(), SourceError> {
+    match ending.code {
+        0 => Ok(()),
+        _ => Err(refused(operation, ending)),
+    }
+}
+
+pub(super) fn refused(operation: &'static str, ending: &Ending) -> SourceError {
+    let said = told(ending);
+    let reason = match ending.code {
+        3 => format!("{said} (the server's time limit cut the answer short: raise it for the bind DN)"),
+        4 | 11 => format!("{said} (the server's size limit cut the answer short: raise it for the bind DN)"),
+        10 => format!(
+            "{said} (the server refers to {}: name that one in url)",
+            ending.referrals.join(", ")
+        ),
+        12 => format!("{said} (the server lacks a control that this needs)"),
+        NO_SUCH_OBJECT => format!("{said} (there is no such base; matched {:?})", ending.matched),
+        _ => said,
+    };
+    if DENIED.contains(&ending.code) {
         SourceError::Refused { operation, reason }
     } else {
         SourceError::Unavailable { operation, reason }
     }
 }
 
-fn failed(operation: &'static str, error: &LdapError) -> SourceError {
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !reason.contains(&text) {
-            reason.push_str(": ");
-            reason.push_str(&text);
-        }
-        cause = inner.source();
+fn told(ending: &Ending) -> String {
+    match ending.message.as_str() {
+        "" => format!("result code {}", ending.code),
+        message => format!("result code {}: {message}", ending.code),
     }
+}
+
+pub(super) fn unavailable(operation: &'static str, reason: String) -> SourceError {
     SourceError::Unavailable { operation, reason }
+}
+
+fn unexpected(operation: &'static str) -> SourceError {
+    SourceError::Inconsistent(format!("the server answered a {operation} with something else"))
 }

@@ -1,6 +1,10 @@
 //! An entry as a server sends it, and what can be read out of it. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use dirless_directory::encoded::{OCTET_STRING, SEQUENCE, SET, put_attribute, take};
+
+use crate::sources::SourceError;
 
 /// One entry: attribute names in lower case, values as bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,22 +32,39 @@ impl Record {
             .push(value);
     }
 
-    /// The entry in the form of the client library.
-    pub(super) fn from_parts(
-        dn: &str,
-        text: HashMap<String, Vec<String>>,
-        binary: HashMap<String, Vec<Vec<u8>>>,
-    ) -> Self {
-        let mut record = Self::new(dn);
-        for (name, values) in text {
-            values
-                .into_iter()
-                .for_each(|value| record.add(&name, value.into_bytes()));
+    /// The entry called `name` with the content of a `PartialAttributeList`, as a server sends it.
+    ///
+    /// # Errors
+    /// [`SourceError::Inconsistent`] when it is none to its last byte: half an entry must not pass for
+    /// a whole one.
+    pub fn read(name: &str, attributes: &[u8]) -> Result<Self, SourceError> {
+        let damaged = || SourceError::Inconsistent(format!("the attributes of {name:?} are damaged"));
+        let mut record = Self::new(name);
+        let mut rest = attributes;
+        while !rest.is_empty() {
+            let (attribute, after) = take(rest, SEQUENCE).ok_or_else(damaged)?;
+            let (kind, attribute) = take(attribute, OCTET_STRING).ok_or_else(damaged)?;
+            let (mut values, _) = take(attribute, SET).ok_or_else(damaged)?;
+            let kind = std::str::from_utf8(kind).map_err(|_| damaged())?.to_ascii_lowercase();
+            let list = record.attributes.entry(kind).or_default();
+            while !values.is_empty() {
+                let (value, after) = take(values, OCTET_STRING).ok_or_else(damaged)?;
+                list.push(value.to_vec());
+                values = after;
+            }
+            rest = after;
         }
-        for (name, values) in binary {
-            values.into_iter().for_each(|value| record.add(&name, value));
+        Ok(record)
+    }
+
+    /// The attributes as [`Record::read`] takes them.
+    #[must_use]
+    pub fn encoded(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, values) in &self.attributes {
+            put_attribute(&mut out, name, values.iter().map(Vec::as_slice));
         }
-        record
+        out
     }
 
     /// The values of `name`.
@@ -74,16 +95,43 @@ impl Record {
         !self.values(name).is_empty()
     }
 
-    /// Has the server cut the values of `name` into ranges (`member;range=0-1499`)?
+    /// When the server has cut the values of `name` into ranges (`member;range=0-1499`, MS-ADTS
+    /// 3.1.1.3.1.3.3), adds those of this part to the plain attribute and returns where the next
+    /// part begins: `None` after the last.
+    pub fn take_range(&mut self, name: &str) -> Option<u32> {
+        let name = name.to_ascii_lowercase();
+        let start = format!("{name};range=");
+        let key = self.attributes.keys().find(|key| key.starts_with(&start))?.clone();
+        let values = self.attributes.remove(&key).unwrap_or_default();
+        let upper = key.rsplit('-').next().and_then(|text| text.parse::<u32>().ok());
+        self.attributes.entry(name).or_default().extend(values);
+        upper.and_then(|upper| upper.checked_add(1))
+    }
+
+    /// Has the server cut the values of `name` into ranges?
     #[must_use]
     pub fn is_cut(&self, name: &str) -> bool {
         let start = format!("{};range=", name.to_ascii_lowercase());
         self.attributes.keys().any(|key| key.starts_with(&start))
     }
 
+    /// Adds the values that `other` has of `name`.
+    pub fn append(&mut self, name: &str, other: &Self) {
+        let values = other.values(name).to_vec();
+        self.attributes
+            .entry(name.to_ascii_lowercase())
+            .or_default()
+            .extend(values);
+    }
+
     /// Names of all attributes, in lower case.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.attributes.keys().map(String::as_str)
+    }
+
+    /// Takes the values of `name` away.
+    pub fn remove(&mut self, name: &str) {
+        self.attributes.remove(&name.to_ascii_lowercase());
     }
 }
 
@@ -101,6 +149,21 @@ pub fn guid(bytes: &[u8]) -> Option<String> {
         hex(front),
         hex(back)
     ))
+}
+
+/// The bytes of a GUID that [`guid`] wrote.
+#[must_use]
+pub fn guid_bytes(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.chars().filter(|char| *char != '-').collect();
+    if digits.len() != 32 || !digits.is_ascii() {
+        return None;
+    }
+    let number = u128::from_str_radix(&digits, 16).ok()?;
+    let mut bytes = number.to_be_bytes();
+    for part in [0..4, 4..6, 6..8] {
+        bytes.get_mut(part)?.reverse();
+    }
+    Some(bytes)
 }
 
 /// The last part of a SID (MS-DTYP 2.4.2): its number within the domain.
@@ -125,6 +188,11 @@ mod tests {
         let bytes: Vec<u8> = (0..16).collect();
         assert_eq!(guid(&bytes).unwrap(), "03020100-0504-0706-0809-0a0b0c0d0e0f");
         assert_eq!(guid(&bytes[..15]), None);
+        assert_eq!(
+            guid_bytes("03020100-0504-0706-0809-0a0b0c0d0e0f").unwrap().as_slice(),
+            bytes
+        );
+        assert_eq!(guid_bytes("03020100"), None);
     }
 
     #[test]
@@ -143,11 +211,16 @@ mod tests {
         let mut record = Record::new("cn=a");
         record.add("Mail", b"a@b".to_vec());
         record.add("member;range=0-1499", b"cn=b".to_vec());
+        record.add("member", b"cn=a".to_vec());
         record.add("photo", vec![0xff]);
         assert_eq!(record.text("mAIL"), Some("a@b"));
         assert!(record.is_cut("Member") && !record.is_cut("mail"));
         assert_eq!(record.text("photo"), None);
         assert!(record.has("photo"));
+        assert_eq!(record.take_range("member"), Some(1500));
+        assert_eq!(record.texts("member").collect::<Vec<_>>(), ["cn=a", "cn=b"]);
+        record.add("member;range=1500-*", b"cn=c".to_vec());
+        assert_eq!((record.take_range("member"), record.values("member").len()), (None, 3));
     }
 
     proptest! {
@@ -155,6 +228,25 @@ mod tests {
         fn any_bytes_are_an_id_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             prop_assert_eq!(guid(&bytes).is_some(), bytes.len() == 16);
             let _ = rid(&bytes);
+            if let Some(text) = guid(&bytes) {
+                let back = guid_bytes(&text).unwrap();
+                prop_assert_eq!(back.to_vec(), bytes);
+            }
+        }
+
+        /// What is written is read back, and what a server makes up is read or refused.
+        #[test]
+        fn a_record_is_read_back(values in proptest::collection::btree_map("[a-z]{1,8}", proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..4), 0..4), cut in 0usize..40) {
+            let mut record = Record::new("cn=a");
+            for (name, values) in &values {
+                values.iter().for_each(|value| record.add(name, value.clone()));
+            }
+            let bytes = record.encoded();
+            prop_assert_eq!(Record::read("cn=a", &bytes).unwrap(), record);
+            if (1..bytes.len()).contains(&cut) && Record::read("cn=a", &bytes[..cut]).is_ok() {
+                // Only at the edge of an attribute is a part of it something whole.
+                prop_assert!(values.len() > 1);
+            }
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 const DAY_NOW: i64 = 20_000;
@@ -10,13 +12,30 @@ fn record(dn: &str, attributes: &[(&str, &str)]) -> Record {
     record
 }
 
+/// Everything of a directory in one go; `chains` has the users that a server found in each group.
+fn map(
+    layout: &Layout,
+    roles: &BTreeMap<String, String>,
+    users: &[Record],
+    groups: &[Record],
+    chains: &BTreeMap<String, Vec<String>>,
+    day: i64,
+) -> Result<Mapping, SourceError> {
+    let bounds = Bounds::new(100, 100);
+    let mut gather = Gather::new(layout, roles, &bounds, day * 86_400);
+    users.iter().try_for_each(|record| gather.user(record))?;
+    groups.iter().try_for_each(|record| gather.group(record))?;
+    gather.chained(chains)?;
+    gather.finish()
+}
+
 fn mapped(layout: &Layout, users: &[Record], groups: &[Record]) -> Mapping {
     let roles = BTreeMap::from([("Domain Admins".to_owned(), "owner".to_owned())]);
     map(layout, &roles, users, groups, &BTreeMap::new(), DAY_NOW).unwrap()
 }
 
 fn names<'a>(mapping: &'a Mapping, group: &str) -> Vec<&'a str> {
-    let ids = &mapping.members[group];
+    let (_, ids) = mapping.groups.iter().find(|(own, _)| own.id == group).unwrap();
     let users = mapping.users.iter().filter(|user| ids.contains(&user.id));
     users.map(|user| user.name.as_str()).collect()
 }
@@ -58,7 +77,7 @@ fn rfc2307_members_are_login_names() {
     assert_eq!(mapping.users[0].posix.home.as_deref(), Some("/srv/alice"));
     assert_eq!(mapping.users[0].keys, ["ssh-ed25519 AAAA a"]);
     assert_eq!(mapping.users[1].posix.uid, None);
-    assert_eq!(mapping.groups[0].gid, Some(3001));
+    assert_eq!(mapping.groups[0].0.gid, Some(3001));
     assert_eq!(names(&mapping, "g1"), ["bob"]);
     layout.numbers = false;
     assert_eq!(
@@ -120,6 +139,12 @@ fn ad_user(number: u8, name: &str, control: &str) -> Record {
     user
 }
 
+fn expiring(number: u8, name: &str, at: &str) -> Record {
+    let mut user = ad_user(number, name, "512");
+    user.add("accountExpires", at.as_bytes().to_vec());
+    user
+}
+
 #[test]
 fn active_directory_has_flags_primary_groups_and_keys_of_its_own() {
     let layout = Layout::preset(Preset::Ad);
@@ -132,6 +157,10 @@ fn active_directory_has_flags_primary_groups_and_keys_of_its_own() {
         ad_user(3, "carol", "66048"),
         ad_user(4, "dave", "nonsense"),
         ad_user(5, "erin", "-2147483136"),
+        expiring(6, "frank", "9223372036854775807"),
+        // Noon of the day before and of the day after, in steps of 100 ns since 1601.
+        expiring(7, "grace", "133723872000000000"),
+        expiring(8, "heidi", "133725600000000000"),
     ];
     let mut everyone = record("CN=Domain Users,DC=d", &[("sAMAccountName", "Domain Users")]);
     everyone.add("objectGUID", vec![9; 16]);
@@ -141,16 +170,16 @@ fn active_directory_has_flags_primary_groups_and_keys_of_its_own() {
     admins.add("objectSid", sid(512));
     let groups = [everyone, admins];
     let (everyone, admins) = (guid(&[9; 16]).unwrap(), guid(&[8; 16]).unwrap());
-    let chains = BTreeMap::from([(admins.clone(), BTreeSet::from([guid(&[1; 16]).unwrap()]))]);
+    let chains = BTreeMap::from([(admins.clone(), vec![guid(&[1; 16]).unwrap()])]);
     let roles = BTreeMap::from([("Domain Admins".to_owned(), "owner".to_owned())]);
     let mapping = map(&layout, &roles, &users, &groups, &chains, DAY_NOW).unwrap();
     let enabled: Vec<_> = mapping.users.iter().map(|user| user.enabled).collect();
-    assert_eq!(enabled, [true, false, true, false, true]);
+    assert_eq!(enabled, [true, false, true, false, true, true, false, true]);
     assert_eq!(mapping.users[0].keys, ["ssh-ed25519 AAAA a"]);
-    assert_eq!(mapping.members[&everyone].len(), 5);
+    assert_eq!(names(&mapping, &everyone).len(), 8);
     assert_eq!(names(&mapping, &admins), ["alice"]);
-    assert_eq!(mapping.groups[1].roles, ["owner"]);
-    assert!(mapping.groups[0].roles.is_empty());
+    assert_eq!(mapping.groups[1].0.roles, ["owner"]);
+    assert!(mapping.groups[0].0.roles.is_empty());
 }
 
 #[test]
@@ -166,13 +195,16 @@ fn expired_and_locked_people_are_disabled() {
         user("2", &[("shadowExpire", "20001")]),
         user("3", &[("shadowExpire", "-1")]),
         user("4", &[("pwdAccountLockedTime", "000001010000Z")]),
+        user("5", &[("pwdAccountLockedTime", "20261122054159Z")]),
+        user("6", &[("nsAccountLock", "TRUE")]),
+        user("7", &[("nsAccountLock", "false")]),
     ];
     let enabled: Vec<_> = mapped(&layout, &users, &[])
         .users
         .iter()
         .map(|user| user.enabled)
         .collect();
-    assert_eq!(enabled, [false, true, true, false]);
+    assert_eq!(enabled, [false, true, true, false, true, false, true]);
 }
 
 #[test]
@@ -186,7 +218,7 @@ fn an_entry_without_id_and_a_cut_list_are_errors() {
         &[("entryUUID", "g"), ("cn", "g"), ("member;range=0-1499", "uid=a")],
     );
     let error = map(&layout, &BTreeMap::new(), &[], &[cut], &BTreeMap::new(), 0).unwrap_err();
-    assert!(error.to_string().contains("in-chain"), "{error}");
+    assert!(error.to_string().contains("cut"), "{error}");
 }
 
 fn config(text: &str) -> Result<LdapConfig, String> {
@@ -204,6 +236,14 @@ fn tables_that_make_no_sense_name_their_key() {
         ("url = \"ldaps://d\"\nbind_dn = \"cn=a\"", "bind_dn"),
         ("url = \"ldaps://d\"\npassword_file = \"/p\"", "bind_dn"),
         ("url = \"ldaps://d\"\npage = 0", "page"),
+        ("url = []", "url"),
+        (
+            "url = \"ldaps://d\"\nincremental = \"dirsync\"\nuser_filter = \"(memberOf=cn=a)\"",
+            "timestamps",
+        ),
+        ("url = [\"ldaps://d\", \"ldap://e\"]", "clear"),
+        ("url = \"ldaps://d\"\nmembers_page = 0", "members_page"),
+        ("url = \"ldaps://d\"\n[attributes]\nkeys = \"ssh key\"", "attributes"),
         ("url = \"ldaps://d\"\nuser_filter = \"(uid=*\"", "user_filter"),
         ("url = \"ldaps://d\"\nbind_pw = \"hunter2\"", "bind_pw"),
         ("url = \"ldaps://d\"\npreset = \"nds\"", "nds"),
@@ -221,19 +261,68 @@ fn tables_that_make_no_sense_name_their_key() {
     );
 }
 
-#[test]
-fn an_empty_password_is_refused_before_anything_is_sent() {
+fn open(text: &str) -> Result<LdapSource, SourceError> {
+    LdapSource::open("corp", &config(text).unwrap(), Bounds::new(10, 10), None, &|_| None)
+}
+
+#[tokio::test]
+async fn an_empty_password_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
     dirless_program::fs::publish(&path, 0o600, b"\n").unwrap();
     let text = format!("url = \"ldaps://127.0.0.1:1\"\nbind_dn = \"cn=a\"\npassword_file = {path:?}");
-    let opened = LdapSource::open("corp", &config(&text).unwrap(), &|_| None);
-    assert!(opened.is_err());
-    let source = LdapSource::open("corp", &config("url = \"ldaps://127.0.0.1:1\"").unwrap(), &|_| None).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let verdict = runtime.block_on(source.verify("alice", &Secret::new(String::new())));
+    assert!(open(&text).is_err());
+    let source = open("url = \"ldaps://127.0.0.1:1\"").unwrap();
+    let nothing = Secret::new(String::new());
+    let verdict = source.verify_password(&Who::Name("alice".to_owned()), &nothing).await;
     assert_eq!(verdict.unwrap(), Verdict::Wrong);
+    let something = Secret::new("a\0b".to_owned());
+    let verdict = source.verify_password(&Who::Id("x".to_owned()), &something).await;
+    assert_eq!(verdict.unwrap(), Verdict::Wrong);
+    let unknown = source
+        .verify_password(&Who::Name("alice".to_owned()), &Secret::new("x".to_owned()))
+        .await;
+    assert!(
+        matches!(unknown, Err(SourceError::Unavailable { .. })),
+        "no server is not wrong"
+    );
+}
+
+#[test]
+fn more_members_than_there_may_be_are_refused() {
+    let layout = Layout::preset(Preset::Rfc2307bis);
+    let roles = BTreeMap::new();
+    let bounds = Bounds {
+        members: 2,
+        ..Bounds::new(10, 10)
+    };
+    let mut gather = Gather::new(&layout, &roles, &bounds, 0);
+    let mut team = record(
+        "cn=g",
+        &[("entryUUID", "g"), ("cn", "g"), ("member", "cn=1"), ("member", "cn=2")],
+    );
+    gather.group(&team).unwrap();
+    team.add("member", b"cn=3".to_vec());
+    assert!(
+        gather
+            .group(&team)
+            .unwrap_err()
+            .to_string()
+            .contains("more than 2 members")
+    );
+}
+
+#[test]
+fn several_servers_and_what_a_table_may_say_otherwise() {
+    let text = "url = [\"ldaps://a\", \"ldaps://b:1636\"]\ndisabled = [\"shadow-expire\"]\nincremental = \"syncrepl\"\nmembers_page = 10";
+    let config = config(text).unwrap();
+    assert_eq!(config.servers().unwrap().len(), 2);
+    let layout = Layout::of(&config);
+    assert_eq!(layout.disabled, [LockedBy::ShadowExpire]);
+    assert!(!layout.user_attributes().contains(&"nsAccountLock".to_owned()));
+    assert!(
+        layout
+            .group_attributes(config.members_page)
+            .contains(&"memberUid;range=0-9".to_owned())
+    );
 }
