@@ -2,7 +2,7 @@
 //!
 //! A read is three kinds of lists: all users, all groups, and the members of each group. AWS hands
 //! out at most 100 entries a call and throttles calls per account, so the two long lists are read
-//! side by side, member lists several at once, and all of them share one [`Pace`], in which the two long
+//! side by side, member lists several at once, and all of them share one `Pace`, in which the two long
 //! lists go first: their pages name each other, so they are what a read waits for at its end.
 
 mod aws;
