@@ -17,8 +17,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dirless_directory::{AttributeName, Dn, Entry, Filter, Rdn, Schema, Value};
+use dirless_model::NameRule;
 use dirless_program::Clock;
-use dirless_syncer::tree::{Actor, Expect, Modification, Query, Scope, Settings, TreeError, TreeStore};
+use dirless_syncer::config::{HostsConfig, PrimaryGroup};
+use dirless_syncer::document::Mapped;
+use dirless_syncer::sources::{Complete, Page, SourceDirectory, SourceGroup, SourceUser, read_to_end};
+use dirless_syncer::tree::reconcile::{apply, plan};
+use dirless_syncer::tree::{Actor, Expect, Modification, Query, Scope, Settings, TreeError, TreeStore, derive, people};
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
@@ -46,6 +51,16 @@ fn main() {
     search(&store, people);
     write(&store, people);
     rename(&store, people);
+    println!("peak memory so far: {}", peak());
+    reconcile(&store, people.min(100_000));
+    println!("peak memory: {}", peak());
+}
+
+/// The most memory that this process had resident (proc_pid_status(5)).
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.trim_start_matches("VmHWM:").trim().to_owned()
 }
 
 fn open(folder: &Path) -> TreeStore {
@@ -265,4 +280,78 @@ fn rename(store: &TreeStore, people: usize) {
             .rename(&actor, from, rdn(to), true, None, Expect::Anything)
             .unwrap();
     });
+}
+
+fn complete<T>(list: Vec<T>) -> Complete<Vec<T>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut list = Some(list);
+    let page = |_| {
+        let entries = list.take().unwrap();
+        std::future::ready(Ok(Page { entries, next: None }))
+    };
+    runtime.block_on(read_to_end(page, |_| ())).unwrap()
+}
+
+/// So many people in five groups each.
+fn source(count: usize, first: usize) -> SourceDirectory {
+    let user = |n: usize| SourceUser {
+        id: format!("synced-{n:07}"),
+        name: format!("synced{n:07}"),
+        display_name: Some(format!("Synced {n}")),
+        email: Some(format!("synced{n:07}@corp.example")),
+        enabled: true,
+        ..SourceUser::default()
+    };
+    let groups = (count / 20).max(1);
+    let group = |n: usize| SourceGroup {
+        id: format!("team-{n:05}"),
+        name: format!("team{n:05}"),
+        ..SourceGroup::default()
+    };
+    let members = (0..groups).map(|n| {
+        let ids = (0..100.min(count)).map(|at| format!("synced-{:07}", (n * 20 + at) % count));
+        (format!("team-{n:05}"), complete(ids.collect()))
+    });
+    let users = complete((first..first + count).map(user).collect());
+    SourceDirectory::assemble(users, complete((0..groups).map(group).collect()), members.collect()).unwrap()
+}
+
+/// A source's read into the tree: the first, one that changes nothing, one that changes one person.
+fn reconcile(store: &TreeStore, count: usize) {
+    for (what, first) in [
+        ("first read", 0),
+        ("nothing changed", 0),
+        ("one person left, one came", 1),
+    ] {
+        let directory = source(count, first);
+        let started = Instant::now();
+        let mapped = Mapped::new(&directory, &NameRule::default());
+        let numbers = mapped.live().into_keys().zip(1_000_000_000..).collect();
+        let document = mapped
+            .document(&numbers, &[], PrimaryGroup::Private, &HostsConfig::default())
+            .unwrap();
+        let made = started.elapsed();
+        let wanted = people::entries("synced", store.base(), store.schema(), &directory, &document);
+        let compared = Instant::now();
+        let planned = store.read(|reader| plan(&reader, &wanted)).unwrap();
+        let derived = derive::document(store.schema(), &planned.people).0;
+        assert_eq!(derived, document);
+        let compared = compared.elapsed();
+        let written = Instant::now();
+        if !planned.is_empty() {
+            let write = store.write(&Actor::source("synced"), |batch| -> Result<(), TreeError> {
+                let again = plan(&batch.reader(), &wanted)?;
+                apply(batch, &again)
+            });
+            write.unwrap();
+        }
+        println!(
+            "source of {count} people, {what}: snapshot made {:.0} ms, compared and derived {:.0} ms, compared again and \
+             written {:.0} ms ({})",
+            made.as_secs_f64() * 1000.0,
+            compared.as_secs_f64() * 1000.0,
+            written.elapsed().as_secs_f64() * 1000.0,
+            planned.summary()
+        );
+    }
 }

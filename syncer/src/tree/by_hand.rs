@@ -191,3 +191,127 @@ fn elsewhere(reader: Reader<'_>) -> Result<BTreeMap<String, BTreeSet<Name>>, Tre
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::Unwatched;
+    use crate::tree::{Expect, Settings};
+
+    fn entry(dn: &str, attributes: &[(&str, &str)]) -> Entry {
+        let mut entry = Entry::new(Dn::parse(dn).unwrap());
+        for (attribute, value) in attributes {
+            entry.add(AttributeName::parse(attribute).unwrap(), Value::from(*value));
+        }
+        entry
+    }
+
+    fn account(uid: &str, more: &[(&str, &str)]) -> Entry {
+        let own = [
+            ("objectClass", "inetOrgPerson"),
+            ("objectClass", "posixAccount"),
+            ("objectClass", "aitherUser"),
+            ("aitherUserType", "human"),
+            ("cn", uid),
+            ("sn", uid),
+            ("uidNumber", "5001"),
+            ("gidNumber", "5001"),
+            ("homeDirectory", "/srv/x"),
+        ];
+        entry(&format!("uid={uid},ou=users,dc=dirless"), &[&own, more].concat())
+    }
+
+    fn source(entries: &[Entry]) -> (tempfile::TempDir, ByHand) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            path: folder.path().join("tree.db"),
+            base: Dn::parse("dc=dirless").unwrap(),
+            schema: dirless_directory::Schema::standard(),
+            indexed: Vec::new(),
+        };
+        let clock = dirless_program::Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+        let store = TreeStore::open(settings, clock).unwrap();
+        for entry in entries {
+            store
+                .put(&crate::tree::Actor::operator("ann"), entry, Expect::Absent)
+                .unwrap();
+        }
+        (folder, ByHand::new(Arc::new(store)))
+    }
+
+    fn read(source: &ByHand) -> SourceDirectory {
+        futures_util::FutureExt::now_or_never(source.read(&Unwatched))
+            .unwrap()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_tree_without_such_people_has_none() {
+        let synced = account("alice", &[("aitherSource", "idc")]);
+        let (_folder, source) = source(&[synced]);
+        assert!(!source.0.read(is_there).unwrap());
+        assert_eq!(read(&source).users().count(), 0);
+    }
+
+    #[test]
+    fn accounts_are_taken_as_they_stand_and_closed_ones_are_known_to_be_closed() {
+        let (_folder, source) = source(&[
+            account(
+                "hand",
+                &[("loginShell", "/bin/sh"), ("gecos", "By Hand"), ("mail", "h@example")],
+            ),
+            account("gone", &[("aitherAccountStatus", "Disabled")]),
+            account("synced", &[("aitherSource", "idc")]),
+            entry("cn=r,ou=roles,dc=dirless", &[("objectClass", "aitherRole")]),
+        ]);
+        assert!(source.0.read(is_there).unwrap());
+        let directory = read(&source);
+        let users: Vec<&SourceUser> = directory.users().collect();
+        assert_eq!(users.len(), 1);
+        assert_eq!(
+            (users[0].name.as_str(), users[0].display_name.as_deref()),
+            ("hand", Some("By Hand"))
+        );
+        let posix = Posix {
+            uid: Some(5001),
+            gid: Some(5001),
+            home: Some("/srv/x".to_owned()),
+            shell: Some("/bin/sh".to_owned()),
+        };
+        assert_eq!((&users[0].posix, users[0].id.len()), (&posix, 36));
+        assert_eq!(
+            directory.disabled().map(|user| user.name.as_str()).collect::<Vec<_>>(),
+            ["gone"]
+        );
+    }
+
+    #[test]
+    fn groups_hold_people_of_any_source_by_either_attribute() {
+        let group = entry(
+            "cn=ops,ou=groups,dc=dirless",
+            &[
+                ("objectClass", "groupOfNames"),
+                ("objectClass", "posixGroup"),
+                ("cn", "ops"),
+                ("gidNumber", "6001"),
+                ("member", "UID=hand, ou=Users,dc=dirless"),
+                ("member", "uid=alice,ou=users,dc=dirless"),
+                ("member", "uid=nobody,ou=users,dc=dirless"),
+                ("memberUid", "Bob@corp.example"),
+            ],
+        );
+        let (_folder, source) = source(&[
+            account("hand", &[]),
+            account("alice", &[("aitherSource", "idc")]),
+            group,
+        ]);
+        let directory = read(&source);
+        let group = directory.groups().next().unwrap();
+        assert_eq!((group.name.as_str(), group.gid), ("ops", Some(6001)));
+        let members: Vec<&str> = directory.members(&group.id).collect();
+        assert_eq!(members, [directory.users().next().unwrap().id.as_str()]);
+        let elsewhere = source.members_elsewhere().unwrap();
+        let names: Vec<&str> = elsewhere[&group.id].iter().map(Name::as_str).collect();
+        assert_eq!(names, ["alice", "bob", "hand"]);
+    }
+}

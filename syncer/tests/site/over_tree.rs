@@ -290,6 +290,40 @@ fn the_tree_reaches_each_audience_and_secrets_reach_none_but_the_named() {
 }
 
 #[test]
+fn a_tree_that_shrinks_waits_for_exactly_that_change() {
+    let mut site = Site::new(few());
+    "[tree]\npublish = true\n".clone_into(&mut site.extra);
+    site.good(&["once"]);
+    let tree = site.tree();
+    enter(&tree);
+    site.good(&["once"]);
+    let before = site.published_of_tree("tree");
+    let services: Vec<Dn> = (0..20)
+        .map(|at| dn(&format!("cn=s{at},ou=services,dc=dirless")))
+        .collect();
+    for service in &services {
+        tree.delete(&Actor::operator("ann"), service, Expect::Anything).unwrap();
+    }
+    let text = site.ends(&["once"], 11);
+    assert!(text.contains("20 fewer"), "{text}");
+    assert_eq!(site.published_of_tree("tree"), before, "the last one keeps serving");
+    site.ends(&["once", "--accept", "000000000000"], 11);
+    let status = site.good(&["status"]);
+    let id = status
+        .split("--accept ")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    assert!(
+        site.good(&["once", "--accept", id])
+            .contains("tree: published snapshot 3")
+    );
+    assert!(in_snapshot(&site.published_of_tree("tree"), "cn=s1,ou=services,dc=dirless").is_none());
+}
+
+#[test]
 fn a_lost_tree_is_noticed_held_back_and_brought_back() {
     let mut site = Site::new(few());
     TREE.clone_into(&mut site.extra);
