@@ -1,4 +1,4 @@
-//! The command line: one file a command, one line each in [`Command`] and in [`Arguments::run`].
+//! The command line: one file a command, one line each in `Command` and in [`Arguments::run`].
 
 mod apply;
 mod check;
