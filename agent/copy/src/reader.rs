@@ -213,12 +213,12 @@ impl Reader {
     pub fn lookup(&self, key: &[u8], visit: &mut dyn FnMut(Row<'_>)) -> Result<bool, CopyError> {
         let mut statement = self
             .connection
-            .prepare_cached("SELECT key, dn, attributes, large_names, large FROM entries WHERE key = ?1")?;
+            .prepare_cached("SELECT key, dn, attributes, large_names, id FROM entries WHERE key = ?1")?;
         let mut rows = statement.query([key])?;
         let Some(row) = rows.next()? else {
             return Ok(false);
         };
-        with_row(row, false, None, visit)?;
+        self.with_row(row, false, None, visit)?;
         Ok(true)
     }
 
@@ -324,6 +324,41 @@ impl Reader {
         changes.sort_by_key(|(number, _)| *number);
         Ok(Some(changes.into_iter().map(|(_, change)| change).collect()))
     }
+
+    /// Shows a row of the columns key, dn, attributes, large_names and id. Large attributes, which a row
+    /// must not be read with, are fetched unless `wants` wants none of them.
+    pub(crate) fn with_row<R>(
+        &self,
+        row: &rusqlite::Row<'_>,
+        exact: bool,
+        wants: Wants<'_>,
+        visit: impl FnOnce(Row<'_>) -> R,
+    ) -> Result<R, CopyError> {
+        let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        let dn = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        let small = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        let names = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+        let whole;
+        let attributes = if names.is_empty() || wants.is_some_and(|wants| !names.split(' ').any(wants)) {
+            small
+        } else {
+            let mut statement = self
+                .connection
+                .prepare_cached("SELECT large FROM entries WHERE id = ?1")?;
+            let mut rows = statement.query([row.get::<_, i64>(4)?])?;
+            let Some(large) = rows.next()? else {
+                return Err(rusqlite::Error::QueryReturnedNoRows.into());
+            };
+            whole = joined(small, large.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            &whole
+        };
+        Ok(visit(Row {
+            key,
+            dn,
+            attributes: Attributes::new(attributes)?,
+            exact,
+        }))
+    }
 }
 
 fn change(row: &rusqlite::Row<'_>, kind: Kind) -> rusqlite::Result<(i64, Change)> {
@@ -344,31 +379,4 @@ fn is_at(file: &File, path: &Path) -> bool {
         (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
         _ => false,
     }
-}
-
-/// Shows a row of the columns key, dn, attributes, large_names and large. Large attributes are left out
-/// when `wants` wants none of them.
-pub(crate) fn with_row<R>(
-    row: &rusqlite::Row<'_>,
-    exact: bool,
-    wants: Wants<'_>,
-    visit: impl FnOnce(Row<'_>) -> R,
-) -> Result<R, CopyError> {
-    let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-    let dn = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-    let small = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
-    let large = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-    let whole;
-    let attributes = if large.is_empty() || wants.is_some_and(|wants| !large.split(' ').any(wants)) {
-        small
-    } else {
-        whole = joined(small, row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?;
-        &whole
-    };
-    Ok(visit(Row {
-        key,
-        dn,
-        attributes: Attributes::new(attributes)?,
-        exact,
-    }))
 }

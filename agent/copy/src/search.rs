@@ -7,15 +7,15 @@ use rusqlite::params;
 
 use crate::CopyError;
 use crate::plan::{Planner, Terms, conjuncts, terms};
-use crate::reader::{Reader, Row, Scope, Wants, with_row};
+use crate::reader::{Reader, Row, Scope, Wants};
 
 /// Most entries that are looked up one by one; with more the subtree is read in order.
 const MOST: usize = 2048;
 /// Entries of one set of classes that are looked at together.
 const BATCH: usize = 512;
 // The columns that `with_row` reads come first.
-const BY_ID: &str = "SELECT key, dn, attributes, large_names, large, classes FROM entries WHERE id = ?1";
-const BY_KEY: &str = "SELECT key, dn, attributes, large_names, large FROM entries INDEXED BY entries_key
+const BY_ID: &str = "SELECT key, dn, attributes, large_names, id, classes FROM entries WHERE id = ?1";
+const BY_KEY: &str = "SELECT key, dn, attributes, large_names, id FROM entries INDEXED BY entries_key
      WHERE key > ?1 AND key < ?2 ORDER BY key";
 
 /// Which entries are asked for.
@@ -247,7 +247,7 @@ impl Reader {
             if !is_of(row.get(5)?) {
                 continue;
             }
-            let flow = with_row(row, rest.exact, wants, |row| {
+            let flow = self.with_row(row, rest.exact, wants, |row| {
                 if range.holds(row.key) {
                     visit(row)
                 } else {
@@ -305,7 +305,7 @@ impl Reader {
                 if range.holds(key) {
                     let mut rows = whole.query([id])?;
                     if let Some(row) = rows.next()?
-                        && with_row(row, exact, wants, &mut *visit)?.is_break()
+                        && self.with_row(row, exact, wants, &mut *visit)?.is_break()
                     {
                         return Ok(());
                     }
@@ -333,7 +333,7 @@ impl Reader {
             while let Some(row) = rows.next()? {
                 let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
                 if range.holds(key) {
-                    if with_row(row, exact, wants, &mut *visit)?.is_break() {
+                    if self.with_row(row, exact, wants, &mut *visit)?.is_break() {
                         return Ok(());
                     }
                 } else if let Some(child) = range.child_above(key) {
