@@ -12,6 +12,7 @@ use std::path::PathBuf;
 pub mod blob;
 pub mod demo;
 pub mod http;
+pub mod ldap_host;
 pub mod machine;
 pub mod moto;
 pub mod recorded;
