@@ -1,7 +1,7 @@
 //! An LDAP server or Active Directory.
 //!
-//! Users and groups are read page by page into a [copy](copy), each page checked; later reads ask only
-//! for what [changed](follow), and now and then everything is read again. Groups in groups are resolved
+//! Users and groups are read page by page into a copy, each page checked; later reads ask only
+//! for what changed, and now and then everything is read again. Groups in groups are resolved
 //! by the server on Active Directory and here elsewhere. The object id is the server's own (objectGUID,
 //! entryUUID), so that a renamed person keeps the number. Nothing is written, ever, and the server is
 //! not trusted: what it may send is bounded.
