@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 struct Checked;
 
 impl Sink for Checked {
-    fn user(&mut self, user: RawUser) {
+    fn user(&mut self, user: RawUser<'_>) {
         let _ = user.label();
         if let Ok(user) = user.check(&NameRule::default()) {
             let shown = format!("{user:?}");
@@ -18,12 +18,12 @@ impl Sink for Checked {
         }
     }
 
-    fn group(&mut self, group: RawGroup) {
+    fn group(&mut self, group: RawGroup<'_>) {
         let _ = group.label();
         let _ = group.check(&NameRule::default()).is_ok();
     }
 
-    fn keys(&mut self, _username: String, _lines: String) {}
+    fn keys(&mut self, _username: &str, _lines: &str) {}
 
     fn entry(&mut self, entry: RawEntry) {
         let _ = entry.label();

@@ -164,15 +164,15 @@ struct Collect<'a> {
 }
 
 impl Sink for Collect<'_> {
-    fn user(&mut self, user: RawUser) {
+    fn user(&mut self, user: RawUser<'_>) {
         self.users.extend(user.check(self.rule).ok());
     }
 
-    fn group(&mut self, group: RawGroup) {
+    fn group(&mut self, group: RawGroup<'_>) {
         self.groups.extend(group.check(self.rule).ok().map(|(group, _)| group));
     }
 
-    fn keys(&mut self, _: String, _: String) {}
+    fn keys(&mut self, _: &str, _: &str) {}
 
     fn retired(&mut self, retired: Retired) {
         self.retired.push(retired);

@@ -1,9 +1,11 @@
 //! What a run notes down about one name, for those who ask why.
 
+use std::borrow::Cow;
+
 use dirless_model::merge::{Directory, MergedGroup, MergedUser};
 use dirless_model::snapshot::{Field, RawUser, RecordError};
 use dirless_model::texts::Texts;
-use dirless_model::{NameKind, NameRule, User};
+use dirless_model::{NameKind, NameRule};
 
 use super::access::AccessVerdict;
 use super::drops::shown;
@@ -78,13 +80,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn saw_user(
-        &mut self,
-        source: &str,
-        rule: &NameRule,
-        raw: &RawUser,
-        checked: &Result<User, RecordError>,
-    ) {
+    pub(super) fn saw_user(&mut self, source: &str, rule: &NameRule, raw: &RawUser<'_>, refused: Option<&RecordError>) {
         let label = raw.label();
         let name = rule.apply(NameKind::User, label).ok();
         let same = name.as_ref().is_some_and(|name| name.as_str() == self.name);
@@ -95,7 +91,7 @@ impl Watch {
             source: source.to_owned(),
             raw: raw_text(raw),
             name: name.map(|name| name.to_string()),
-            refused: checked.as_ref().err().map(ToString::to_string),
+            refused: refused.map(ToString::to_string),
         });
     }
 
@@ -146,8 +142,8 @@ fn entry(sources: &[String], texts: &Texts, user: &MergedUser) -> Entry {
 }
 
 /// The fields of a record in one line, as the source has them.
-fn raw_text(raw: &RawUser) -> String {
-    fn text(field: &Field<String>) -> String {
+fn raw_text(raw: &RawUser<'_>) -> String {
+    fn text(field: &Field<Cow<'_, str>>) -> String {
         match field {
             Field::Absent => "(absent)".to_owned(),
             Field::Wrong(was) => format!("({was})"),

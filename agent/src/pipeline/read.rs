@@ -92,26 +92,27 @@ impl Reader<'_> {
         }
     }
 
-    fn keep_user(&mut self, raw: &RawUser) -> Result<(), TooMuchText> {
-        let checked = raw.check(self.rule);
+    fn keep_user(&mut self, raw: &RawUser<'_>) -> Result<(), TooMuchText> {
+        let checked = raw.checked(self.rule);
         if let Some(watch) = &mut self.watch {
-            watch.saw_user(self.source, self.rule, raw, &checked);
+            watch.saw_user(self.source, self.rule, raw, checked.as_ref().err());
         }
         match checked {
             Ok(user) => {
+                let name = self.texts.intern(&user.name)?;
                 let entry = UserEntry {
-                    name: self.texts.intern(user.name.as_str())?,
-                    raw: self.texts.intern(raw.label())?,
+                    name,
+                    raw: self.spelling(name, raw.label())?,
                     uid: user.uid,
                     gid: user.gid,
-                    shell: self.texts.intern(user.shell.as_str())?,
-                    gecos: self.texts.add(user.gecos.as_str())?,
-                    home: self.texts.add(user.home.as_str())?,
+                    shell: self.texts.intern(user.shell)?,
+                    gecos: self.texts.add(&user.gecos)?,
+                    home: self.texts.add(user.home)?,
                 };
                 self.part.users.push(entry);
             }
             Err(error) => {
-                let label = raw.username.value().map_or("", String::as_str);
+                let label = raw.username.value().map_or("", |name| name);
                 if let Some(name) = self.name_of(NameKind::User, label)? {
                     self.part.refused_users.push(name);
                 }
@@ -121,7 +122,16 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn keep_group(&mut self, mut raw: RawGroup) -> Result<(), TooMuchText> {
+    /// The symbol of `raw`, of which the name rule made `name`: mostly the same text.
+    fn spelling(&mut self, name: Symbol, raw: &str) -> Result<Symbol, TooMuchText> {
+        if self.texts.name(name) == raw {
+            Ok(name)
+        } else {
+            self.texts.intern(raw)
+        }
+    }
+
+    fn keep_group(&mut self, mut raw: RawGroup<'_>) -> Result<(), TooMuchText> {
         let members = match &mut raw.members {
             Field::Value(members) => std::mem::take(members),
             Field::Absent | Field::Wrong(_) => Vec::new(),
@@ -129,7 +139,7 @@ impl Reader<'_> {
         let group = match raw.check(self.rule) {
             Ok((group, _)) => group,
             Err(error) => {
-                let label = raw.name.value().map_or("", String::as_str);
+                let label = raw.name.value().map_or("", |name| name);
                 if let Some(name) = self.name_of(NameKind::Group, label)? {
                     self.part.refused_groups.push(name);
                 }
@@ -138,6 +148,7 @@ impl Reader<'_> {
             }
         };
         let start = place(self.part.members.len())?;
+        self.part.members.reserve(members.len());
         for member in &members {
             match self.name_of(NameKind::User, member)? {
                 Some(name) => self.part.members.push(name),
@@ -192,7 +203,7 @@ impl Reader<'_> {
         }
         let entry = KeyEntry {
             name,
-            raw: self.texts.intern(username)?,
+            raw: self.spelling(name, username)?,
             keys: self.texts.add(&lines.text)?,
         };
         self.part.keys.push(entry);
@@ -207,11 +218,11 @@ impl Reader<'_> {
         {
             return Ok(Some(symbol));
         }
-        let Ok(name) = self.rule.apply(kind, raw) else {
+        let Ok(name) = self.rule.apply_text(kind, raw) else {
             return Ok(None);
         };
-        let symbol = self.texts.intern(name.as_str())?;
-        if kind == NameKind::User && name.as_str() == raw {
+        let symbol = self.texts.intern(&name)?;
+        if kind == NameKind::User && name == raw {
             if self.plain.len() <= symbol.index() {
                 self.plain.resize(self.texts.symbols().max(symbol.index() + 1), false);
             }
@@ -234,16 +245,16 @@ fn place(len: usize) -> Result<u32, TooMuchText> {
 }
 
 impl Sink for Reader<'_> {
-    fn user(&mut self, user: RawUser) {
+    fn user(&mut self, user: RawUser<'_>) {
         self.keep(|reader| reader.keep_user(&user));
     }
 
-    fn group(&mut self, group: RawGroup) {
+    fn group(&mut self, group: RawGroup<'_>) {
         self.keep(|reader| reader.keep_group(group));
     }
 
-    fn keys(&mut self, username: String, lines: String) {
-        self.keep(|reader| reader.keep_keys(&username, &lines));
+    fn keys(&mut self, username: &str, lines: &str) {
+        self.keep(|reader| reader.keep_keys(username, lines));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names of users and groups: one strict grammar, and the rule that maps a source's names onto it.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -49,6 +49,12 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Takes `text`, which [`check`] passed.
+    pub(crate) fn checked(text: &str) -> Self {
+        debug_assert_eq!(check(text), Ok(()));
+        Self(text.into())
+    }
 }
 
 /// The grammar of [`Name`] on borrowed text, for readers that keep names in an arena.
@@ -57,8 +63,7 @@ pub(crate) fn check(text: &str) -> Result<(), NameError> {
     if !(first.is_ascii_lowercase() || first == '_') {
         return Err(NameError::First(first));
     }
-    let bad = |c: &char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-'));
-    if let Some(bad) = text.chars().find(bad) {
+    if let Some(bad) = text.chars().find(|c| !is_name_character(*c)) {
         return Err(NameError::Character(bad));
     }
     if text.len() > LONGEST {
@@ -68,6 +73,10 @@ pub(crate) fn check(text: &str) -> Result<(), NameError> {
         return Err(NameError::TrailingDot);
     }
     Ok(())
+}
+
+fn is_name_character(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-')
 }
 
 impl fmt::Display for Name {
@@ -153,12 +162,20 @@ impl NameRule {
     /// # Errors
     /// When the mapped text is still no [`Name`].
     pub fn apply(&self, kind: NameKind, raw: &str) -> Result<Name, NameError> {
+        self.apply_text(kind, raw).map(|name| Name(name.into()))
+    }
+
+    /// As [`NameRule::apply`]; a name that stays as it is is not copied.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn apply_text<'a>(&'a self, kind: NameKind, raw: &'a str) -> Result<Cow<'a, str>, NameError> {
         if let Some(mapped) = self.map.get(raw) {
-            return Ok(mapped.clone());
+            return Ok(mapped.as_str().into());
         }
         // Most names are names already, and no step changes one of them but for a dash at its end.
         if self.prefix.is_empty() && !raw.ends_with('-') && check(raw).is_ok() {
-            return Ok(Name(raw.into()));
+            return Ok(raw.into());
         }
         let mut text = raw.to_owned();
         if self.lowercase {
@@ -174,7 +191,8 @@ impl NameRule {
             NameKind::User | NameKind::Group => {}
         }
         text.insert_str(0, &self.prefix);
-        Name::parse(&text)
+        check(&text)?;
+        Ok(text.into())
     }
 }
 
@@ -183,8 +201,7 @@ impl NameRule {
 fn replace_refused(text: &str) -> String {
     let mut replaced = String::with_capacity(text.len());
     for c in text.trim().chars() {
-        let kept = c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
-        if kept || c.is_control() || c == ':' {
+        if is_name_character(c) || c.is_control() || c == ':' {
             replaced.push(c);
         } else if !replaced.ends_with('-') {
             replaced.push('-');

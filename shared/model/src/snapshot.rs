@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 
 pub use audience::host_matches;
 pub use entry::{RawEntry, TreeEntry};
-pub use raw::{Field, RawGroup, RawUser, RecordError};
+pub use raw::{CheckedUser, Field, RawGroup, RawUser, RecordError};
 pub use read::{Caps, ReadError, Sink, read};
 pub use write::write;
 

@@ -143,12 +143,12 @@ fn snapshot(text: &str) -> Result<Vec<Foreign>, ParseError> {
 struct Collect(Vec<Foreign>);
 
 impl Sink for Collect {
-    fn user(&mut self, user: RawUser) {
+    fn user(&mut self, user: RawUser<'_>) {
         let id = user.check(&NameRule::default()).ok().and_then(|user| user.id);
         if let (Some(name), Some(number)) = (user.username.value(), user.uid.value()) {
             self.0.push(Foreign {
                 kind: ObjectKind::User,
-                name: name.clone(),
+                name: name.to_string(),
                 number: *number,
                 id,
                 primary: user.gid.value().copied().filter(|gid| gid != number),
@@ -157,12 +157,12 @@ impl Sink for Collect {
         }
     }
 
-    fn group(&mut self, group: RawGroup) {
+    fn group(&mut self, group: RawGroup<'_>) {
         let id = group.check(&NameRule::default()).ok().and_then(|(group, _)| group.id);
         if let (Some(name), Some(number)) = (group.name.value(), group.gid.value()) {
             self.0.push(Foreign {
                 kind: ObjectKind::Group,
-                name: name.clone(),
+                name: name.to_string(),
                 number: *number,
                 id,
                 primary: None,
@@ -171,7 +171,7 @@ impl Sink for Collect {
         }
     }
 
-    fn keys(&mut self, _: String, _: String) {}
+    fn keys(&mut self, _: &str, _: &str) {}
 
     fn retired(&mut self, retired: Retired) {
         self.0.push(Foreign {

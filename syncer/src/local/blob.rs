@@ -350,9 +350,9 @@ mod tests {
     fn the_ledger_is_what_hosts_and_the_model_read() {
         struct Sink(Vec<dirless_model::snapshot::Retired>);
         impl dirless_model::snapshot::Sink for Sink {
-            fn user(&mut self, _: dirless_model::snapshot::RawUser) {}
-            fn group(&mut self, _: dirless_model::snapshot::RawGroup) {}
-            fn keys(&mut self, _: String, _: String) {}
+            fn user(&mut self, _: dirless_model::snapshot::RawUser<'_>) {}
+            fn group(&mut self, _: dirless_model::snapshot::RawGroup<'_>) {}
+            fn keys(&mut self, _: &str, _: &str) {}
             fn retired(&mut self, retired: dirless_model::snapshot::Retired) {
                 self.0.push(retired);
             }

@@ -1,6 +1,7 @@
 //! Entries of the directory tree. What a name or a value means is the directory's matter; here they
 //! are texts and bytes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
@@ -75,8 +76,8 @@ impl RawEntry {
     }
 }
 
-impl Record for RawEntry {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'de> Record<'de> for RawEntry {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "dn" => self.dn.set(next(map)?),
             "attributes" => self.attributes.set(next(map)?),
@@ -99,8 +100,8 @@ impl<'de> Deserialize<'de> for RawEntry {
     }
 }
 
-impl Take for RawAttributes {
-    fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
+impl<'de> Take<'de> for RawAttributes {
+    fn object<A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
         let mut attributes = Vec::new();
         let mut wrong = false;
         while let Some(name) = map.next_key::<String>()? {
@@ -120,8 +121,8 @@ impl Take for RawAttributes {
 /// The values of one attribute.
 struct RawValues(Vec<Vec<u8>>);
 
-impl Take for RawValues {
-    fn array<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
+impl<'de> Take<'de> for RawValues {
+    fn array<A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
         let mut values = Vec::new();
         let mut wrong = false;
         while let Some(Any(value)) = seq.next_element::<Any<RawValue>>()? {
@@ -141,12 +142,12 @@ impl Take for RawValues {
 /// One value: a string, or an object with the bytes in base64.
 struct RawValue(Vec<u8>);
 
-impl Take for RawValue {
-    fn text(text: &str) -> Field<Self> {
-        Field::Value(Self(text.as_bytes().to_vec()))
+impl<'de> Take<'de> for RawValue {
+    fn text(text: Cow<'de, str>) -> Field<Self> {
+        Field::Value(Self(text.into_owned().into_bytes()))
     }
 
-    fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
+    fn object<A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
         let mut text: Field<String> = Field::Absent;
         while let Some(key) = map.next_key::<String>()? {
             if key == "base64" {

@@ -1,33 +1,47 @@
-//! Cutting a JSON document into values as it streams by, so that each can be parsed from one slice:
-//! several times faster than parsing byte by byte, and no more in memory than one record.
-//!
-//! The cut looks at brackets and quotes alone; whether a piece is JSON is for its parser to say.
+//! Reading a JSON document value by value as it streams by: each value is parsed where it lies in the
+//! buffer, so that its texts can be borrowed, and no more is in memory than the buffer.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Error};
 
+use super::raw::Text;
 use super::read::ReadError;
 
 /// Longest single value in bytes: a group of a million members takes some 35 MiB.
 const LONGEST: usize = 64 << 20;
-/// A longer piece gives its memory back.
-const KEPT: usize = 1 << 20;
+/// Length of the buffer, unless a value needs more.
+const BUFFER: usize = 128 << 10;
 
 /// A JSON text, read value by value.
 pub(super) struct Pieces<R> {
-    reader: BufReader<R>,
-    /// Bytes consumed.
-    at: u64,
-    piece: Vec<u8>,
+    reader: R,
+    /// What was read and not consumed is `buffer[start..end]`.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Bytes of the text before the buffer.
+    before: u64,
+    /// The reader has no more.
+    ended: bool,
+    usual: usize,
 }
 
 impl<R: Read> Pieces<R> {
     pub(super) fn new(reader: R) -> Self {
+        Self::with_buffer(reader, BUFFER)
+    }
+
+    /// With a buffer of `usual` bytes, at least one.
+    fn with_buffer(reader: R, usual: usize) -> Self {
         Self {
-            reader: BufReader::with_capacity(1 << 16, reader),
-            at: 0,
-            piece: Vec::new(),
+            reader,
+            buffer: vec![0; usual],
+            start: 0,
+            end: 0,
+            before: 0,
+            ended: false,
+            usual,
         }
     }
 
@@ -36,8 +50,9 @@ impl<R: Read> Pieces<R> {
         if self.take(wanted)? {
             return Ok(());
         }
-        let at = self.at;
-        Err(match self.peek()? {
+        let found = self.peek()?;
+        let at = self.at();
+        Err(match found {
             Some(found) => ReadError::Unexpected {
                 wanted: wanted.into(),
                 found: found.into(),
@@ -50,9 +65,7 @@ impl<R: Read> Pieces<R> {
     /// Consumes `wanted` when it is next.
     pub(super) fn take(&mut self, wanted: u8) -> Result<bool, ReadError> {
         let is_next = self.peek()? == Some(wanted);
-        if is_next {
-            self.consume(1);
-        }
+        self.start += usize::from(is_next);
         Ok(is_next)
     }
 
@@ -67,138 +80,140 @@ impl<R: Read> Pieces<R> {
         Ok(true)
     }
 
-    /// The next key of an object, its colon consumed; `None` when the object ended.
-    pub(super) fn key(&mut self, first: bool) -> Result<Option<String>, ReadError> {
+    /// Puts the next key of an object into `key` and consumes its colon. False when the object ended.
+    pub(super) fn key(&mut self, first: bool, key: &mut String) -> Result<bool, ReadError> {
         if !self.step(first, b'}')? {
-            return Ok(None);
+            return Ok(false);
         }
-        let key = self.value()?;
+        self.value(|bytes| {
+            let (Text(text), len) = parse(bytes)?;
+            key.clear();
+            key.push_str(&text);
+            Ok(((), len))
+        })?;
         self.expect(b':')?;
-        Ok(Some(key))
+        Ok(true)
     }
 
-    /// The next value.
-    pub(super) fn value<T: DeserializeOwned>(&mut self) -> Result<T, ReadError> {
-        if self.piece.capacity() > KEPT {
-            self.piece = Vec::new();
-        }
-        self.piece.clear();
+    /// The next value. `take` gets bytes that begin with it and returns what it makes of it, and its
+    /// length; [`parse`] does. When they do not hold all of the value `take` has to fail, and is called
+    /// again with more, so that it must do nothing before it has the value.
+    pub(super) fn value<T>(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> serde_json::Result<(T, usize)>,
+    ) -> Result<T, ReadError> {
         let first = self.peek()?;
-        let at = self.at;
-        let mut cut = Cut::starting(first.ok_or(ReadError::Ended { at })?);
-        loop {
-            let buffer = fill(&mut self.reader)?;
-            let (count, whole) = cut.over(buffer);
-            self.piece.extend_from_slice(buffer.get(..count).unwrap_or_default());
-            let ended = buffer.is_empty();
-            self.consume(count);
-            if whole || ended {
-                break;
-            }
-            if self.piece.len() > LONGEST {
-                return Err(ReadError::TooLong { at, limit: LONGEST });
-            }
+        let at = self.at();
+        match first.ok_or(ReadError::Ended { at })? {
+            b'"' | b'{' | b'[' => {}
+            // A number or a word does not show by itself where it ends.
+            _ => while !self.unread().iter().any(|byte| ends_word(*byte)) && self.more()? {},
         }
-        serde_json::from_slice(&self.piece).map_err(|error| ReadError::Json { at, error })
+        let mut failed = None;
+        loop {
+            let error = match take(self.unread()) {
+                Ok((value, len)) => {
+                    self.start += len;
+                    return Ok(value);
+                }
+                Err(error) => error,
+            };
+            // Where a value is cut its parser fails at the cut; what is wrong stays wrong with more.
+            let place = Some((error.line(), error.column()));
+            if place == failed || !self.more()? {
+                return Err(ReadError::Json { at, error });
+            }
+            failed = place;
+        }
+    }
+
+    /// The next value, with memory of its own.
+    pub(super) fn owned<T: DeserializeOwned>(&mut self) -> Result<T, ReadError> {
+        self.value(|bytes| parse(bytes))
     }
 
     /// Refuses anything but white space up to the end.
     pub(super) fn end(&mut self) -> Result<(), ReadError> {
         match self.peek()? {
             None => Ok(()),
-            Some(_) => Err(ReadError::Trailing { at: self.at }),
+            Some(_) => Err(ReadError::Trailing { at: self.at() }),
         }
     }
 
     /// The next byte that is no white space; `None` at the end.
     fn peek(&mut self) -> Result<Option<u8>, ReadError> {
         loop {
-            let buffer = fill(&mut self.reader)?;
-            let blanks = buffer
-                .iter()
-                .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
-                .count();
-            let next = buffer.get(blanks).copied();
-            let ended = buffer.is_empty();
-            self.consume(blanks);
-            if next.is_some() || ended {
-                return Ok(next);
-            }
-        }
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.reader.consume(count);
-        self.at += count as u64;
-    }
-}
-
-/// More bytes; none at the end.
-fn fill<R: Read>(reader: &mut BufReader<R>) -> Result<&[u8], ReadError> {
-    while let Err(error) = reader.fill_buf() {
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(ReadError::Io(error));
-        }
-    }
-    // A borrow that may be returned cannot be taken again in a loop.
-    Ok(reader.buffer())
-}
-
-/// Finds where a value ends.
-enum Cut {
-    /// A number or a word: ends before white space, a comma or a bracket.
-    Bare,
-    /// A string, an array or an object.
-    Closed { depth: usize, place: Place },
-}
-
-/// Where in a string, array or object the cut stands.
-enum Place {
-    Outside,
-    Text,
-    Escaped,
-}
-
-impl Cut {
-    fn starting(first: u8) -> Self {
-        match first {
-            b'"' | b'{' | b'[' => Self::Closed {
-                depth: 0,
-                place: Place::Outside,
-            },
-            _ => Self::Bare,
-        }
-    }
-
-    /// How many of `bytes` belong to the value, and whether it ends with them.
-    fn over(&mut self, bytes: &[u8]) -> (usize, bool) {
-        match self {
-            Self::Bare => {
-                let end = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
-                let end = bytes.iter().position(end);
-                (end.unwrap_or(bytes.len()), end.is_some())
-            }
-            Self::Closed { depth, place } => {
-                let mut rest = bytes.iter();
-                while let Some(byte) = rest.next() {
-                    match (&place, byte) {
-                        (Place::Escaped, _) => *place = Place::Text,
-                        (Place::Text, b'\\') => *place = Place::Escaped,
-                        (Place::Text, b'"') => *place = Place::Outside,
-                        (Place::Text, _) => continue,
-                        (Place::Outside, b'"') => *place = Place::Text,
-                        (Place::Outside, b'{' | b'[') => *depth += 1,
-                        (Place::Outside, b'}' | b']') => *depth = depth.saturating_sub(1),
-                        (Place::Outside, _) => continue,
-                    }
-                    if *depth == 0 && matches!(place, Place::Outside) {
-                        return (bytes.len() - rest.len(), true);
-                    }
+            let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+            match self.unread().iter().position(|byte| !blank(byte)) {
+                Some(blanks) => {
+                    self.start += blanks;
+                    return Ok(self.unread().first().copied());
                 }
-                (bytes.len(), false)
+                None => self.start = self.end,
+            }
+            if !self.more()? {
+                return Ok(None);
             }
         }
     }
+
+    /// Bytes consumed.
+    fn at(&self) -> u64 {
+        self.before + self.start as u64
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Reads on until the buffer is full again, a larger one when it is full. False when nothing came.
+    fn more(&mut self) -> Result<bool, ReadError> {
+        if self.ended {
+            return Ok(false);
+        }
+        let unread = self.end - self.start;
+        // At least twice what is there, so that a long value is parsed few times.
+        let wanted = self.usual.max(unread * 2);
+        if unread >= LONGEST {
+            return Err(ReadError::TooLong {
+                at: self.at(),
+                limit: LONGEST,
+            });
+        }
+        if wanted > self.buffer.len() {
+            self.buffer.resize(wanted, 0);
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.before += self.start as u64;
+        (self.start, self.end) = (0, unread);
+        if wanted < self.buffer.len() {
+            self.buffer.truncate(wanted);
+            self.buffer.shrink_to_fit();
+        }
+        while let Some(room) = self.buffer.get_mut(self.end..).filter(|room| !room.is_empty()) {
+            match self.reader.read(room) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(count) => self.end += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ReadError::Io(error)),
+            }
+        }
+        Ok(self.end > unread)
+    }
+}
+
+/// The value that `bytes` begin with, and its length.
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<(T, usize)> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
+    let value = values.next().unwrap_or_else(|| Err(Error::custom("there is no value")));
+    value.map(|value| (value, values.byte_offset()))
+}
+
+fn ends_word(byte: u8) -> bool {
+    matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r')
 }
 
 #[cfg(test)]
@@ -225,12 +240,13 @@ mod tests {
         }
     }
 
-    fn array(text: &[u8]) -> Result<Vec<Value>, ReadError> {
-        let mut pieces = Pieces::new(Drip(text, false));
+    /// The elements of an array, read with a buffer of `usual` bytes to begin with.
+    fn array(text: &[u8], usual: usize) -> Result<Vec<Value>, ReadError> {
+        let mut pieces = Pieces::with_buffer(Drip(text, false), usual);
         pieces.expect(b'[')?;
         let mut values = Vec::new();
         while pieces.step(values.is_empty(), b']')? {
-            values.push(pieces.value()?);
+            values.push(pieces.owned()?);
         }
         pieces.end()?;
         Ok(values)
@@ -260,9 +276,9 @@ mod tests {
         for text in [
             "", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[{]]", "[\"a]", "[1]]", "{}", "[1}", "[tru]",
         ] {
-            assert!(array(text.as_bytes()).is_err(), "{text}");
+            assert!(array(text.as_bytes(), 2).is_err(), "{text}");
         }
-        assert_eq!(array(b" [ ] ").unwrap(), Vec::<Value>::new());
+        assert_eq!(array(b" [ ] ", 1).unwrap(), Vec::<Value>::new());
     }
 
     #[test]
@@ -270,30 +286,31 @@ mod tests {
         let endless = io::repeat(b'x').take(LONGEST as u64 * 2);
         let mut pieces = Pieces::new(b"\"".chain(endless));
         assert!(matches!(
-            pieces.value::<String>(),
+            pieces.owned::<String>(),
             Err(ReadError::TooLong { at: 0, .. })
         ));
     }
 
     proptest! {
         #[test]
-        fn pieces_are_what_a_whole_parser_sees(values in proptest::collection::vec(json(), 0..6)) {
+        fn pieces_are_what_a_whole_parser_sees(values in proptest::collection::vec(json(), 0..6), usual in 1..80_usize) {
             let text = format!("[{}]", values.join(" , "));
             let whole: Vec<Value> = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(array(text.as_bytes()).unwrap(), whole);
+            prop_assert_eq!(array(text.as_bytes(), usual).unwrap(), whole);
         }
 
         #[test]
         fn changed_text_is_refused_just_when_a_whole_parser_refuses_it(
             values in proptest::collection::vec(json(), 0..4),
             place in any::<proptest::sample::Index>(),
+            usual in 1..80_usize,
             byte in prop_oneof![Just(b'"'), Just(b'\\'), Just(b'['), Just(b'}'), Just(b','), Just(b' '), any::<u8>()],
         ) {
             let mut text = format!("[{}]", values.join(",")).into_bytes();
             let place = place.index(text.len());
             text[place] = byte;
             let whole = serde_json::from_slice::<Vec<Value>>(&text);
-            match array(&text) {
+            match array(&text, usual) {
                 Ok(values) => prop_assert_eq!(Some(values), whole.ok()),
                 Err(error) => prop_assert!(whole.is_err(), "{}", error),
             }

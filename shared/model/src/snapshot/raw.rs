@@ -1,11 +1,14 @@
 //! Records as they stand in the JSON, before anybody believed them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::{Gecos, Gid, Group, HostPath, HostPathError, IdError, NameError, NameKind, NameRule, ObjectId, Uid, User};
+use crate::{
+    Gecos, Gid, Group, HostPath, HostPathError, IdError, Name, NameError, NameKind, NameRule, ObjectId, Uid, User,
+};
 
 /// One field of a record: absent, of the wrong type, or a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,50 +101,50 @@ pub enum RecordError {
     },
 }
 
-/// A user record as it stands in the JSON.
+/// A user record as it stands in the JSON; texts without escapes are borrowed from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RawUser {
+pub struct RawUser<'a> {
     /// Set when the record is no object; the other fields are absent then.
     pub not_an_object: Option<&'static str>,
     /// `username`
-    pub username: Field<String>,
+    pub username: Field<Cow<'a, str>>,
     /// `uid`
     pub uid: Field<i64>,
     /// `gid`
     pub gid: Field<i64>,
     /// `gecos`
-    pub gecos: Field<String>,
+    pub gecos: Field<Cow<'a, str>>,
     /// `home`
-    pub home: Field<String>,
+    pub home: Field<Cow<'a, str>>,
     /// `shell`
-    pub shell: Field<String>,
+    pub shell: Field<Cow<'a, str>>,
     /// `id`, ours
-    pub id: Field<String>,
+    pub id: Field<Cow<'a, str>>,
 }
 
-impl RawUser {
+impl RawUser<'_> {
     /// The name to show in reports: as the source has it, or what is wrong with it.
     #[must_use]
     pub fn label(&self) -> &str {
-        self.username.value().map_or("(no name)", String::as_str)
+        self.username.value().map_or("(no name)", |name| name)
     }
 
-    /// The user that this record describes under `rule`.
+    /// The user that this record describes under `rule`, its texts borrowed from the record.
     ///
     /// # Errors
     /// When a field is missing, of the wrong type or cannot stand on a host.
-    pub fn check(&self, rule: &NameRule) -> Result<User, RecordError> {
+    pub fn checked<'a>(&'a self, rule: &'a NameRule) -> Result<CheckedUser<'a>, RecordError> {
         if let Some(was) = self.not_an_object {
             return Err(RecordError::NotAnObject { was });
         }
-        let name = rule.apply(NameKind::User, self.username.required("username")?)?;
+        let name = rule.apply_text(NameKind::User, self.username.required("username")?)?;
         let uid = number(&self.uid, "uid")?;
         let gid = number(&self.gid, "gid")?;
-        Ok(User {
+        Ok(CheckedUser {
             gecos: match &self.gecos {
-                Field::Value(text) => Gecos::sanitise(text),
+                Field::Value(text) => Gecos::sanitise_text(text),
                 // A display name never keeps a person out.
-                Field::Absent | Field::Wrong(_) => Gecos::sanitise(name.as_str()),
+                Field::Absent | Field::Wrong(_) => name.clone(),
             },
             uid: Uid::parse(uid).map_err(|reason| RecordError::Id { field: "uid", reason })?,
             gid: Gid::parse(gid).map_err(|reason| RecordError::Id { field: "gid", reason })?,
@@ -151,28 +154,71 @@ impl RawUser {
             name,
         })
     }
+
+    /// [`RawUser::checked`] with texts of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self, rule: &NameRule) -> Result<User, RecordError> {
+        self.checked(rule).map(|user| user.to_user())
+    }
 }
 
-/// A group record as it stands in the JSON.
+/// A user whose fields are checked, its texts borrowed: each is what the type beside it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedUser<'a> {
+    /// Login name: a [`Name`].
+    pub name: Cow<'a, str>,
+    /// User id.
+    pub uid: Uid,
+    /// Primary group.
+    pub gid: Gid,
+    /// Comment: a [`Gecos`].
+    pub gecos: Cow<'a, str>,
+    /// Home directory: a [`HostPath`].
+    pub home: &'a str,
+    /// Login shell: a [`HostPath`].
+    pub shell: &'a str,
+    /// What the source calls the user for good: an [`ObjectId`].
+    pub id: Option<&'a str>,
+}
+
+impl CheckedUser<'_> {
+    /// The same with texts of its own.
+    #[must_use]
+    pub fn to_user(&self) -> User {
+        User {
+            name: Name::checked(&self.name),
+            uid: self.uid,
+            gid: self.gid,
+            gecos: Gecos::checked(&self.gecos),
+            home: HostPath::checked(self.home),
+            shell: HostPath::checked(self.shell),
+            id: self.id.map(ObjectId::checked),
+        }
+    }
+}
+
+/// A group record as it stands in the JSON; texts without escapes are borrowed from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RawGroup {
+pub struct RawGroup<'a> {
     /// Set when the record is no object; the other fields are absent then.
     pub not_an_object: Option<&'static str>,
     /// `name`
-    pub name: Field<String>,
+    pub name: Field<Cow<'a, str>>,
     /// `gid`
     pub gid: Field<i64>,
     /// `members`; elements that are no strings are left out.
-    pub members: Field<Vec<String>>,
+    pub members: Field<Vec<Cow<'a, str>>>,
     /// `id`, ours
-    pub id: Field<String>,
+    pub id: Field<Cow<'a, str>>,
 }
 
-impl RawGroup {
+impl RawGroup<'_> {
     /// The name to show in reports.
     #[must_use]
     pub fn label(&self) -> &str {
-        self.name.value().map_or("(no name)", String::as_str)
+        self.name.value().map_or("(no name)", |name| name)
     }
 
     /// The group that this record describes under `rule`. Members whose names are no names are left
@@ -187,7 +233,7 @@ impl RawGroup {
         let name = rule.apply(NameKind::Group, self.name.required("name")?)?;
         let gid = number(&self.gid, "gid")?;
         let gid = Gid::parse(gid).map_err(|reason| RecordError::Id { field: "gid", reason })?;
-        let raw_members: &[String] = match &self.members {
+        let raw_members: &[Cow<'_, str>] = match &self.members {
             Field::Value(members) => members,
             Field::Absent => &[],
             Field::Wrong(was) => return Err(RecordError::Wrong { field: "members", was }),
@@ -199,7 +245,7 @@ impl RawGroup {
             match rule.apply(NameKind::User, raw) {
                 Ok(member) if seen.insert(member.clone()) => members.push(member),
                 Ok(_) => {}
-                Err(_) => left_out.push(raw.as_str()),
+                Err(_) => left_out.push(raw.as_ref()),
             }
         }
         Ok((
@@ -207,7 +253,7 @@ impl RawGroup {
                 name,
                 gid,
                 members,
-                id: object_id(&self.id),
+                id: object_id(&self.id).map(ObjectId::checked),
             },
             left_out,
         ))
@@ -219,17 +265,22 @@ fn number(field: &Field<i64>, name: &'static str) -> Result<u32, RecordError> {
     u32::try_from(number).map_err(|_| RecordError::OutOfRange { field: name, number })
 }
 
-fn path(field: &Field<String>, name: &'static str) -> Result<HostPath, RecordError> {
-    HostPath::parse(field.required(name)?).map_err(|reason| RecordError::Path { field: name, reason })
+fn path<'a>(field: &'a Field<Cow<'_, str>>, name: &'static str) -> Result<&'a str, RecordError> {
+    let text = field.required(name)?;
+    HostPath::check(text).map_err(|reason| RecordError::Path { field: name, reason })?;
+    Ok(text)
 }
 
 /// An id that cannot be used is as good as none: hosts do not decide anything by it.
-fn object_id(field: &Field<String>) -> Option<ObjectId> {
-    field.value().and_then(|text| ObjectId::parse(text).ok())
+fn object_id<'a>(field: &'a Field<Cow<'_, str>>) -> Option<&'a str> {
+    field
+        .value()
+        .map(AsRef::as_ref)
+        .filter(|text| ObjectId::check(text).is_ok())
 }
 
-impl Record for RawUser {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'de> Record<'de> for RawUser<'de> {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "username" => self.username.set(next(map)?),
             "uid" => self.uid.set(next(map)?),
@@ -251,8 +302,8 @@ impl Record for RawUser {
     }
 }
 
-impl Record for RawGroup {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'de> Record<'de> for RawGroup<'de> {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "name" => self.name.set(next(map)?),
             "gid" => self.gid.set(next(map)?),
@@ -271,34 +322,34 @@ impl Record for RawGroup {
     }
 }
 
-impl<'de> Deserialize<'de> for RawUser {
+impl<'de> Deserialize<'de> for RawUser<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(RecordVisitor(PhantomData))
     }
 }
 
-impl<'de> Deserialize<'de> for RawGroup {
+impl<'de> Deserialize<'de> for RawGroup<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(RecordVisitor(PhantomData))
     }
 }
 
 /// A record that is filled field by field.
-pub(super) trait Record: Default {
+pub(super) trait Record<'de>: Default {
     /// Takes the value of `key`.
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
     /// Stands for a JSON value that is no object.
     fn no_object(was: &'static str) -> Self;
 }
 
-pub(super) fn next<'de, T: Take, A: MapAccess<'de>>(map: &mut A) -> Result<Field<T>, A::Error> {
+pub(super) fn next<'de, T: Take<'de>, A: MapAccess<'de>>(map: &mut A) -> Result<Field<T>, A::Error> {
     map.next_value().map(|Any(field)| field)
 }
 
 /// Visits a record: an object is taken apart, anything else is named.
 pub(super) struct RecordVisitor<T>(pub(super) PhantomData<T>);
 
-impl<'de, T: Record> Visitor<'de> for RecordVisitor<T> {
+impl<'de, T: Record<'de>> Visitor<'de> for RecordVisitor<T> {
     type Value = T;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -307,8 +358,7 @@ impl<'de, T: Record> Visitor<'de> for RecordVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
         let mut record = T::default();
-        let mut key = String::new();
-        while map.next_key_seed(KeyInto(&mut key))?.is_some() {
+        while let Some(Text(key)) = map.next_key()? {
             record.field(&key, &mut map)?;
         }
         Ok(record)
@@ -344,28 +394,30 @@ impl<'de, T: Record> Visitor<'de> for RecordVisitor<T> {
     }
 }
 
-/// Puts a key into a string that is there already.
-struct KeyInto<'a>(&'a mut String);
+/// A string, borrowed where it holds no escapes.
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
-impl<'de> DeserializeSeed<'de> for KeyInto<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor)
     }
 }
 
-impl Visitor<'_> for KeyInto<'_> {
-    type Value = ();
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a key")
+        formatter.write_str("a string")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<(), E> {
-        self.0.clear();
-        self.0.push_str(key);
-        Ok(())
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Text(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Text(text.to_owned().into()))
     }
 }
 
@@ -378,8 +430,8 @@ fn drain<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
 pub(super) struct Any<T>(pub(super) Field<T>);
 
 /// What a type makes of each kind of JSON value; what it does not take is wrong.
-pub(super) trait Take: Sized {
-    fn text(_: &str) -> Field<Self> {
+pub(super) trait Take<'de>: Sized {
+    fn text(_: Cow<'de, str>) -> Field<Self> {
         Field::Wrong("a string")
     }
 
@@ -387,33 +439,39 @@ pub(super) trait Take: Sized {
         Field::Wrong("a number")
     }
 
-    fn array<'de, A: SeqAccess<'de>>(seq: A) -> Result<Field<Self>, A::Error> {
+    fn array<A: SeqAccess<'de>>(seq: A) -> Result<Field<Self>, A::Error> {
         drain(seq)?;
         Ok(Field::Wrong("an array"))
     }
 
-    fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
+    fn object<A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Field::Wrong("an object"))
     }
 }
 
-impl Take for String {
-    fn text(text: &str) -> Field<Self> {
-        Field::Value(text.to_owned())
+impl<'de> Take<'de> for Cow<'de, str> {
+    fn text(text: Self) -> Field<Self> {
+        Field::Value(text)
     }
 }
 
-impl Take for i64 {
+impl<'de> Take<'de> for String {
+    fn text(text: Cow<'de, str>) -> Field<Self> {
+        Field::Value(text.into_owned())
+    }
+}
+
+impl Take<'_> for i64 {
     fn number(number: i64) -> Field<Self> {
         Field::Value(number)
     }
 }
 
-impl Take for Vec<String> {
-    fn array<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
+impl<'de> Take<'de> for Vec<Cow<'de, str>> {
+    fn array<A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
         let mut texts = Self::new();
-        while let Some(Any(element)) = seq.next_element::<Any<String>>()? {
+        while let Some(Any(element)) = seq.next_element()? {
             if let Field::Value(text) = element {
                 texts.push(text);
             }
@@ -422,7 +480,7 @@ impl Take for Vec<String> {
     }
 }
 
-impl<'de, T: Take> Deserialize<'de> for Any<T> {
+impl<'de, T: Take<'de>> Deserialize<'de> for Any<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyVisitor(PhantomData)).map(Self)
     }
@@ -430,15 +488,19 @@ impl<'de, T: Take> Deserialize<'de> for Any<T> {
 
 struct AnyVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Take> Visitor<'de> for AnyVisitor<T> {
+impl<'de, T: Take<'de>> Visitor<'de> for AnyVisitor<T> {
     type Value = Field<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a value")
     }
 
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(T::text(text.into()))
+    }
+
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(T::text(text))
+        Ok(T::text(text.to_owned().into()))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
@@ -471,14 +533,13 @@ impl<'de, T: Take> Visitor<'de> for AnyVisitor<T> {
 }
 
 /// Any JSON value, of which only a string counts.
-pub(super) struct AnyText(pub(super) Option<String>);
+pub(super) struct AnyText<'a>(pub(super) Option<Cow<'a, str>>);
 
-impl<'de> Deserialize<'de> for AnyText {
+impl<'de> Deserialize<'de> for AnyText<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Any(field) = Any::<String>::deserialize(deserializer)?;
-        Ok(Self(match field {
-            Field::Value(text) => Some(text),
-            Field::Absent | Field::Wrong(_) => None,
-        }))
+        Any::deserialize(deserializer).map(|Any(field)| match field {
+            Field::Value(text) => Self(Some(text)),
+            Field::Absent | Field::Wrong(_) => Self(None),
+        })
     }
 }

@@ -3,20 +3,20 @@
 use std::collections::HashSet;
 use std::io::Read;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 
-use super::pieces::Pieces;
+use super::pieces::{Pieces, parse};
 use super::raw::AnyText;
 use super::{Meta, RawEntry, RawGroup, RawUser, Retired};
 
 /// Takes the records of a snapshot as they come, in the order of the document.
 pub trait Sink {
     /// One element of `users`.
-    fn user(&mut self, user: RawUser);
+    fn user(&mut self, user: RawUser<'_>);
     /// One element of `groups`.
-    fn group(&mut self, group: RawGroup);
+    fn group(&mut self, group: RawGroup<'_>);
     /// One entry of `ssh_keys`: the source's username and its authorized_keys lines.
-    fn keys(&mut self, username: String, lines: String);
+    fn keys(&mut self, username: &str, lines: &str);
     /// One retired number of the ledger. Hosts have no use for it.
     fn retired(&mut self, _retired: Retired) {}
     /// One element of `entries`. Only a host's directory copy has use for it.
@@ -122,39 +122,46 @@ pub fn read(reader: impl Read, caps: Caps, sink: &mut dyn Sink) -> Result<Meta, 
     let mut json = Pieces::new(reader);
     let mut meta = Meta::default();
     let mut seen = HashSet::new();
+    let mut key = String::new();
     let mut first = true;
     json.expect(b'{')?;
-    while let Some(key) = json.key(first)? {
+    while json.key(first, &mut key)? {
         first = false;
         match key.as_str() {
-            "users" => each(&mut json, "users", caps.users, |user| sink.user(user))?,
-            "groups" => each(&mut json, "groups", caps.groups, |group| sink.group(group))?,
-            "entries" => each(&mut json, "entries", caps.entries, |entry| sink.entry(entry))?,
+            "users" => each(&mut json, "users", caps.users, |bytes| {
+                parse(bytes).map(|(user, len)| (sink.user(user), len))
+            })?,
+            "groups" => each(&mut json, "groups", caps.groups, |bytes| {
+                parse(bytes).map(|(group, len)| (sink.group(group), len))
+            })?,
+            "entries" => each(&mut json, "entries", caps.entries, |bytes| {
+                parse(bytes).map(|(entry, len)| (sink.entry(entry), len))
+            })?,
             "ssh_keys" => keys(&mut json, caps.users, sink)?,
-            "sequence" => meta.sequence = json.value()?,
-            "generated_at" => meta.generated_at = json.value()?,
-            "source" => meta.source = json.value()?,
-            "host_groups" => meta.host_groups = Some(json.value()?),
+            "sequence" => meta.sequence = json.owned()?,
+            "generated_at" => meta.generated_at = json.owned()?,
+            "source" => meta.source = json.owned()?,
+            "host_groups" => meta.host_groups = Some(json.owned()?),
             "ledger" => ledger(&mut json, sink)?,
             _ => {
-                json.value::<IgnoredAny>()?;
+                json.owned::<IgnoredAny>()?;
                 continue;
             }
         }
-        if let Some(twice) = seen.replace(key) {
-            return Err(ReadError::Twice(twice));
+        if !seen.insert(key.clone()) {
+            return Err(ReadError::Twice(key));
         }
     }
     json.end()?;
     Ok(meta)
 }
 
-/// An array whose elements go to `take` one by one.
-fn each<T: DeserializeOwned>(
+/// An array whose elements go to `take` one by one; see [`Pieces::value`].
+fn each(
     json: &mut Pieces<impl Read>,
     what: &'static str,
     most: usize,
-    mut take: impl FnMut(T),
+    mut take: impl FnMut(&[u8]) -> serde_json::Result<((), usize)>,
 ) -> Result<(), ReadError> {
     json.expect(b'[')?;
     let mut count = 0_usize;
@@ -163,7 +170,7 @@ fn each<T: DeserializeOwned>(
         if count > most {
             return Err(ReadError::TooMany { what, most });
         }
-        take(json.value()?);
+        json.value(&mut take)?;
     }
     Ok(())
 }
@@ -172,15 +179,19 @@ fn each<T: DeserializeOwned>(
 fn keys(json: &mut Pieces<impl Read>, most: usize, sink: &mut dyn Sink) -> Result<(), ReadError> {
     json.expect(b'{')?;
     let mut count = 0_usize;
-    while let Some(username) = json.key(count == 0)? {
+    let mut username = String::new();
+    while json.key(count == 0, &mut username)? {
         count += 1;
         if count > most {
             return Err(ReadError::TooMany { what: "ssh_keys", most });
         }
-        let AnyText(lines) = json.value()?;
-        if let Some(lines) = lines {
-            sink.keys(username, lines);
-        }
+        json.value(|bytes| {
+            let (AnyText(lines), len) = parse(bytes)?;
+            if let Some(lines) = lines {
+                sink.keys(&username, &lines);
+            }
+            Ok(((), len))
+        })?;
     }
     Ok(())
 }
@@ -189,12 +200,15 @@ fn keys(json: &mut Pieces<impl Read>, most: usize, sink: &mut dyn Sink) -> Resul
 fn ledger(json: &mut Pieces<impl Read>, sink: &mut dyn Sink) -> Result<(), ReadError> {
     json.expect(b'{')?;
     let mut first = true;
-    while let Some(key) = json.key(first)? {
+    let mut key = String::new();
+    while json.key(first, &mut key)? {
         first = false;
         if key == "retired" {
-            each(json, "retired", usize::MAX, |retired| sink.retired(retired))?;
+            each(json, "retired", usize::MAX, |bytes| {
+                parse(bytes).map(|(retired, len)| (sink.retired(retired), len))
+            })?;
         } else {
-            json.value::<IgnoredAny>()?;
+            json.owned::<IgnoredAny>()?;
         }
     }
     Ok(())

@@ -5,24 +5,26 @@ use crate::{Gecos, Gid, HostPath, NameRule, Uid};
 
 #[derive(Default)]
 struct Collected {
-    users: Vec<RawUser>,
-    groups: Vec<RawGroup>,
+    users: Vec<Result<User, RecordError>>,
+    groups: Vec<Result<(Group, Vec<String>), RecordError>>,
     keys: Vec<(String, String)>,
     retired: Vec<Retired>,
     entries: Vec<RawEntry>,
 }
 
 impl Sink for Collected {
-    fn user(&mut self, user: RawUser) {
-        self.users.push(user);
+    fn user(&mut self, user: RawUser<'_>) {
+        self.users.push(user.check(&NameRule::default()));
     }
 
-    fn group(&mut self, group: RawGroup) {
-        self.groups.push(group);
+    fn group(&mut self, group: RawGroup<'_>) {
+        let checked = group.check(&NameRule::default());
+        let owned = |(group, left_out): (Group, Vec<&str>)| (group, left_out.into_iter().map(str::to_owned).collect());
+        self.groups.push(checked.map(owned));
     }
 
-    fn keys(&mut self, username: String, lines: String) {
-        self.keys.push((username, lines));
+    fn keys(&mut self, username: &str, lines: &str) {
+        self.keys.push((username.to_owned(), lines.to_owned()));
     }
 
     fn retired(&mut self, retired: Retired) {
@@ -47,11 +49,10 @@ const DEPLOYED: &str = r#"{"groups":[{"name":"Engineering Team","gid":60001,"mem
 fn a_deployed_snapshot_is_read_whole() {
     let (meta, collected) = collect(DEPLOYED).unwrap();
     assert_eq!(meta, Meta::default());
-    let rule = NameRule::default();
-    let users: Vec<_> = collected.users.iter().map(|user| user.check(&rule).unwrap()).collect();
+    let users: Vec<_> = collected.users.into_iter().map(Result::unwrap).collect();
     assert_eq!(users[0].name.as_str(), "alice");
     assert_eq!((users[1].uid.number(), users[1].gid.number()), (60_003, 60_003));
-    let (group, left_out) = collected.groups[0].check(&rule).unwrap();
+    let (group, left_out) = collected.groups[0].as_ref().unwrap();
     assert_eq!(group.name.as_str(), "engineering-team");
     assert_eq!(
         group.members,
@@ -136,9 +137,9 @@ fn a_bad_record_is_a_reason_and_not_the_end() {
     ];
     for (record, reason) in cases {
         let (_, collected) = collect(&format!(r#"{{"users":[{record},{good}]}}"#)).unwrap();
-        let error = collected.users[0].check(&NameRule::default()).unwrap_err().to_string();
+        let error = collected.users[0].as_ref().unwrap_err().to_string();
         assert!(error.contains(reason), "{record}: {error}");
-        assert!(collected.users[1].check(&NameRule::default()).is_ok(), "{record}");
+        assert!(collected.users[1].is_ok(), "{record}");
     }
 }
 
@@ -146,14 +147,14 @@ fn a_bad_record_is_a_reason_and_not_the_end() {
 fn group_members_that_are_no_names_are_left_out_and_named() {
     let (_, collected) =
         collect(r#"{"groups":[{"name":"ops","gid":5,"members":["alice",7,"Alice","a b","bob"]}]}"#).unwrap();
-    let (group, left_out) = collected.groups[0].check(&NameRule::default()).unwrap();
+    let (group, left_out) = collected.groups[0].as_ref().unwrap();
     assert_eq!(
         group.members.iter().map(Name::as_str).collect::<Vec<_>>(),
         ["alice", "bob"]
     );
-    assert_eq!(left_out, ["a b"]);
+    assert_eq!(left_out[..], ["a b"]);
     let (_, collected) = collect(r#"{"groups":[{"name":"ops","gid":5,"members":null}]}"#).unwrap();
-    assert!(collected.groups[0].check(&NameRule::default()).is_err());
+    assert!(collected.groups[0].is_err());
 }
 
 #[test]
@@ -294,11 +295,10 @@ proptest! {
         write(&document, &mut json).unwrap();
         let mut collected = Collected::default();
         let meta = read(json.as_slice(), Caps::default(), &mut collected).unwrap();
-        let rule = NameRule::default();
         let back = Document {
             meta,
-            users: collected.users.iter().map(|user| user.check(&rule).unwrap()).collect(),
-            groups: collected.groups.iter().map(|group| group.check(&rule).unwrap().0).collect(),
+            users: collected.users.into_iter().map(Result::unwrap).collect(),
+            groups: collected.groups.into_iter().map(|group| group.unwrap().0).collect(),
             ssh_keys: collected.keys.into_iter().map(|(name, lines)| (Name::parse(&name).unwrap(), lines)).collect(),
             retired: collected.retired,
             entries: collected.entries.into_iter().map(|entry| entry.check().unwrap()).collect(),
