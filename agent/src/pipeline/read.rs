@@ -45,6 +45,7 @@ pub(super) fn read(
         drops: Drops::watching(watch.as_ref().map(|watch| watch.name.as_str())),
         watch,
         plain: Vec::new(),
+        found: Vec::new(),
         full: None,
     };
     let meta = snapshot::read(plaintext, Caps::default(), &mut reader).map_err(|error| {
@@ -81,6 +82,8 @@ struct Reader<'a> {
     watch: Option<&'a mut Watch>,
     /// Symbols of user names that the name rule leaves as they are: most members of most groups.
     plain: Vec<bool>,
+    /// Symbols of the members at hand.
+    found: Vec<Option<Symbol>>,
     full: Option<TooMuchText>,
 }
 
@@ -149,8 +152,15 @@ impl Reader<'_> {
         };
         let start = place(self.part.members.len())?;
         self.part.members.reserve(members.len());
-        for member in &members {
-            match self.name_of(NameKind::User, member)? {
+        let mut found = std::mem::take(&mut self.found);
+        self.texts.find_all(&members, &mut found);
+        for (member, found) in members.iter().zip(&found) {
+            let known = found.filter(|symbol| self.is_plain(*symbol));
+            let name = match known {
+                Some(name) => Some(name),
+                None => self.mapped(NameKind::User, member)?,
+            };
+            match name {
                 Some(name) => self.part.members.push(name),
                 None => {
                     let label = raw.label();
@@ -163,6 +173,7 @@ impl Reader<'_> {
                 }
             }
         }
+        self.found = found;
         let entry = GroupEntry {
             name: self.texts.intern(group.name.as_str())?,
             raw: self.texts.intern(raw.label())?,
@@ -212,12 +223,15 @@ impl Reader<'_> {
 
     /// The symbol of what the name rule makes of `raw`, when that is a name.
     fn name_of(&mut self, kind: NameKind, raw: &str) -> Result<Option<Symbol>, TooMuchText> {
-        if kind == NameKind::User
-            && let Some(symbol) = self.texts.find(raw)
-            && self.plain.get(symbol.index()) == Some(&true)
-        {
-            return Ok(Some(symbol));
+        let known = self.texts.find(raw).filter(|symbol| self.is_plain(*symbol));
+        match (kind, known) {
+            (NameKind::User, Some(name)) => Ok(Some(name)),
+            _ => self.mapped(kind, raw),
         }
+    }
+
+    /// [`Self::name_of`] for a name that was not found as it is.
+    fn mapped(&mut self, kind: NameKind, raw: &str) -> Result<Option<Symbol>, TooMuchText> {
         let Ok(name) = self.rule.apply_text(kind, raw) else {
             return Ok(None);
         };
@@ -231,6 +245,10 @@ impl Reader<'_> {
             }
         }
         Ok(Some(symbol))
+    }
+
+    fn is_plain(&self, symbol: Symbol) -> bool {
+        self.plain.get(symbol.index()) == Some(&true)
     }
 
     fn refuse(&mut self, kind: Kind, label: &str, error: &RecordError) {

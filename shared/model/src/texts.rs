@@ -136,6 +136,31 @@ impl Texts {
         self.look(self.key.hash(text.as_bytes()), text).ok()
     }
 
+    /// [`Texts::find`] for many: `found` then holds one answer for each. Waiting for memory is most of a
+    /// look-up, and here they wait together: first for some slots, then for the texts that these name.
+    pub fn find_all(&self, texts: &[impl AsRef<str>], found: &mut Vec<Option<Symbol>>) {
+        const TOGETHER: usize = 32;
+        found.clear();
+        found.reserve(texts.len());
+        let mask = self.slots.len() - 1;
+        let mut looked = [(0, FREE); TOGETHER];
+        for some in texts.chunks(TOGETHER) {
+            for (text, looked) in some.iter().zip(&mut looked) {
+                let hash = self.key.hash(text.as_ref().as_bytes());
+                let slot = self.slots.get(first(hash, mask)).copied().unwrap_or(FREE);
+                *looked = (hash, slot);
+            }
+            found.extend(some.iter().zip(&looked).map(|(text, (hash, slot))| {
+                let (text, symbol) = (text.as_ref(), Symbol(*slot as u32));
+                if tag(*slot) == tag(*hash) && *slot != FREE && self.name(symbol) == text {
+                    Some(symbol)
+                } else {
+                    self.look(*hash, text).ok()
+                }
+            }));
+        }
+    }
+
     /// The text of `symbol`.
     #[must_use]
     pub fn name(&self, symbol: Symbol) -> &str {
@@ -143,6 +168,11 @@ impl Texts {
             .get(symbol.index())
             .map(|span| at(&self.names, *span))
             .unwrap_or_default()
+    }
+
+    /// The texts of all symbols, in the order of their numbers.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.symbols.iter().map(|span| at(&self.names, *span))
     }
 
     /// For each symbol its place in the alphabetical order of all symbols: sorting by it is sorting
@@ -301,6 +331,13 @@ mod tests {
                 prop_assert_eq!(texts.name(symbol), word);
             }
             prop_assert_eq!(texts.symbols(), model.len());
+            let asked: Vec<_> = words.iter().flat_map(|word| [word.clone(), format!("{word}?")]).collect();
+            let mut found = Vec::new();
+            texts.find_all(&asked, &mut found);
+            prop_assert_eq!(found, asked.iter().map(|word| model.get(word).copied()).collect::<Vec<_>>());
+            for (number, name) in texts.names().enumerate() {
+                prop_assert_eq!(model[name].index(), number);
+            }
             let ranks = texts.ranks();
             let mut sorted: Vec<_> = model.keys().collect();
             sorted.sort();

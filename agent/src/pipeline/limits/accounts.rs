@@ -1,14 +1,14 @@
 //! The host's own accounts, as passwd(5) and group(5) have them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Names and numbers that the host itself uses.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
     users: HashMap<String, u32>,
-    uids: HashMap<u32, String>,
+    uids: BTreeMap<u32, String>,
     groups: HashMap<String, u32>,
-    gids: HashMap<u32, String>,
+    gids: BTreeMap<u32, String>,
     primary_gids: HashSet<u32>,
 }
 
@@ -37,6 +37,11 @@ impl Accounts {
             }
         }
         accounts
+    }
+
+    /// The names of all users and groups.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().chain(self.groups.keys()).map(String::as_str)
     }
 
     /// Is there a local user called `name`?

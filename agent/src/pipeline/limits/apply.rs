@@ -6,7 +6,7 @@ use dirless_model::Gid;
 use dirless_model::merge::{Directory, MergedGroup, MergedUser};
 use dirless_model::texts::{Symbol, Texts};
 
-use super::builtin::{NO_LOGIN, SAFE_SHELLS, is_reserved};
+use super::builtin::{NO_LOGIN, RESERVED, SAFE_SHELLS, is_of_family, is_reserved};
 use super::{Accounts, HostLimits};
 use crate::pipeline::drops::{Drops, Kind};
 
@@ -94,17 +94,47 @@ impl Limit {
     }
 }
 
+/// Symbols with a mark.
+#[derive(Debug)]
+struct Marks(Vec<bool>);
+
+impl Marks {
+    /// Marks those of `marked` that have a symbol.
+    fn new<'a>(texts: &Texts, marked: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut marks = Self(vec![false; texts.symbols()]);
+        marked
+            .into_iter()
+            .filter_map(|name| texts.find(name))
+            .for_each(|symbol| marks.set(symbol));
+        marks
+    }
+
+    fn set(&mut self, symbol: Symbol) {
+        if let Some(mark) = self.0.get_mut(symbol.index()) {
+            *mark = true;
+        }
+    }
+
+    fn has(&self, symbol: Symbol) -> bool {
+        self.0.get(symbol.index()) == Some(&true)
+    }
+}
+
 /// The limits, prepared for many entries.
 #[derive(Debug)]
 struct Prepared<'a> {
     limits: &'a HostLimits,
     accounts: &'a Accounts,
-    shells: HashSet<&'a str>,
+    texts: &'a Texts,
+    shells: Marks,
+    /// Names that some limit on names may refuse. The limits name a few hundred and the directory many
+    /// thousands: the few are looked up among the many, and all others are free without a look.
+    suspects: Marks,
 }
 
 impl<'a> Prepared<'a> {
-    fn new(limits: &'a HostLimits, accounts: &'a Accounts, shells: Option<&'a str>) -> Self {
-        let mut allowed: HashSet<&str> = NO_LOGIN.into();
+    fn new(limits: &'a HostLimits, accounts: &'a Accounts, shells: Option<&str>, texts: &'a Texts) -> Self {
+        let mut allowed: Vec<&str> = NO_LOGIN.into();
         match (&limits.shells, shells) {
             (Some(list), _) => allowed.extend(list.iter().map(dirless_model::HostPath::as_str)),
             (None, Some(text)) => {
@@ -113,16 +143,20 @@ impl<'a> Prepared<'a> {
             }
             (None, None) => allowed.extend(SAFE_SHELLS),
         }
+        let named = limits.reserved_users.iter().chain(&limits.reserved_groups);
+        let named = named.map(String::as_str).chain(accounts.names()).chain(RESERVED);
+        let families = texts.names().filter(|name| is_of_family(name));
         Self {
             limits,
             accounts,
-            shells: allowed,
+            texts,
+            shells: Marks::new(texts, allowed),
+            suspects: Marks::new(texts, named.chain(families)),
         }
     }
 
-    fn user(&self, texts: &Texts, user: &MergedUser) -> Result<(), Limit> {
-        let name = texts.name(user.name);
-        self.user_name(name)?;
+    fn user(&self, user: &MergedUser) -> Result<(), Limit> {
+        self.user_name(user.name)?;
         let (uid, gid) = (user.uid.number(), user.gid.number());
         in_ranges("uid", uid, &self.limits.user_ids)?;
         if let Some(local) = self.accounts.user_of(uid) {
@@ -133,7 +167,7 @@ impl<'a> Prepared<'a> {
             });
         }
         self.gid("primary gid", gid)?;
-        let home = texts.get(user.home);
+        let home = self.texts.get(user.home);
         if !self
             .limits
             .home_prefixes
@@ -142,14 +176,17 @@ impl<'a> Prepared<'a> {
         {
             return Err(Limit::Home(home.to_owned()));
         }
-        let shell = texts.name(user.shell);
-        if !self.shells.contains(shell) {
-            return Err(Limit::Shell(shell.to_owned()));
+        if !self.shells.has(user.shell) {
+            return Err(Limit::Shell(self.texts.name(user.shell).to_owned()));
         }
         Ok(())
     }
 
-    fn user_name(&self, name: &str) -> Result<(), Limit> {
+    fn user_name(&self, symbol: Symbol) -> Result<(), Limit> {
+        if !self.suspects.has(symbol) {
+            return Ok(());
+        }
+        let name = self.texts.name(symbol);
         if is_reserved(name) || self.limits.reserved_users.iter().any(|reserved| reserved == name) {
             return Err(Limit::Reserved);
         }
@@ -160,18 +197,22 @@ impl<'a> Prepared<'a> {
     }
 
     /// The gid that the group gets: its own, or that of the local group it is mapped to.
-    fn group(&self, texts: &Texts, group: &MergedGroup) -> Result<Gid, Limit> {
-        let name = texts.name(group.name);
+    fn group(&self, group: &MergedGroup) -> Result<Gid, Limit> {
+        let name = self.texts.name(group.name);
         if self.limits.map_groups.iter().any(|mapped| mapped.as_str() == name) {
             let local = self.accounts.group(name).and_then(|gid| Gid::parse(gid).ok());
             return local.ok_or(Limit::NothingToMap);
         }
-        self.group_name(name)?;
+        self.group_name(group.name)?;
         self.gid("gid", group.gid.number())?;
         Ok(group.gid)
     }
 
-    fn group_name(&self, name: &str) -> Result<(), Limit> {
+    fn group_name(&self, symbol: Symbol) -> Result<(), Limit> {
+        if !self.suspects.has(symbol) {
+            return Ok(());
+        }
+        let name = self.texts.name(symbol);
         if is_reserved(name) || self.limits.reserved_groups.iter().any(|reserved| reserved == name) {
             return Err(Limit::Reserved);
         }
@@ -228,14 +269,14 @@ pub(in crate::pipeline) fn apply(
     directory: &mut Directory,
     drops: &mut Drops,
 ) -> PrivateGroups {
-    let prepared = Prepared::new(limits, accounts, shells);
+    let prepared = Prepared::new(limits, accounts, shells, texts);
     let mut tell = |source: u8, kind: Kind, name: Symbol, limit: &Limit| {
         let source = sources.get(usize::from(source)).map_or("?", String::as_str);
         drops.add(source, kind, texts.name(name), limit.code(), || {
             (limit.to_string(), limit.hint())
         });
     };
-    directory.retain_users(|_, user| match prepared.user(texts, user) {
+    directory.retain_users(|_, user| match prepared.user(user) {
         Ok(()) => true,
         Err(limit) => {
             tell(user.source, Kind::User, user.name, &limit);
@@ -243,7 +284,7 @@ pub(in crate::pipeline) fn apply(
         }
     });
     let mut gids = HashSet::new();
-    directory.retain_groups(|group| match prepared.group(texts, group) {
+    directory.retain_groups(|group| match prepared.group(group) {
         // Two mapped names can share a local number only if the host's own file is odd.
         Ok(gid) if gids.insert(gid) => {
             group.gid = gid;
@@ -263,7 +304,7 @@ pub(in crate::pipeline) fn apply(
             false
         }
     });
-    private_groups(&prepared, texts, directory, &gids)
+    private_groups(&prepared, directory, &gids)
 }
 
 /// Private groups to be made at publish.
@@ -275,7 +316,9 @@ pub struct PrivateGroups {
     pub nameless: usize,
 }
 
-fn private_groups(prepared: &Prepared<'_>, texts: &Texts, directory: &Directory, gids: &HashSet<Gid>) -> PrivateGroups {
+fn private_groups(prepared: &Prepared<'_>, directory: &Directory, gids: &HashSet<Gid>) -> PrivateGroups {
+    let mut taken = Marks::new(prepared.texts, []);
+    directory.groups.iter().for_each(|group| taken.set(group.name));
     let mut with_gid: Vec<(Gid, u32)> = (0u32..)
         .zip(&directory.users)
         .filter(|(_, user)| !gids.contains(&user.gid))
@@ -288,10 +331,7 @@ fn private_groups(prepared: &Prepared<'_>, texts: &Texts, directory: &Directory,
             [(_, place)] => directory.users.get(*place as usize).map(|user| (*place, user)),
             _ => None,
         };
-        let free = alone.filter(|(_, user)| {
-            let name = texts.name(user.name);
-            prepared.group_name(name).is_ok() && directory.group(texts, name).is_none()
-        });
+        let free = alone.filter(|(_, user)| prepared.group_name(user.name).is_ok() && !taken.has(user.name));
         match free {
             Some((place, _)) => groups.users.push(place),
             None => groups.nameless += same.len(),

@@ -5,7 +5,7 @@
 //! that need not exist. One list serves users too, because a user's private group bears its name.
 
 /// The reserved names, sorted.
-const RESERVED: [&str; 133] = [
+pub(super) const RESERVED: [&str; 133] = [
     "_apt",
     "_chrony",
     "_ssh",
@@ -153,7 +153,12 @@ pub(super) fn is_reserved(name: &str) -> bool {
     if name == LOCAL_USERS {
         return false;
     }
-    RESERVED.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    RESERVED.binary_search(&name).is_ok() || is_of_family(name)
+}
+
+/// Does `name` begin as a reserved family of names does?
+pub(super) fn is_of_family(name: &str) -> bool {
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Shells that are fine where shells(5) does not say.

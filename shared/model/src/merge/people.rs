@@ -9,6 +9,8 @@ pub(super) fn merge(texts: &Texts, ranks: &[u32], parts: &[Part], merged: &mut M
     let mut owners = Owners::new(texts);
     let mut shadows = Owners::new(texts);
     let mut uids: HashMap<u32, (Symbol, u8)> = HashMap::new();
+    // Nobody asks for the uids of the last source that has users.
+    let asking = parts.iter().rposition(|part| !part.users.is_empty()).unwrap_or(0);
     for (source, part) in (0..u8::MAX).zip(parts) {
         let refused = refuse_inside(ranks, source, part, &mut merged.refusals);
         for (user, refused) in part.users.iter().zip(&refused) {
@@ -54,7 +56,9 @@ pub(super) fn merge(texts: &Texts, ranks: &[u32], parts: &[Part], merged: &mut M
         let new = merged.directory.users.iter().rev();
         for user in new.take_while(|user| user.source == source) {
             owners.claim(user.name, source);
-            uids.insert(user.uid.number(), (user.name, source));
+            if usize::from(source) < asking {
+                uids.insert(user.uid.number(), (user.name, source));
+            }
         }
         let bad = part.users.iter().zip(&refused).filter(|(_, refused)| **refused);
         let bad = bad.map(|(user, _)| user.name);
@@ -70,22 +74,25 @@ pub(super) fn merge(texts: &Texts, ranks: &[u32], parts: &[Part], merged: &mut M
     }
     merged.duplicates.sort_unstable_by_key(|name| rank(ranks, *name));
     merged.duplicates.dedup();
-    merged
-        .directory
-        .users
-        .sort_unstable_by_key(|user| rank(ranks, user.name));
+    sort_by_name(ranks, &mut merged.directory.users);
     give_keys(texts, parts, merged);
+}
+
+/// Sorts small keys and moves each user once.
+fn sort_by_name(ranks: &[u32], users: &mut Vec<MergedUser>) {
+    let mut order: Vec<(u32, u32)> = users.iter().map(|user| rank(ranks, user.name)).zip(0..).collect();
+    order.sort_unstable();
+    let sorted = order
+        .iter()
+        .filter_map(|(_, place)| users.get(*place as usize).copied());
+    *users = sorted.collect();
 }
 
 /// Marks the users whose name or uid another record of the same source has too.
 fn refuse_inside(ranks: &[u32], source: u8, part: &Part, refusals: &mut Vec<Refusal>) -> Vec<bool> {
     let mut refused = vec![false; part.users.len()];
-    let mut order: Vec<u32> = (0u32..).take(part.users.len()).collect();
-    let user = |at: u32| part.users.get(at as usize);
-    let name = |at: u32| user(at).map(|user| rank(ranks, user.name));
-    order.sort_unstable_by_key(|at| (name(*at), *at));
-    let mut mark = |at: u32, cause: Cause, refused: &mut Vec<bool>| {
-        if let (Some(user), Some(mark)) = (user(at), refused.get_mut(at as usize))
+    let mut mark = |at: usize, cause: Cause| {
+        if let (Some(user), Some(mark)) = (part.users.get(at), refused.get_mut(at))
             && !std::mem::replace(mark, true)
         {
             refusals.push(Refusal {
@@ -96,34 +103,32 @@ fn refuse_inside(ranks: &[u32], source: u8, part: &Part, refusals: &mut Vec<Refu
             });
         }
     };
-    for same in order.chunk_by(|a, b| name(*a) == name(*b)) {
-        if same.len() > 1 {
-            same.iter().for_each(|at| mark(*at, Cause::SameName, &mut refused));
+    let mut times: Vec<u8> = vec![0; ranks.len()];
+    for user in &part.users {
+        if let Some(times) = times.get_mut(user.name.index()) {
+            *times = times.saturating_add(1);
         }
     }
-    let uid = |at: u32| user(at).map(|user| user.uid);
-    order.sort_unstable_by_key(|at| (uid(*at), name(*at), *at));
-    for same in order.chunk_by(|a, b| uid(*a) == uid(*b)) {
-        let (Some(first), Some(last)) = (
-            same.first().and_then(|at| user(*at)),
-            same.last().and_then(|at| user(*at)),
-        ) else {
+    for (at, user) in part.users.iter().enumerate() {
+        if times.get(user.name.index()).is_some_and(|times| *times > 1) {
+            mark(at, Cause::SameName);
+        }
+    }
+    let mut uids: Vec<_> = part.users.iter().map(|user| user.uid).zip(0u32..).collect();
+    uids.sort_unstable();
+    for same in uids.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+        let names = same.iter().filter_map(|(_, at)| part.users.get(*at as usize));
+        let names = names.map(|user| user.name);
+        let by_rank = |name: &Symbol| rank(ranks, *name);
+        let (Some(first), Some(last)) = (names.clone().min_by_key(by_rank), names.clone().max_by_key(by_rank)) else {
             continue;
         };
-        if first.name == last.name {
-            continue;
-        }
-        for at in same {
-            let other = if user(*at).map(|user| user.name) == Some(first.name) {
-                last
-            } else {
-                first
-            };
-            let cause = Cause::SameId {
-                id: first.uid.number(),
-                other: other.name,
-            };
-            mark(*at, cause, &mut refused);
+        for ((uid, at), name) in same.iter().zip(names) {
+            if first != last {
+                let other = if name == first { last } else { first };
+                let id = uid.number();
+                mark(*at as usize, Cause::SameId { id, other });
+            }
         }
     }
     refused
