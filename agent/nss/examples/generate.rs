@@ -1,10 +1,10 @@
 //! Data for the benchmark. `generate USERS FOLDER` writes a lookup table, and the same people as passwd
 //! and group for the peers, with the indexes libnss-cache wants beside them. `generate USERS FOLDER
-//! SECONDS` publishes the table again and again for that long.
+//! SECONDS [PAUSE]` publishes the table again and again for that long, with a pause of PAUSE milliseconds
+//! after each, and tells what a table cost: the people's texts are made up before.
 
-use dirless_table::{GroupRecord, TableBuilder, TableMeta, UserRecord, WriteError, publish};
+use dirless_table::{Draft, GroupRecord, TableBuilder, TableMeta, UserRecord, WriteError, publish};
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,17 +23,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (users, folder) = (users.parse()?, Path::new(folder));
     match rest {
         [] => {
-            write_table(users, folder, 1)?;
+            write_table(&People::new(users), folder, 1)?;
             write_texts(users, folder)?;
         }
-        [seconds, ..] => {
-            let end = Instant::now() + Duration::from_secs(seconds.parse()?);
-            let mut generation = 1;
-            while Instant::now() < end {
-                generation += 1;
-                write_table(users, folder, generation)?;
-            }
-            println!("published {} tables", generation - 1);
+        [seconds, rest @ ..] => {
+            let pause = rest.first().map_or(Ok(0), |pause| pause.parse())?;
+            publish_for(
+                &People::new(users),
+                folder,
+                seconds.parse()?,
+                Duration::from_millis(pause),
+            )?;
         }
     }
     Ok(())
@@ -56,50 +56,84 @@ fn members(team: u32, users: u32) -> impl Iterator<Item = u32> {
     (0..TEAM_SIZE.min(users)).map(move |n| (team * USERS_PER_TEAM + n * (users / TEAM_SIZE + 1)) % users)
 }
 
-fn write_table(users: u32, folder: &Path, generation: u64) -> Result<(), WriteError> {
+/// Texts and members, made up once.
+struct People {
+    names: Vec<String>,
+    gecos: Vec<String>,
+    homes: Vec<String>,
+    teams: Vec<(String, Vec<u32>)>,
+}
+
+impl People {
+    fn new(users: u32) -> Self {
+        Self {
+            names: (0..users).map(name).collect(),
+            gecos: (0..users).map(gecos).collect(),
+            homes: (0..users).map(home).collect(),
+            teams: (0..users / USERS_PER_TEAM)
+                .map(|team| (format!("team{team:06}"), members(team, users).collect()))
+                .collect(),
+        }
+    }
+}
+
+fn publish_for(
+    people: &People,
+    folder: &Path,
+    seconds: u64,
+    pause: Duration,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let before = cpu_ms()?;
+    let mut generation = 1;
+    while Instant::now() < end {
+        generation += 1;
+        write_table(people, folder, generation)?;
+        std::thread::sleep(pause);
+    }
+    let tables = generation - 1;
+    let each = (cpu_ms()? - before) / tables;
+    println!("published {tables} tables, {each} ms of CPU each");
+    Ok(())
+}
+
+/// User and system time of this process (proc_pid_stat(5): fields 14 and 15, in ticks of 10 ms).
+fn cpu_ms() -> Result<u64, Box<dyn std::error::Error>> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, after_name) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    Ok(ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()? * 10)
+}
+
+fn write_table(people: &People, folder: &Path, generation: u64) -> Result<(), WriteError> {
     let meta = TableMeta {
         generation,
         created: 0,
         enumerate: true,
     };
-    publish(
-        &folder.join("table"),
-        meta,
-        |builder: &mut TableBuilder<&File>| -> Result<(), WriteError> {
-            for team in 0..users / USERS_PER_TEAM {
-                let names: Vec<String> = members(team, users).map(name).collect();
-                let record = GroupRecord {
-                    name: &format!("team{team:06}"),
-                    gid: FIRST_GID + team,
-                };
-                builder.add_group(&record, names.iter().map(String::as_str))?;
-            }
-            for user in 0..users {
-                builder.add_group(
-                    &GroupRecord {
-                        name: &name(user),
-                        gid: FIRST_UID + user,
-                    },
-                    [],
-                )?;
-            }
-            for user in 0..users {
-                let (name, home, gecos, uid) = (name(user), home(user), gecos(user), FIRST_UID + user);
-                let texts = UserRecord {
-                    name: &name,
-                    uid,
-                    gid: uid,
-                    gecos: &gecos,
-                    home: &home,
-                    shell: "/bin/bash",
-                    keys: "",
-                };
-                builder.add_user(&texts)?;
-            }
-            Ok(())
-        },
-    )?;
-    Ok(())
+    let fill = |builder: &mut TableBuilder<Draft>| -> Result<(), WriteError> {
+        builder.name_members(people.names.iter().map(String::as_str))?;
+        for (gid, (name, members)) in (FIRST_GID..).zip(&people.teams) {
+            builder.add_group_of(&GroupRecord { name, gid }, members)?;
+        }
+        for (gid, name) in (FIRST_UID..).zip(&people.names) {
+            builder.add_group_of(&GroupRecord { name, gid }, &[])?;
+        }
+        let texts = people.names.iter().zip(&people.gecos).zip(&people.homes);
+        for (uid, ((name, gecos), home)) in (FIRST_UID..).zip(texts) {
+            builder.add_user(&UserRecord {
+                name,
+                uid,
+                gid: uid,
+                gecos,
+                home,
+                shell: "/bin/bash",
+                keys: "",
+            })?;
+        }
+        Ok(())
+    };
+    publish(&folder.join("table"), meta, fill).map(|_| ())
 }
 
 fn write_texts(users: u32, folder: &Path) -> Result<(), Error> {

@@ -2,8 +2,8 @@
 
 use crate::error::WriteError;
 
-pub(crate) fn push_text(record: &mut Vec<u8>, text: &str) {
-    record.extend(text.as_bytes());
+pub(crate) fn push_text(record: &mut Vec<u8>, text: &[u8]) {
+    record.extend(text);
     record.push(0);
 }
 
@@ -31,13 +31,17 @@ pub(crate) fn check_text(field: &'static str, text: &str) -> Result<(), WriteErr
             why: "is longer than 65,535 bytes",
         });
     }
-    match text.bytes().find(|byte| matches!(byte, 0 | b':' | b'\n')) {
-        Some(_) => Err(WriteError::Text {
+    // Looked through whole: without an early end many bytes are compared at once.
+    if text
+        .bytes()
+        .fold(false, |bad, byte| bad | matches!(byte, 0 | b':' | b'\n'))
+    {
+        return Err(WriteError::Text {
             field,
             why: "holds a NUL byte, a colon or a line break",
-        }),
-        None => Ok(()),
+        });
     }
+    Ok(())
 }
 
 /// Keys have lines and colons of their own; a whole record stays far below 4 GiB.

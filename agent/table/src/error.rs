@@ -24,6 +24,8 @@ pub enum WriteError {
     },
     /// A group came after the first user. Groups come first, because a user's record holds their ids.
     GroupAfterUser,
+    /// A member's number that no name was given. The record was left out; the writer can go on.
+    NoSuchMember,
     /// More than the format can address (16 GiB, or 2^32 names).
     TooLarge,
     /// The bytes handed over are no table.
@@ -40,7 +42,10 @@ pub enum WriteError {
 impl WriteError {
     /// Whether only the offered record was refused, so that the writer can go on without it.
     pub fn concerns_one_record(&self) -> bool {
-        matches!(self, Self::Text { .. } | Self::DuplicateName | Self::DuplicateId { .. })
+        matches!(
+            self,
+            Self::Text { .. } | Self::DuplicateName | Self::DuplicateId { .. } | Self::NoSuchMember
+        )
     }
 
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
@@ -55,6 +60,7 @@ impl fmt::Display for WriteError {
             Self::DuplicateName => write!(f, "the name is in the table already"),
             Self::DuplicateId { id } => write!(f, "the id {id} is in the table already"),
             Self::GroupAfterUser => write!(f, "a group was added after a user; add all groups first"),
+            Self::NoSuchMember => write!(f, "a member's number is none that was given out"),
             Self::TooLarge => write!(f, "the table would pass 16 GiB or 2^32 names"),
             Self::NotATable(error) => write!(f, "not a lookup table: {error}"),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),

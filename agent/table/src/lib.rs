@@ -14,6 +14,7 @@
 
 mod check;
 mod checksum;
+mod draft;
 mod error;
 mod format;
 #[expect(
@@ -21,6 +22,7 @@ mod format;
     reason = "mapping a file is a system call the standard library does not wrap"
 )]
 mod map;
+mod memberships;
 mod names;
 mod out;
 mod publish;
@@ -28,8 +30,9 @@ mod reader;
 mod record;
 mod writer;
 
+pub use draft::Draft;
 pub use error::{Corrupt, OpenError, WriteError};
-pub use publish::{publish, publish_bytes};
+pub use publish::{publish, publish_bytes, publish_changed};
 pub use reader::{Lookup, Table, TableStats};
 pub use record::{Gids, Group, User};
 pub use writer::{GroupRecord, TableBuilder, TableMeta, UserRecord};

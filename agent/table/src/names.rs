@@ -9,8 +9,8 @@ use crate::format::{hash_id, hash_name};
 pub(crate) struct Names {
     text: Vec<u8>,
     ends: Vec<u32>,
-    /// Open addressing; number + 1, or 0. At most half full.
-    slots: Vec<u32>,
+    /// Open addressing; hash in the upper half, number + 1 in the lower, or 0. At most half full.
+    slots: Vec<u64>,
 }
 
 impl Names {
@@ -30,8 +30,8 @@ impl Names {
     }
 
     pub(crate) fn find(&self, name: &[u8]) -> Option<u32> {
-        let slot = self.slot_for(name)?;
-        self.slots.get(slot)?.checked_sub(1)
+        let slot = self.slot_for(hash_name(name), name)?;
+        number_in(*self.slots.get(slot)?)
     }
 
     /// The number of `name`, given now if it is new.
@@ -39,8 +39,9 @@ impl Names {
         if (self.ends.len() + 1) * 2 > self.slots.len() {
             self.grow();
         }
-        let slot = self.slot_for(name).ok_or(WriteError::TooLarge)?;
-        if let Some(number) = self.slots.get(slot).and_then(|stored| stored.checked_sub(1)) {
+        let hash = hash_name(name);
+        let slot = self.slot_for(hash, name).ok_or(WriteError::TooLarge)?;
+        if let Some(number) = self.slots.get(slot).copied().and_then(number_in) {
             return Ok(number);
         }
         let number = u32::try_from(self.ends.len())
@@ -53,18 +54,21 @@ impl Names {
         self.text.extend(name);
         self.ends.push(end);
         if let Some(stored) = self.slots.get_mut(slot) {
-            *stored = number + 1;
+            *stored = u64::from(hash) << 32 | u64::from(number + 1);
         }
         Ok(number)
     }
 
     /// The slot that holds `name`, or the empty one where it belongs; `None` only before the first name.
-    fn slot_for(&self, name: &[u8]) -> Option<usize> {
+    fn slot_for(&self, hash: u32, name: &[u8]) -> Option<usize> {
         let mask = self.slots.len().checked_sub(1)?;
-        let mut slot = hash_name(name) as usize & mask;
+        let mut slot = hash as usize & mask;
         loop {
-            match self.slots.get(slot)?.checked_sub(1) {
-                Some(number) if self.name(number) != name => slot = (slot + 1) & mask,
+            let stored = *self.slots.get(slot)?;
+            match number_in(stored) {
+                Some(number) if stored >> 32 != u64::from(hash) || self.name(number) != name => {
+                    slot = (slot + 1) & mask;
+                }
                 _ => return Some(slot),
             }
         }
@@ -72,14 +76,21 @@ impl Names {
 
     fn grow(&mut self) {
         let size = (self.slots.len() * 2).max(64);
-        self.slots = vec![0; size];
-        for number in 0..self.ends.len() as u32 {
-            let slot = self.slot_for(self.name(number));
-            if let Some(stored) = slot.and_then(|slot| self.slots.get_mut(slot)) {
-                *stored = number + 1;
+        let old = std::mem::replace(&mut self.slots, vec![0; size]);
+        for stored in old.into_iter().filter(|stored| *stored != 0) {
+            let mut slot = (stored >> 32) as usize & (size - 1);
+            while self.slots.get(slot).is_some_and(|other| *other != 0) {
+                slot = (slot + 1) & (size - 1);
+            }
+            if let Some(free) = self.slots.get_mut(slot) {
+                *free = stored;
             }
         }
     }
+}
+
+fn number_in(slot: u64) -> Option<u32> {
+    (slot as u32).checked_sub(1)
 }
 
 /// The ids seen so far.

@@ -5,6 +5,7 @@
 //! again, keeps it and looks again a moment later; were it the other way round, a publisher that died
 //! in between would leave every running process on the old table for ever.
 
+use crate::draft::{Draft, MODE, create};
 use crate::error::{OpenError, WriteError};
 use crate::format::{HEADER_LEN, Header, MAX_LEN, SUPERSEDED_AT};
 use crate::reader::TableStats;
@@ -22,14 +23,37 @@ use std::path::{Path, PathBuf};
 pub fn publish<E: From<WriteError>>(
     path: &Path,
     meta: TableMeta,
-    fill: impl FnOnce(&mut TableBuilder<&File>) -> Result<(), E>,
+    fill: impl FnOnce(&mut TableBuilder<Draft>) -> Result<(), E>,
 ) -> Result<TableStats, E> {
-    let pending = Pending::new(path)?;
-    let mut builder = TableBuilder::new(&pending.file, meta)?;
+    let place = Place::new(path)?;
+    let mut builder = TableBuilder::new(Draft::new(&place.aside), meta)?;
     fill(&mut builder)?;
-    let (_, stats) = builder.finish()?;
-    pending.put_in_place(path)?;
+    let (draft, stats) = builder.finish()?;
+    place.put(&draft.complete()?)?;
     Ok(stats)
+}
+
+/// As [`publish`], unless the table in place says the same already: its generation and its time of
+/// writing apart, byte for byte. Then nothing is written, and `None` is returned. A table in place that
+/// could not be opened, is not `owner`'s, is damaged or marked as superseded is replaced.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_changed<E: From<WriteError>>(
+    path: &Path,
+    owner: u32,
+    meta: TableMeta,
+    fill: impl FnOnce(&mut TableBuilder<Draft>) -> Result<(), E>,
+) -> Result<Option<TableStats>, E> {
+    let place = Place::new(path)?;
+    let mut builder = TableBuilder::new(Draft::beside(&place.aside, path, owner), meta)?;
+    fill(&mut builder)?;
+    let (draft, stats) = builder.finish()?;
+    if draft.says_the_same() {
+        return Ok(None);
+    }
+    place.put(&draft.complete()?)?;
+    Ok(Some(stats))
 }
 
 /// Puts a table that was built in memory in place, as [`publish`] does.
@@ -41,23 +65,23 @@ pub fn publish_bytes(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let header = bytes.first_chunk::<HEADER_LEN>().filter(|_| len <= MAX_LEN);
     let header = header.ok_or(WriteError::NotATable(OpenError::Size { found: len }))?;
     Header::decode(header, len).map_err(WriteError::NotATable)?;
-    let pending = Pending::new(path)?;
-    (&pending.file)
-        .write_all(bytes)
-        .map_err(WriteError::io("writing the table"))?;
-    pending.put_in_place(path)
+    let place = Place::new(path)?;
+    let mut file = create(&place.aside).map_err(WriteError::io("creating the new table"))?;
+    file.write_all(bytes).map_err(WriteError::io("writing the table"))?;
+    place.put(&file)
 }
 
-/// A file beside its later place; removed again unless it got there.
-struct Pending {
+/// The folder, locked against other publishers, and the file beside the table; that is removed again
+/// unless it was put in place.
+struct Place<'a> {
+    path: &'a Path,
     folder: File,
-    file: File,
     aside: PathBuf,
     placed: bool,
 }
 
-impl Pending {
-    fn new(path: &Path) -> Result<Self, WriteError> {
+impl<'a> Place<'a> {
+    fn new(path: &'a Path) -> Result<Self, WriteError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(WriteError::Io {
                 doing: "reading the table's path",
@@ -81,26 +105,22 @@ impl Pending {
             }
             _ => {}
         }
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&aside);
-        let file = file.map_err(WriteError::io("creating the new table"))?;
         Ok(Self {
+            path,
             folder,
-            file,
             aside,
             placed: false,
         })
     }
 
-    fn put_in_place(mut self, path: &Path) -> Result<(), WriteError> {
+    /// Puts `file`, which [`create`] made aside, in place.
+    fn put(mut self, file: &File) -> Result<(), WriteError> {
         // Whatever the umask says: every process on the host reads it.
-        let mode = Permissions::from_mode(0o644);
-        self.file
-            .set_permissions(mode)
+        file.set_permissions(Permissions::from_mode(MODE))
             .map_err(WriteError::io("setting the new table's mode"))?;
-        self.file.sync_all().map_err(WriteError::io("syncing the new table"))?;
-        mark_superseded(path).map_err(WriteError::io("marking the old table as superseded"))?;
-        std::fs::rename(&self.aside, path).map_err(WriteError::io("renaming the new table into place"))?;
+        file.sync_all().map_err(WriteError::io("syncing the new table"))?;
+        mark_superseded(self.path).map_err(WriteError::io("marking the old table as superseded"))?;
+        std::fs::rename(&self.aside, self.path).map_err(WriteError::io("renaming the new table into place"))?;
         self.placed = true;
         self.folder
             .sync_all()
@@ -108,7 +128,7 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         if !self.placed {
             // Nothing more can be done about a leftover here; the next publisher removes it.

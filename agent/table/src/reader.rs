@@ -45,6 +45,20 @@ pub struct TableStats {
     pub enumerate: bool,
 }
 
+impl TableStats {
+    #[inline]
+    pub(crate) fn of(header: &Header) -> Self {
+        Self {
+            users: header.users.count,
+            groups: header.groups.count,
+            generation: header.generation,
+            created: header.created,
+            bytes: header.file_len,
+            enumerate: header.flags & FLAG_ENUMERATE != 0,
+        }
+    }
+}
+
 impl Table {
     /// Opens and maps a table. The file must be regular, belong to `owner` and be writable by nobody
     /// else; symbolic links are not followed. The descriptor is closed before this returns.
@@ -107,14 +121,7 @@ impl Table {
     /// Counts, generation and age.
     #[inline]
     pub fn stats(&self) -> TableStats {
-        TableStats {
-            users: self.header.users.count,
-            groups: self.header.groups.count,
-            generation: self.header.generation,
-            created: self.header.created,
-            bytes: self.header.file_len,
-            enumerate: self.header.flags & FLAG_ENUMERATE != 0,
-        }
+        TableStats::of(&self.header)
     }
 
     /// Reads the whole table and compares it with the checksum it was written with. Lookups do not

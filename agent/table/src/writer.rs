@@ -3,7 +3,8 @@
 
 use crate::check::{check_keys, check_name, check_text, push_text, put};
 use crate::error::WriteError;
-use crate::format::{FLAG_ENUMERATE, Header, KIND_MEMBER, KIND_USER, hash_id, hash_name};
+use crate::format::{FLAG_ENUMERATE, Header, KIND_MEMBER, KIND_USER, USER_FIXED, hash_id, hash_name};
+use crate::memberships::Memberships;
 use crate::names::{Ids, Names};
 use crate::out::Out;
 use crate::reader::TableStats;
@@ -53,18 +54,17 @@ pub struct GroupRecord<'a> {
 pub struct TableBuilder<W> {
     out: Out<W>,
     header: Header,
-    record: Vec<u8>,
     /// Members of groups and users alike.
     names: Names,
     /// Per name: the last group that listed it, counted by `attempts`, or [`IS_USER`].
     marks: Vec<u32>,
     attempts: u32,
+    /// Members of the group at hand.
+    members: Vec<u32>,
     group_names: Names,
     gids: Ids,
     uids: Ids,
-    /// `name number << 32 | gid`; sorted once the groups are complete.
-    memberships: Vec<u64>,
-    sorted: bool,
+    memberships: Memberships,
     groups: Entries,
     users: Entries,
 }
@@ -109,25 +109,40 @@ impl<W: Write + Seek> TableBuilder<W> {
     pub fn new(out: W, meta: TableMeta) -> Result<Self, WriteError> {
         let flags = if meta.enumerate { FLAG_ENUMERATE } else { 0 };
         Ok(Self {
-            out: Out::new(out)?,
+            out: Out::new(out),
             header: Header {
                 flags,
                 generation: meta.generation,
                 created: meta.created,
                 ..Header::default()
             },
-            record: Vec::new(),
             names: Names::default(),
             marks: Vec::new(),
             attempts: 0,
+            members: Vec::new(),
             group_names: Names::default(),
             gids: Ids::default(),
             uids: Ids::default(),
-            memberships: Vec::new(),
-            sorted: false,
+            memberships: Memberships::default(),
             groups: Entries::default(),
             users: Entries::default(),
         })
+    }
+
+    /// Numbers names from 0 up in the order given, for [`TableBuilder::add_group_of`]. The first thing
+    /// to do with a builder, if at all. It is fastest when they are those of the users to come, in
+    /// their order.
+    ///
+    /// # Errors
+    /// When a name is no login name or is given twice, or others were given before.
+    pub fn name_members<'m>(&mut self, names: impl IntoIterator<Item = &'m str>) -> Result<(), WriteError> {
+        for (wanted, name) in names.into_iter().enumerate() {
+            check_name("member", name)?;
+            if self.number(name)? as usize != wanted {
+                return Err(WriteError::DuplicateName);
+            }
+        }
+        Ok(())
     }
 
     /// Adds a group and its members' names. A member listed twice is written once; a member who is no
@@ -140,9 +155,22 @@ impl<W: Write + Seek> TableBuilder<W> {
         group: &GroupRecord<'_>,
         members: impl IntoIterator<Item = &'m str>,
     ) -> Result<(), WriteError> {
-        if self.sorted {
-            return Err(WriteError::GroupAfterUser);
+        let mut numbers = std::mem::take(&mut self.members);
+        numbers.clear();
+        for member in members {
+            check_name("member", member)?;
+            numbers.push(self.number(member)?);
         }
+        let added = self.add_group_of(group, &numbers);
+        self.members = numbers;
+        added
+    }
+
+    /// As [`TableBuilder::add_group`], with the numbers that [`TableBuilder::name_members`] gave.
+    ///
+    /// # Errors
+    /// As there; a number that no name has is [`WriteError::NoSuchMember`].
+    pub fn add_group_of(&mut self, group: &GroupRecord<'_>, members: &[u32]) -> Result<(), WriteError> {
         check_name("group name", group.name)?;
         if self.group_names.find(group.name.as_bytes()).is_some() {
             return Err(WriteError::DuplicateName);
@@ -150,51 +178,45 @@ impl<W: Write + Seek> TableBuilder<W> {
         if self.gids.contains(group.gid) {
             return Err(WriteError::DuplicateId { id: group.gid });
         }
-        let before = self.memberships.len();
-        if let Err(error) = self.encode_group(group, members) {
-            self.memberships.truncate(before);
-            return Err(error);
+        if self.memberships.complete() {
+            return Err(WriteError::GroupAfterUser);
         }
-        let number = self.group_names.intern(group.name.as_bytes())?;
-        debug_assert_eq!(number as usize, self.groups.offsets.len());
-        self.gids.insert(group.gid);
-        let offset = self.out.write_record(&self.record)?;
-        self.groups.push(offset, group.name, group.gid);
-        Ok(())
-    }
-
-    fn encode_group<'m>(
-        &mut self,
-        group: &GroupRecord<'_>,
-        members: impl IntoIterator<Item = &'m str>,
-    ) -> Result<(), WriteError> {
         self.attempts = self
             .attempts
             .checked_add(1)
             .filter(|count| *count < IS_USER)
             .ok_or(WriteError::TooLarge)?;
-        self.record.clear();
-        self.record.extend(group.gid.to_le_bytes());
-        self.record.extend([0; 8]);
-        self.record.extend([group.name.len() as u8, 0, 0, 0]);
-        push_text(&mut self.record, group.name);
-        push_text(&mut self.record, "x");
-        let start = self.record.len();
-        let mut count = 0u32;
-        for member in members {
-            check_name("member", member)?;
-            let number = self.number(member)?;
-            let mark = self.marks.get_mut(number as usize).ok_or(WriteError::TooLarge)?;
-            if std::mem::replace(mark, self.attempts) == self.attempts {
-                continue;
+        let before = self.memberships.len();
+        let offset = self.out.write_record(|record| {
+            let start = record.len();
+            record.extend(group.gid.to_le_bytes());
+            record.extend([0; 8]);
+            record.extend([group.name.len() as u8, 0, 0, 0]);
+            push_text(record, group.name.as_bytes());
+            push_text(record, b"x");
+            let texts = record.len();
+            let mut count = 0u32;
+            for number in members {
+                let mark = self.marks.get_mut(*number as usize).ok_or(WriteError::NoSuchMember)?;
+                if std::mem::replace(mark, self.attempts) == self.attempts {
+                    continue;
+                }
+                self.memberships.push(*number, group.gid);
+                push_text(record, self.names.name(*number));
+                count += 1;
             }
-            self.memberships.push(entry(number, group.gid));
-            push_text(&mut self.record, member);
-            count += 1;
+            let len = u32::try_from(record.len() - texts).map_err(|_| WriteError::TooLarge)?;
+            put(record, start + 4, count);
+            put(record, start + 8, len);
+            Ok(())
+        });
+        if offset.is_err() {
+            self.memberships.truncate(before);
         }
-        let len = u32::try_from(self.record.len() - start).map_err(|_| WriteError::TooLarge)?;
-        put(&mut self.record, 4, count);
-        put(&mut self.record, 8, len);
+        let offset = offset?;
+        self.group_names.intern(group.name.as_bytes())?;
+        self.gids.insert(group.gid);
+        self.groups.push(offset, group.name, group.gid);
         Ok(())
     }
 
@@ -211,45 +233,38 @@ impl<W: Write + Seek> TableBuilder<W> {
         if self.uids.contains(user.uid) {
             return Err(WriteError::DuplicateId { id: user.uid });
         }
-        let number = self.number(user.name)?;
+        let number = self.number_of_user(user.name)?;
         let mark = self.marks.get_mut(number as usize).ok_or(WriteError::TooLarge)?;
         if std::mem::replace(mark, IS_USER) == IS_USER {
             return Err(WriteError::DuplicateName);
         }
         self.uids.insert(user.uid);
-        self.complete_groups();
-        self.encode_user(number, KIND_USER, user);
-        let offset = self.out.write_record(&self.record)?;
+        let offset = self.write_user(number, KIND_USER, user)?;
         self.users.push(offset, user.name, user.uid);
         Ok(())
     }
 
-    fn encode_user(&mut self, number: u32, kind: u8, user: &UserRecord<'_>) {
-        let first = self
-            .memberships
-            .partition_point(|membership| *membership < entry(number, 0));
-        let own = self.memberships.get(first..).unwrap_or_default();
-        let own = own
-            .iter()
-            .take_while(|membership| (**membership >> 32) as u32 == number);
-        self.record.clear();
-        for value in [user.uid, user.gid, 0, user.keys.len() as u32] {
-            self.record.extend(value.to_le_bytes());
-        }
-        self.record.extend([user.name.len() as u8, kind]);
-        for text in [user.gecos, user.home, user.shell] {
-            self.record.extend((text.len() as u16).to_le_bytes());
-        }
-        let mut gids = 0u32;
-        for membership in own {
-            self.record.extend((*membership as u32).to_le_bytes());
-            gids += 1;
-        }
-        put(&mut self.record, 8, gids);
-        for text in [user.name, "x", user.gecos, user.home, user.shell] {
-            push_text(&mut self.record, text);
-        }
-        self.record.extend(user.keys.as_bytes());
+    fn write_user(&mut self, number: u32, kind: u8, user: &UserRecord<'_>) -> Result<u32, WriteError> {
+        let gids = self.memberships.of(number);
+        self.out.write_record(|record| {
+            let texts = user.name.len() + user.gecos.len() + user.home.len() + user.shell.len() + user.keys.len();
+            record.reserve(USER_FIXED + gids.len() * 4 + texts + 8);
+            for value in [user.uid, user.gid, gids.len() as u32, user.keys.len() as u32] {
+                record.extend(value.to_le_bytes());
+            }
+            record.extend([user.name.len() as u8, kind]);
+            for text in [user.gecos, user.home, user.shell] {
+                record.extend((text.len() as u16).to_le_bytes());
+            }
+            for gid in gids {
+                record.extend(gid.to_le_bytes());
+            }
+            for text in [user.name, "x", user.gecos, user.home, user.shell] {
+                push_text(record, text.as_bytes());
+            }
+            record.extend(user.keys.as_bytes());
+            Ok(())
+        })
     }
 
     /// The number of a member's or user's name.
@@ -261,11 +276,14 @@ impl<W: Write + Seek> TableBuilder<W> {
         Ok(number)
     }
 
-    fn complete_groups(&mut self) {
-        if !self.sorted {
-            self.memberships.sort_unstable();
-            self.sorted = true;
+    /// As [`Self::number`]. Users mostly come in the order in which their names were numbered, and are
+    /// found by comparing one name.
+    fn number_of_user(&mut self, name: &str) -> Result<u32, WriteError> {
+        let next = self.users.offsets.len() as u32;
+        if !name.is_empty() && self.names.name(next) == name.as_bytes() {
+            return Ok(next);
         }
+        self.number(name)
     }
 
     /// Writes members who are no users, lists, indexes and at last the header. Returns what was
@@ -274,7 +292,6 @@ impl<W: Write + Seek> TableBuilder<W> {
     /// # Errors
     /// When `out` cannot be written or the table is too large.
     pub fn finish(mut self) -> Result<(W, TableStats), WriteError> {
-        self.complete_groups();
         self.write_strangers()?;
         self.header.groups = self.out.write_list(&self.groups.offsets)?;
         self.header.users = self.out.write_list(&self.users.offsets)?;
@@ -282,30 +299,14 @@ impl<W: Write + Seek> TableBuilder<W> {
         self.header.user_by_uid = self.out.write_index(&mut self.users.by_id)?;
         self.header.group_by_name = self.out.write_index(&mut self.groups.by_name)?;
         self.header.group_by_gid = self.out.write_index(&mut self.groups.by_id)?;
-        self.header.file_len = self.out.at;
-        self.header.body_checksum = self.out.sum.value();
-        let stats = TableStats {
-            users: self.header.users.count,
-            groups: self.header.groups.count,
-            generation: self.header.generation,
-            created: self.header.created,
-            bytes: self.header.file_len,
-            enumerate: self.header.flags & FLAG_ENUMERATE != 0,
-        };
-        Ok((self.out.finish(&self.header)?, stats))
+        let (out, header) = self.out.finish(self.header)?;
+        Ok((out, TableStats::of(&header)))
     }
 
     /// Records that answer `initgroups` for members who are no users of this table.
     fn write_strangers(&mut self) -> Result<(), WriteError> {
-        let mut position = 0;
-        while let Some(membership) = self.memberships.get(position) {
-            let number = (*membership >> 32) as u32;
-            position += self
-                .memberships
-                .get(position..)
-                .unwrap_or_default()
-                .partition_point(|other| (*other >> 32) as u32 == number);
-            if self.marks.get(number as usize) == Some(&IS_USER) {
+        for number in 0..self.names.len() as u32 {
+            if self.marks.get(number as usize) == Some(&IS_USER) || self.memberships.of(number).is_empty() {
                 continue;
             }
             let name = String::from_utf8_lossy(self.names.name(number)).into_owned();
@@ -318,8 +319,7 @@ impl<W: Write + Seek> TableBuilder<W> {
                 shell: "",
                 keys: "",
             };
-            self.encode_user(number, KIND_MEMBER, &stranger);
-            let offset = self.out.write_record(&self.record)?;
+            let offset = self.write_user(number, KIND_MEMBER, &stranger)?;
             self.users.by_name.push(entry(hash_name(name.as_bytes()), offset));
         }
         Ok(())

@@ -4,13 +4,17 @@
 mod common;
 
 use common::{META, small, user};
-use dirless_table::{OpenError, Table, TableBuilder, TableMeta, TableStats, WriteError, publish, publish_bytes};
+use dirless_table::{
+    Draft, GroupRecord, OpenError, Table, TableBuilder, TableMeta, TableStats, WriteError, publish, publish_bytes,
+    publish_changed,
+};
+use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 fn publish_one(path: &Path, generation: u64, name: &str) -> TableStats {
-    let fill = |builder: &mut TableBuilder<&fs::File>| builder.add_user(&user(name, 1, "/"));
+    let fill = |builder: &mut TableBuilder<Draft>| builder.add_user(&user(name, 1, "/"));
     publish::<WriteError>(path, TableMeta { generation, ..META }, fill).unwrap()
 }
 
@@ -55,10 +59,7 @@ fn streamed_file_equals_the_one_built_in_memory() {
     let path = folder.path().join("table");
     let names: Vec<String> = (0..5000).map(|n| format!("user-{n}")).collect();
     fn fill<W: std::io::Write + std::io::Seek>(b: &mut TableBuilder<W>, names: &[String]) -> Result<(), WriteError> {
-        b.add_group(
-            &dirless_table::GroupRecord { name: "all", gid: 3 },
-            names.iter().map(String::as_str),
-        )?;
+        b.add_group(&GroupRecord { name: "all", gid: 3 }, names.iter().map(String::as_str))?;
         names
             .iter()
             .zip(1..)
@@ -180,4 +181,87 @@ fn replacing_something_that_is_no_table_works() {
     fs::write(&path, "short").unwrap();
     publish_bytes(&path, &small()).unwrap();
     Table::open(&path, me()).unwrap();
+}
+
+/// Publishes users with the given homes when that says something new.
+fn publish_homes(path: &Path, meta: TableMeta, homes: &[String]) -> Option<TableStats> {
+    let names: Vec<String> = (0..homes.len()).map(|n| format!("user{n}")).collect();
+    let fill = |builder: &mut TableBuilder<Draft>| {
+        let all = GroupRecord { name: "all", gid: 3 };
+        builder.add_group(&all, names.iter().map(String::as_str))?;
+        let users = names.iter().zip(homes).zip(1..);
+        users
+            .into_iter()
+            .try_for_each(|((name, home), uid)| builder.add_user(&user(name, uid, home)))
+    };
+    publish_changed::<WriteError>(path, me(), meta, fill).unwrap()
+}
+
+#[test]
+fn the_table_in_place_is_kept_only_while_nothing_is_wrong_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table");
+    let homes = ["/a".to_owned(), "/b".to_owned()];
+    let publish = |generation, enumerate| {
+        let meta = TableMeta {
+            generation,
+            enumerate,
+            ..META
+        };
+        publish_homes(&path, meta, &homes).is_some()
+    };
+    assert!(publish(1, true));
+    assert!(!publish(2, true));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(
+        publish(3, false),
+        "whether entries are listed is part of what a table says"
+    );
+    assert!(publish(4, true));
+    let whole = fs::read(&path).unwrap();
+    for at in [0, 60, 192, 300, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(publish(4, true), "byte {at}");
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+    fs::write(&path, &whole[..whole.len() - 4]).unwrap();
+    assert!(publish(4, true));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(publish(4, true));
+    fs::remove_file(&path).unwrap();
+    assert!(publish(4, true));
+    assert!(!publish(5, true));
+    assert_eq!(fs::read(&path).unwrap(), whole);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// The tables are larger than the pieces that are compared.
+    #[test]
+    fn only_what_differs_is_written_and_then_whole(
+        count in 1..400_usize,
+        change in prop::option::of((any::<prop::sample::Index>(), 0..600_usize)),
+        more in 0..2_usize,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, fresh) = (folder.path().join("table"), folder.path().join("fresh"));
+        let mut homes: Vec<String> = (0..count).map(|n| format!("/home/{}{n}", "x".repeat(300))).collect();
+        publish_homes(&path, META, &homes).unwrap();
+        let mut same = more == 0;
+        homes.extend((0..more).map(|n| format!("/more/{n}")));
+        if let Some((at, len)) = change {
+            let home = at.get(&homes).clone();
+            let new = format!("/{}", "y".repeat(len));
+            same &= home == new;
+            *homes.iter_mut().find(|one| **one == home).unwrap() = new;
+        }
+        let meta = TableMeta { generation: 8, ..META };
+        prop_assert_eq!(publish_homes(&path, meta, &homes).is_none(), same);
+        publish_homes(&fresh, if same { META } else { meta }, &homes).unwrap();
+        prop_assert!(fs::read(&path).unwrap() == fs::read(&fresh).unwrap());
+        prop_assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

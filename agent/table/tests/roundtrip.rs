@@ -327,3 +327,31 @@ proptest! {
         prop_assert_eq!(table.user_by_name(b"zz").unwrap(), None);
     }
 }
+
+#[test]
+fn numbers_of_members_are_those_of_the_names_given() {
+    let mut builder = TableBuilder::in_memory(META).unwrap();
+    assert!(matches!(
+        builder.name_members(["alice", "alice"]),
+        Err(WriteError::DuplicateName)
+    ));
+    let mut builder = TableBuilder::in_memory(META).unwrap();
+    assert!(builder.name_members(["a:b"]).is_err());
+    builder.name_members(["alice", "bob"]).unwrap();
+    let refused = builder
+        .add_group_of(&GroupRecord { name: "eng", gid: 5 }, &[0, 2])
+        .unwrap_err();
+    assert!(refused.concerns_one_record(), "{refused}");
+    builder
+        .add_group_of(&GroupRecord { name: "eng", gid: 5 }, &[1, 0, 1])
+        .unwrap();
+    let (out, _) = builder.finish().unwrap();
+    let table = Table::from_bytes(out.into_inner()).unwrap();
+    table.verify().unwrap();
+    let eng = table.group_by_name(b"eng").unwrap().unwrap();
+    assert_eq!(eng.members().collect::<Vec<_>>(), [&b"bob"[..], b"alice"]);
+    assert_eq!(
+        table.initgroups(b"alice").unwrap().unwrap().iter().collect::<Vec<_>>(),
+        [5]
+    );
+}
