@@ -104,6 +104,8 @@ pub fn seal(recipient: &Recipient, plaintext: &mut dyn Read, out: impl Write) ->
 /// When the header cannot be opened with `identity`. Damage further on shows as an error of the
 /// returned reader.
 pub fn open<'a>(identity: &Identity, sealed: impl Read + 'a, limits: Limits) -> Result<Opened<'a>, OpenError> {
+    // The decoder asks for a kilobyte at a time.
+    let sealed = BufReader::with_capacity(1 << 16, sealed);
     let decoded = Decoded(DecoderReader::new(Standardised(sealed), &LENIENT));
     let whole = check_header(decoded, limits)?;
     let decryptor = Decryptor::new_buffered(whole).map_err(from_age)?;
@@ -222,13 +224,18 @@ impl<R: Read> Read for Standardised<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.0.read(buffer)?;
+            let read = buffer.get(..count).unwrap_or_default();
+            // What we write needs no change; without an early end many bytes are looked at at once.
+            if read.iter().fold(true, |standard, byte| standard & !is_other(*byte)) {
+                return Ok(count);
+            }
             let mut kept = 0;
             for at in 0..count {
                 let byte = match buffer.get(at) {
                     Some(b'-') => b'+',
                     Some(b'_') => b'/',
-                    Some(b' ' | b'\t' | b'\r' | b'\n') | None => continue,
-                    Some(byte) => *byte,
+                    Some(byte) if !is_other(*byte) => *byte,
+                    _ => continue,
                 };
                 if let Some(place) = buffer.get_mut(kept) {
                     *place = byte;
@@ -241,6 +248,11 @@ impl<R: Read> Read for Standardised<R> {
             }
         }
     }
+}
+
+/// Is `byte` white space, or of the URL-safe alphabet alone?
+fn is_other(byte: u8) -> bool {
+    matches!(byte, b'-' | b'_' | b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// The decoder's errors as [`io::ErrorKind::InvalidData`], whatever kind it picks.
