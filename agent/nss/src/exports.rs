@@ -39,108 +39,38 @@ unsafe fn bytes<'a>(name: *const c_char) -> &'a [u8] {
     unsafe { CStr::from_ptr(name) }.to_bytes()
 }
 
-/// `getpwnam_r(3)`.
-///
-/// # Safety
-/// As the C function: `name` is a C string, `result` a structure to write, `buffer` holds `len` bytes,
-/// `errnop` is an int.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _nss_dirless_getpwnam_r(
-    name: *const c_char,
-    result: *mut Passwd,
-    buffer: *mut c_char,
-    len: usize,
-    errnop: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's promise, handed on. errno is per thread, so its address tells threads apart.
-    unsafe {
-        answer(errnop, || {
-            MODULE.passwd(errnop.addr(), Key::Name(bytes(name)), result, Buffer::new(buffer, len))
-        })
-    }
+/// The functions that look one entry up: they differ in what they are asked by and what they give.
+macro_rules! lookup {
+    ($function:ident, $by:ident: $kind:ty, $key:expr, $ask:ident, $record:ty) => {
+        /// As the C function without the prefix.
+        ///
+        /// # Safety
+        /// As the C function: a name is a C string, `result` a structure to write, `buffer` holds `len`
+        /// bytes, `errnop` is an int.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $function(
+            $by: $kind,
+            result: *mut $record,
+            buffer: *mut c_char,
+            len: usize,
+            errnop: *mut c_int,
+        ) -> c_int {
+            // SAFETY: the caller's promise, handed on. errno is per thread, so its address tells threads
+            // apart.
+            unsafe {
+                answer(errnop, || {
+                    MODULE.$ask(errnop.addr(), $key, result, Buffer::new(buffer, len))
+                })
+            }
+        }
+    };
 }
 
-/// `getpwuid_r(3)`.
-///
-/// # Safety
-/// As the C function: `result` a structure to write, `buffer` holds `len` bytes, `errnop` is an int.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _nss_dirless_getpwuid_r(
-    uid: u32,
-    result: *mut Passwd,
-    buffer: *mut c_char,
-    len: usize,
-    errnop: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's promise, handed on. errno is per thread, so its address tells threads apart.
-    unsafe {
-        answer(errnop, || {
-            MODULE.passwd(errnop.addr(), Key::Id(uid), result, Buffer::new(buffer, len))
-        })
-    }
-}
-
-/// `getgrnam_r(3)`.
-///
-/// # Safety
-/// As the C function: `name` is a C string, `result` a structure to write, `buffer` holds `len` bytes,
-/// `errnop` is an int.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _nss_dirless_getgrnam_r(
-    name: *const c_char,
-    result: *mut Group,
-    buffer: *mut c_char,
-    len: usize,
-    errnop: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's promise, handed on. errno is per thread, so its address tells threads apart.
-    unsafe {
-        answer(errnop, || {
-            MODULE.group(errnop.addr(), Key::Name(bytes(name)), result, Buffer::new(buffer, len))
-        })
-    }
-}
-
-/// `getgrgid_r(3)`.
-///
-/// # Safety
-/// As the C function: `result` a structure to write, `buffer` holds `len` bytes, `errnop` is an int.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _nss_dirless_getgrgid_r(
-    gid: u32,
-    result: *mut Group,
-    buffer: *mut c_char,
-    len: usize,
-    errnop: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's promise, handed on. errno is per thread, so its address tells threads apart.
-    unsafe {
-        answer(errnop, || {
-            MODULE.group(errnop.addr(), Key::Id(gid), result, Buffer::new(buffer, len))
-        })
-    }
-}
-
-/// `getspnam_r(3)`.
-///
-/// # Safety
-/// As the C function: `name` is a C string, `result` a structure to write, `buffer` holds `len` bytes,
-/// `errnop` is an int.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _nss_dirless_getspnam_r(
-    name: *const c_char,
-    result: *mut Shadow,
-    buffer: *mut c_char,
-    len: usize,
-    errnop: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's promise, handed on. errno is per thread, so its address tells threads apart.
-    unsafe {
-        answer(errnop, || {
-            MODULE.shadow(errnop.addr(), bytes(name), result, Buffer::new(buffer, len))
-        })
-    }
-}
+lookup!(_nss_dirless_getpwnam_r, name: *const c_char, Key::Name(bytes(name)), passwd, Passwd);
+lookup!(_nss_dirless_getpwuid_r, uid: u32, Key::Id(uid), passwd, Passwd);
+lookup!(_nss_dirless_getgrnam_r, name: *const c_char, Key::Name(bytes(name)), group, Group);
+lookup!(_nss_dirless_getgrgid_r, gid: u32, Key::Id(gid), group, Group);
+lookup!(_nss_dirless_getspnam_r, name: *const c_char, bytes(name), shadow, Shadow);
 
 /// `initgroups_dyn`, behind `getgrouplist(3)` and `initgroups(3)`.
 ///
@@ -167,92 +97,65 @@ pub unsafe extern "C" fn _nss_dirless_initgroups_dyn(
     unsafe { answer(errnop, || MODULE.initgroups(errnop.addr(), bytes(user), skip, &list)) }
 }
 
-/// `setpwent(3)`. The argument asks to keep a file open, and there is none.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_dirless_setpwent(_stay_open: c_int) -> c_int {
-    // SAFETY: a null errnop is allowed.
-    unsafe { answer(std::ptr::null_mut(), || MODULE.start(Database::Passwd)) }
+/// The three functions that list a database: they differ in names and types alone.
+macro_rules! listing {
+    ($database:ident, $set:ident, $end:ident, $get:ident, $next:ident, $record:ty) => {
+        /// Starts listing. The argument asks to keep a file open, and there is none.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $set(_stay_open: c_int) -> c_int {
+            // SAFETY: a null errnop is allowed.
+            unsafe { answer(std::ptr::null_mut(), || MODULE.start(Database::$database)) }
+        }
+
+        /// Ends listing.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $end() -> c_int {
+            // SAFETY: a null errnop is allowed.
+            unsafe { answer(std::ptr::null_mut(), || MODULE.end(Database::$database)) }
+        }
+
+        /// The next entry.
+        ///
+        /// # Safety
+        /// As the C function: `result` is a structure to write, `buffer` holds `len` bytes, `errnop` is
+        /// an int.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $get(
+            result: *mut $record,
+            buffer: *mut c_char,
+            len: usize,
+            errnop: *mut c_int,
+        ) -> c_int {
+            // SAFETY: the caller's promise, handed on.
+            unsafe { answer(errnop, || MODULE.$next(result, Buffer::new(buffer, len))) }
+        }
+    };
 }
 
-/// `endpwent(3)`.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_dirless_endpwent() -> c_int {
-    // SAFETY: a null errnop is allowed.
-    unsafe { answer(std::ptr::null_mut(), || MODULE.end(Database::Passwd)) }
-}
-
-/// `getpwent_r(3)`.
-///
-/// # Safety
-/// As the C function: `result` is a structure to write, `buffer` holds `len` bytes, `errnop` is an int.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _nss_dirless_getpwent_r(
-    result: *mut Passwd,
-    buffer: *mut c_char,
-    len: usize,
-    errnop: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's promise, handed on.
-    unsafe { answer(errnop, || MODULE.next_passwd(result, Buffer::new(buffer, len))) }
-}
-
-/// `setgrent(3)`. The argument asks to keep a file open, and there is none.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_dirless_setgrent(_stay_open: c_int) -> c_int {
-    // SAFETY: a null errnop is allowed.
-    unsafe { answer(std::ptr::null_mut(), || MODULE.start(Database::Group)) }
-}
-
-/// `endgrent(3)`.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_dirless_endgrent() -> c_int {
-    // SAFETY: a null errnop is allowed.
-    unsafe { answer(std::ptr::null_mut(), || MODULE.end(Database::Group)) }
-}
-
-/// `getgrent_r(3)`.
-///
-/// # Safety
-/// As the C function: `result` is a structure to write, `buffer` holds `len` bytes, `errnop` is an int.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _nss_dirless_getgrent_r(
-    result: *mut Group,
-    buffer: *mut c_char,
-    len: usize,
-    errnop: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's promise, handed on.
-    unsafe { answer(errnop, || MODULE.next_group(result, Buffer::new(buffer, len))) }
-}
-
-/// `setspent(3)`. The argument asks to keep a file open, and there is none.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_dirless_setspent(_stay_open: c_int) -> c_int {
-    // SAFETY: a null errnop is allowed.
-    unsafe { answer(std::ptr::null_mut(), || MODULE.start(Database::Shadow)) }
-}
-
-/// `endspent(3)`.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_dirless_endspent() -> c_int {
-    // SAFETY: a null errnop is allowed.
-    unsafe { answer(std::ptr::null_mut(), || MODULE.end(Database::Shadow)) }
-}
-
-/// `getspent_r(3)`.
-///
-/// # Safety
-/// As the C function: `result` is a structure to write, `buffer` holds `len` bytes, `errnop` is an int.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _nss_dirless_getspent_r(
-    result: *mut Shadow,
-    buffer: *mut c_char,
-    len: usize,
-    errnop: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's promise, handed on.
-    unsafe { answer(errnop, || MODULE.next_shadow(result, Buffer::new(buffer, len))) }
-}
+listing!(
+    Passwd,
+    _nss_dirless_setpwent,
+    _nss_dirless_endpwent,
+    _nss_dirless_getpwent_r,
+    next_passwd,
+    Passwd
+);
+listing!(
+    Group,
+    _nss_dirless_setgrent,
+    _nss_dirless_endgrent,
+    _nss_dirless_getgrent_r,
+    next_group,
+    Group
+);
+listing!(
+    Shadow,
+    _nss_dirless_setspent,
+    _nss_dirless_endspent,
+    _nss_dirless_getspent_r,
+    next_shadow,
+    Shadow
+);
 
 unsafe extern "C" {
     /// Linked in statically by glibc with this object's own handle, so that unloading the module
