@@ -30,18 +30,25 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Makes the host and runs three workers on it: the first publishes, the second finds nothing new,
-/// the third finds one user more.
+/// Makes the host and runs four workers on it: the first publishes, the second finds the same files, the
+/// third the same people in another sealed body, the fourth one user more.
 fn measure(users: u32, folder: Option<PathBuf>) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir()?;
     let root = folder.unwrap_or_else(|| temporary.path().to_owned());
     let identity = Identity::generate();
     make_host(&root, &identity)?;
-    for (what, users) in [("first", users), ("unchanged", users), ("one more", users + 1)] {
-        let plain = make_snapshot(&root, &identity, users)?;
+    let runs = [
+        ("first", Some(users)),
+        ("same files", None),
+        ("sealed again", Some(users)),
+        ("one more", Some(users + 1)),
+    ];
+    for (what, people) in runs {
+        let plain = people.map_or(Ok(0), |people| make_snapshot(&root, &identity, people))?;
         let sealed = fs::metadata(Paths::under(&root).sealed("aws-identity-center"))?.len();
         println!(
-            "{what}: {users} users, {} KiB of JSON, {} KiB sealed",
+            "{what}: {} users in {} KiB of new JSON, {} KiB sealed",
+            people.unwrap_or(users),
             plain / 1024,
             sealed / 1024
         );

@@ -25,7 +25,9 @@ mod read;
 mod report;
 #[cfg(test)]
 mod tests;
+mod unchanged;
 
+use dirless_model::Caution;
 use dirless_model::merge::Part;
 use dirless_model::texts::Texts;
 use dirless_program::Clock;
@@ -38,7 +40,7 @@ pub use explain::{Entry, GroupSeen, Sighting, Watch};
 pub use input::{AccessInput, Body, DirectoryInput, HostFiles, Inputs, SOURCES, SourceInput, SourceNote, SourceState};
 pub use limits::{Accounts, HostLimits, Limit, LimitsError, PrivateGroups};
 pub use open::BodyError;
-pub use publish::{Content, publish};
+pub use publish::{Content, publish, publish_changed};
 pub use ratchet::{Ratchet, RatchetError, Rollback, forget_sequence};
 pub use report::{
     AccessReport, CautionNote, Durations, Ending, ExcludedUser, Line, Problem, Published, Report, SourceReport, Taken,
@@ -326,12 +328,18 @@ fn read_body(
 }
 
 fn caution_ids(directory: &dirless_model::merge::Directory, report: &mut Report) {
-    let mut counts = std::collections::BTreeMap::new();
-    for user in &directory.users {
-        if let Some(caution) = user.uid.caution() {
-            *counts.entry(caution.to_string()).or_insert(0_usize) += 1;
+    let mut counts: Vec<(Caution, usize)> = Vec::new();
+    for caution in directory.users.iter().filter_map(|user| user.uid.caution()) {
+        match counts.iter_mut().find(|(known, _)| *known == caution) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((caution, 1)),
         }
     }
+    let mut counts: Vec<_> = counts
+        .iter()
+        .map(|(range, count)| (range.to_string(), *count))
+        .collect();
+    counts.sort();
     for (range, count) in counts {
         report.caution("uid-range", count, |count| {
             format!("{count} users have uids where {range}")

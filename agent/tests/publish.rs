@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -48,6 +48,54 @@ fn defect_13_a_table_is_written_only_when_something_changed() {
     fs::remove_file(host.paths.report()).unwrap();
     host.publish().unwrap();
     assert_eq!(host.table().stats().generation, generation + 1);
+}
+
+#[test]
+fn nothing_is_done_again_until_something_that_counts_has_changed() {
+    let mut host = Host::new();
+    host.put("local", &users(&[("alice", 100_001), ("bob", 100_002)]));
+    host.publish().unwrap();
+    // A body that would be refused, put where the daemon never writes: only a second run would see it.
+    let sealed = host.paths.sealed("local");
+    let (good, file) = (
+        fs::read(&sealed).unwrap(),
+        fs::File::options().write(true).open(&sealed).unwrap(),
+    );
+    let time = fs::metadata(&sealed).unwrap().modified().unwrap();
+    file.write_all_at(b"garbage", 0).unwrap();
+    file.set_modified(time).unwrap();
+    let (code, line) = host.publish().unwrap();
+    assert!(
+        code == 0 && line.contains(r#""ending":"unchanged","degraded":false"#),
+        "{line}"
+    );
+    assert_eq!(host.report().sources[0].users, 2, "what the last run found still holds");
+    file.write_all_at(&good, 0).unwrap();
+    file.set_modified(time).unwrap();
+    // Everything else that a run depends on.
+    let passwd = fs::read_to_string(host.paths.passwd()).unwrap();
+    fs::write(host.paths.passwd(), format!("{passwd}bob:x:1500:1500::/:/bin/sh\n")).unwrap();
+    assert!(host.publish().unwrap().1.contains("published"));
+    assert_eq!(host.users(), ["alice"]);
+    fs::write(host.paths.passwd(), &passwd).unwrap();
+    host.publish().unwrap();
+    assert_eq!(host.users(), ["alice", "bob"]);
+    host.rules(r#"{"enforce_group_memberships":true,"host_group_rules":[]}"#);
+    host.publish().unwrap();
+    assert_eq!(host.users(), Vec::<String>::new());
+    host.rules(common::OPEN);
+    host.publish().unwrap();
+    assert_eq!(host.users(), ["alice", "bob"]);
+    fs::write(host.paths.limits(), "user_ids = [\"1000-100001\"]\n").unwrap();
+    host.publish().unwrap();
+    assert_eq!(host.users(), ["alice"]);
+    let generation = host.table().stats().generation;
+    host.options.enumerate = !host.options.enumerate;
+    assert!(host.publish().unwrap().1.contains("published"));
+    assert_eq!(host.table().stats().generation, generation + 1);
+    fs::remove_file(host.paths.table()).unwrap();
+    assert!(host.publish().unwrap().1.contains("published"));
+    assert!(host.publish().unwrap().1.contains("unchanged"));
 }
 
 #[test]

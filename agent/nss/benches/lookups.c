@@ -201,7 +201,7 @@ static void load(const char *module, const char *service) {
     initgroups_dyn = (groups_of)function(handle, service, "initgroups_dyn");
 }
 
-static enum nss_status last;
+static __thread enum nss_status last;
 
 static void one(int what, long n) {
     static __thread char buffer[65536] __attribute__((aligned(16)));

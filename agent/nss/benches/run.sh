@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # NSS lookups beside glibc files, libnss-cache and SSSD's warm memory cache, on the same people, in one run.
 #
-#   agent/nss/benches/run.sh [USERS] [HOT]        (as root; defaults 100000 10000)
+#   agent/nss/benches/run.sh [USERS] [HOT] [PARTS]        (as root; defaults 100000 10000 "dirless cache sss files publish")
 #
 # DIRLESS_BENCH_BEFORE is put before each measured command, for instance `flock /run/quiet.lock`.
 #
@@ -10,6 +10,7 @@
 set -euo pipefail
 users=${1:-100000}
 hot=${2:-10000}
+parts=" ${3:-dirless cache sss files publish} "
 before=${DIRLESS_BENCH_BEFORE:-}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -35,8 +36,12 @@ for folder in usr etc var; do
 done
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
-peers=yes
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+wanted() { [[ $parts == *" $1 "* ]]; }
+peers=
+if wanted cache || wanted sss; then
+    peers=yes
+fi
+[ -z "$peers" ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     libnss-cache sssd-common sssd-proxy libnss-sss > "$work/apt.log" 2>&1 < /dev/null || peers=
 
 mkdir -p /var/lib/dirless/nss
@@ -53,14 +58,23 @@ row() {
     $before timeout 300 "$work/lookups" "$@" || echo " failed"
 }
 
-row "limit (bare hashed table)" limit limit "$users" "$hot"
-row "dirless" "$work/libnss_dirless.so.2" dirless "$users" "$hot"
-row "dirless, all users in turn" "$work/libnss_dirless.so.2" dirless "$users" "$users"
+if wanted dirless; then
+    row "limit (bare hashed table)" limit limit "$users" "$hot"
+    row "dirless" "$work/libnss_dirless.so.2" dirless "$users" "$hot"
+    row "dirless, all users in turn" "$work/libnss_dirless.so.2" dirless "$users" "$users"
+    printf '%-34s %s us\n' "dirless: dlopen to first answer" \
+        "$(for _ in $(seq 51); do "$work/lookups" "$work/libnss_dirless.so.2" dirless "$users" cold; done | sort -n | sed -n 26p)"
+fi
 
-if [ -n "$peers" ]; then
+if [ -z "$peers" ] && { wanted cache || wanted sss; }; then
+    echo "libnss-cache and SSSD could not be installed here and are left out: $(tail -1 "$work/apt.log")"
+fi
+if [ -n "$peers" ] && wanted cache; then
     cp "$data"/passwd.cache* "$data"/group.cache* /etc/
     touch /etc/passwd.cache.ix* /etc/group.cache.ix*
     row "libnss-cache" "$(ls /usr/lib/*/libnss_cache.so.2* /lib/*/libnss_cache.so.2* 2>/dev/null | head -1)" cache "$users" "$hot"
+fi
+if [ -n "$peers" ] && wanted sss; then
     mkdir -p /var/lib/sss/{db,mc,pipes/private,pubconf,keytabs,secrets,gpo_cache} /var/log/sssd /etc/sssd /run/sssd
     cat > /etc/sssd/sssd.conf <<SSSD
 [sssd]
@@ -94,22 +108,22 @@ SSSD
         "$(for _ in $(seq 51); do "$work/lookups" "$module" sss "$users" cold; done | sort -n | sed -n 26p)"
     kill "$sssd"
     wait "$sssd" 2> /dev/null || true
-else
-    echo "libnss-cache and SSSD could not be installed here and are left out: $(tail -1 "$work/apt.log")"
 fi
-printf '%-34s %s us\n' "dirless: dlopen to first answer" \
-    "$(for _ in $(seq 51); do "$work/lookups" "$work/libnss_dirless.so.2" dirless "$users" cold; done | sort -n | sed -n 26p)"
 
-cp "$data/passwd" /etc/passwd
-cp "$data/group" /etc/group
-row "glibc files" libc files "$users" 100
+if wanted files; then
+    cp "$data/passwd" /etc/passwd
+    cp "$data/group" /etc/group
+    row "glibc files" libc files "$users" 100
+fi
 
-echo "latencies of dirless, 5 s undisturbed, then 5 s under constant publishing:"
-"$work/lookups" "$work/libnss_dirless.so.2" dirless "$users" spread 5
-"$work/generate" "$users" "$data" 6 > "$work/published" &
-"$work/lookups" "$work/libnss_dirless.so.2" dirless "$users" spread 5
-wait %% 2> /dev/null || true
-cat "$work/published"
-echo "publishing for a second, making the people up included:"
-TIMEFORMAT='%U user + %S sys s in %R s'
-time "$work/generate" "$users" "$data" 1
+if wanted publish; then
+    spread() { "$work/lookups" "$work/libnss_dirless.so.2" dirless "$users" spread 5; }
+    echo "latencies of dirless over 5 s: undisturbed; while a table a second is published; while they are published without a pause:"
+    spread
+    for pause in 1000 0; do
+        "$work/generate" "$users" "$data" 6 "$pause" > "$work/published" &
+        spread
+        wait $! || true
+        cat "$work/published"
+    done
+fi

@@ -108,7 +108,7 @@ mod tests {
         let mut report = Report::begin();
         report.published = Some(Published {
             generation: 7,
-            digest: "d".into(),
+            made_from: None,
             at: "2026-11-22T00:00:00Z".into(),
             users: 3,
             groups: 2,

@@ -13,11 +13,11 @@ use dirless_model::NameRule;
 use dirless_model::access::AccessRules;
 use dirless_program::{Clock, Secret, SecretError};
 use dirless_seal::Identity;
-use dirless_table::{OpenError, Table, TableMeta};
+use dirless_table::{Table, TableMeta};
 
 use super::{
-    AccessInput, Body, Content, DirectoryInput, Ending, HostFiles, HostLimits, Inputs, LimitsError, Outcome, Problem,
-    Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, run,
+    AccessInput, Body, Content, DirectoryInput, Durations, Ending, HostFiles, HostLimits, Inputs, LimitsError, Outcome,
+    Problem, Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, run, unchanged,
 };
 use crate::paths::Paths;
 
@@ -193,9 +193,14 @@ fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write)
     }
     let before = Report::load(&paths.report()).unwrap_or_default();
     let inputs = gather(paths, options)?;
-    let mut outcome = run(&inputs, clock, None);
+    let mut outcome = match again(paths, options, clock, before.as_ref(), &inputs) {
+        Some(outcome) => outcome,
+        None => run(&inputs, clock, None),
+    };
     keep(paths, &inputs, &outcome)?;
-    finish(paths, options, clock, before, &mut outcome);
+    if outcome.report.ending != Ending::Unchanged {
+        finish(paths, options, clock, before, &inputs, &mut outcome);
+    }
     let report = &outcome.report;
     let saved = match report.save(&paths.report()) {
         // On a full disk the old report's own room is what is left.
@@ -211,6 +216,31 @@ fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write)
         saved.map_err(PublishError::file("write", &paths.report()))?;
     }
     Ok(exit_code(report.ending))
+}
+
+/// The outcome of the last run, when it was of the same inputs and its table is in place.
+fn again(paths: &Paths, options: &Options, clock: &Clock, before: Option<&Report>, inputs: &Inputs) -> Option<Outcome> {
+    if options.directory.is_some() {
+        // Whether the directory copy says the same is for its own comparison to tell.
+        return None;
+    }
+    let published = before?.published.as_ref()?;
+    let in_place = Table::open(&paths.table(), options.owner).ok()?.stats().generation;
+    // A body that cannot be read is for the run to tell.
+    let digest = unchanged::digest(options, inputs, &inputs.ratchet).ok()?;
+    if published.generation != in_place || published.made_from.as_ref() != Some(&digest) {
+        return None;
+    }
+    let mut report = before?.clone();
+    report.ending = Ending::Unchanged;
+    report.durations = Durations::default();
+    report.finished_at = clock.now().to_string();
+    Some(Outcome {
+        content: None,
+        overlay: None,
+        report,
+        ratchet: inputs.ratchet.clone(),
+    })
 }
 
 /// A bomb that gets past the caps ends this worker and nothing else.
@@ -355,31 +385,27 @@ fn link_whole(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Writes the table when it says something new, and completes the report.
-fn finish(paths: &Paths, options: &Options, clock: &Clock, before: Option<Report>, outcome: &mut Outcome) {
+fn finish(
+    paths: &Paths,
+    options: &Options,
+    clock: &Clock,
+    before: Option<Report>,
+    inputs: &Inputs,
+    outcome: &mut Outcome,
+) {
     let start = clock.now();
     let report = &mut outcome.report;
     report.published = before.and_then(|report| report.published);
     if let Some(content) = &outcome.content {
-        let digest = content.digest(options.enumerate);
-        let in_place = Table::open(&paths.table(), options.owner);
-        let current = report.published.as_ref().is_some_and(|published| {
-            let stats = in_place.as_ref().map(Table::stats);
-            published.digest == digest && stats.is_ok_and(|stats| stats.generation == published.generation)
-        });
-        if current {
-            report.ending = Ending::Unchanged;
-        } else {
-            place(paths, options, start, &in_place, digest.clone(), content, report);
-        }
-        copy(
-            paths,
-            options,
-            start,
-            &digest,
-            content,
-            outcome.overlay.as_ref(),
-            report,
-        );
+        place(paths, options, start, content, report);
+        copy(paths, options, start, content, outcome.overlay.as_ref(), report);
+    }
+    let known = unchanged::depends_on_fetched_alone(report);
+    if let Some(published) = &mut report.published {
+        // With the ratchet that the next run will start from.
+        published.made_from = known
+            .then(|| unchanged::digest(options, inputs, &outcome.ratchet).ok())
+            .flatten();
     }
     let end = clock.now();
     report.durations.publish = super::milliseconds(start, end);
@@ -391,7 +417,6 @@ fn copy(
     paths: &Paths,
     options: &Options,
     now: jiff::Timestamp,
-    digest: &str,
     content: &Content,
     overlay: Option<&Overlay>,
     report: &mut Report,
@@ -402,7 +427,8 @@ fn copy(
         // A source of the tree cannot be used, as its report tells: the copy in place says more.
         (Some(_), None) => Ok(()),
         (Some(directory), Some(overlay)) => {
-            super::publish_directory(&path, &directory.base, content, overlay, digest, now).map(drop)
+            let digest = content.digest(options.enumerate);
+            super::publish_directory(&path, &directory.base, content, overlay, &digest, now).map(drop)
         }
     };
     if let Err(error) = outcome {
@@ -412,29 +438,29 @@ fn copy(
     }
 }
 
-fn place(
-    paths: &Paths,
-    options: &Options,
-    now: jiff::Timestamp,
-    in_place: &Result<Table, OpenError>,
-    digest: String,
-    content: &Content,
-    report: &mut Report,
-) {
+/// Publishes `content`, and says how that ended.
+fn place(paths: &Paths, options: &Options, now: jiff::Timestamp, content: &Content, report: &mut Report) {
     let told = report.published.as_ref().map_or(0, |published| published.generation);
-    let found = in_place.as_ref().map_or(0, |table| table.stats().generation);
+    let found = Table::open(&paths.table(), options.owner).map_or(0, |table| table.stats().generation);
     let meta = TableMeta {
         generation: told.max(found).saturating_add(1),
         created: u64::try_from(now.as_second()).unwrap_or(0),
         enumerate: options.enumerate,
     };
-    match super::publish(&paths.table(), meta, content) {
-        Ok(_) => {
+    let written = if found != 0 && told == found {
+        super::publish_changed(&paths.table(), options.owner, meta, content)
+    } else {
+        // What is in place is not what the report tells of, and is not kept.
+        super::publish(&paths.table(), meta, content).map(Some)
+    };
+    match written {
+        Ok(None) => report.ending = Ending::Unchanged,
+        Ok(Some(_)) => {
             let users = &content.directory.users;
             report.ending = Ending::Published;
             report.published = Some(Published {
                 generation: meta.generation,
-                digest,
+                made_from: None,
                 at: now.to_string(),
                 users: users.len(),
                 groups: content.groups(),

@@ -184,11 +184,11 @@ struct Reader<'a> {
 
 impl Sink for Reader<'_> {
     // Accounts come from sources of accounts, where they are merged and checked.
-    fn user(&mut self, _user: RawUser) {}
+    fn user(&mut self, _user: RawUser<'_>) {}
 
-    fn group(&mut self, _group: RawGroup) {}
+    fn group(&mut self, _group: RawGroup<'_>) {}
 
-    fn keys(&mut self, _username: String, _lines: String) {}
+    fn keys(&mut self, _username: &str, _lines: &str) {}
 
     fn entry(&mut self, entry: RawEntry) {
         self.full |= self.overlay.size() > MOST;

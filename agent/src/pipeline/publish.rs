@@ -62,32 +62,33 @@ impl Content {
     /// # Errors
     /// When the table cannot be written.
     pub fn write<W: std::io::Write + std::io::Seek>(&self, table: &mut TableBuilder<W>) -> Result<(), WriteError> {
-        for group in &self.directory.groups {
+        let Self { texts, directory, .. } = self;
+        table.name_members(directory.users.iter().map(|user| texts.name(user.name)))?;
+        for group in &directory.groups {
             let record = GroupRecord {
-                name: self.texts.name(group.name),
+                name: texts.name(group.name),
                 gid: group.gid.number(),
             };
-            let members = self.directory.members(group).iter();
-            table.add_group(&record, members.map(|member| self.user_name(*member)))?;
+            table.add_group_of(&record, directory.members(group))?;
         }
         for place in &self.private.users {
-            if let Some(user) = self.directory.users.get(*place as usize) {
+            if let Some(user) = directory.users.get(*place as usize) {
                 let record = GroupRecord {
-                    name: self.texts.name(user.name),
+                    name: texts.name(user.name),
                     gid: user.gid.number(),
                 };
-                table.add_group(&record, std::iter::empty())?;
+                table.add_group_of(&record, &[])?;
             }
         }
-        for user in &self.directory.users {
+        for user in &directory.users {
             table.add_user(&UserRecord {
-                name: self.texts.name(user.name),
+                name: texts.name(user.name),
                 uid: user.uid.number(),
                 gid: user.gid.number(),
-                gecos: self.texts.get(user.gecos),
-                home: self.texts.get(user.home),
-                shell: self.texts.name(user.shell),
-                keys: self.texts.get(user.keys),
+                gecos: texts.get(user.gecos),
+                home: texts.get(user.home),
+                shell: texts.name(user.shell),
+                keys: texts.get(user.keys),
             })?;
         }
         Ok(())
@@ -99,12 +100,26 @@ impl Content {
     }
 }
 
-/// Writes `content` as the table at `path`.
+/// Writes `content` as the table at `path`, in any case.
 ///
 /// # Errors
 /// When it cannot be written whole; the table in place stays then.
 pub fn publish(path: &Path, meta: TableMeta, content: &Content) -> Result<TableStats, WriteError> {
     dirless_table::publish(path, meta, |table| content.write(table))
+}
+
+/// Writes `content` as the table at `path` unless the one in place, which must be `owner`'s, says just
+/// that; `None` then.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_changed(
+    path: &Path,
+    owner: u32,
+    meta: TableMeta,
+    content: &Content,
+) -> Result<Option<TableStats>, WriteError> {
+    dirless_table::publish_changed(path, owner, meta, |table| content.write(table))
 }
 
 /// A running SHA-256 over many small pieces: each block is hashed together with the digest of what

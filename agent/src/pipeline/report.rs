@@ -151,8 +151,10 @@ pub struct CautionNote {
 pub struct Published {
     /// Its number; it grows with each table.
     pub generation: u64,
-    /// SHA-256 over what it says, in hex.
-    pub digest: String,
+    /// SHA-256 over the inputs that the last run made it from, in hex; absent when that run took more
+    /// than what was fetched. The same inputs need no second run.
+    #[serde(default)]
+    pub made_from: Option<String>,
     /// When it was written (RFC 3339).
     pub at: String,
     /// Users in it.

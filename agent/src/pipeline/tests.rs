@@ -113,15 +113,7 @@ fn two_sources_become_one_directory_with_private_groups_and_keys() {
     assert!(outcome.report.problem.is_none() && !outcome.report.degraded());
     let content = outcome.content.unwrap();
     assert_eq!(content.groups(), 3);
-    let meta = dirless_table::TableMeta {
-        generation: 1,
-        created: 0,
-        enumerate: true,
-    };
-    let mut builder = dirless_table::TableBuilder::in_memory(meta).unwrap();
-    content.write(&mut builder).unwrap();
-    let (bytes, _) = builder.finish().unwrap();
-    let table = dirless_table::Table::from_bytes(bytes.into_inner()).unwrap();
+    let table = dirless_table::Table::from_bytes(table_of(&content)).unwrap();
     let alice = table.user_by_name(b"alice").unwrap().unwrap();
     assert_eq!(
         (alice.uid, alice.gids().iter().collect::<Vec<_>>()),
@@ -403,6 +395,26 @@ fn the_digest_says_whether_anything_changed() {
     }
 }
 
+#[test]
+fn the_order_of_records_does_not_show_in_the_table() {
+    let table = |list: &[(&str, u32)]| table_of(&Host::new().source("local", &users(list)).run().content.unwrap());
+    let one = table(&[("alice", 2000), ("bob", 2001)]);
+    assert_eq!(one, table(&[("bob", 2001), ("alice", 2000)]));
+    assert_ne!(one, table(&[("alice", 2000), ("bob", 2002)]));
+    assert_ne!(one, table(&[("alice", 2000)]));
+}
+
+fn table_of(content: &Content) -> Vec<u8> {
+    let meta = dirless_table::TableMeta {
+        generation: 1,
+        created: 0,
+        enumerate: true,
+    };
+    let mut builder = dirless_table::TableBuilder::in_memory(meta).unwrap();
+    content.write(&mut builder).unwrap();
+    builder.finish().unwrap().0.into_inner()
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(96))]
 
@@ -429,11 +441,7 @@ proptest::proptest! {
         host.inputs().host.passwd.push_str("local:x:1500:1500::/:/bin/sh\n");
         host.inputs().host.group.push_str("local:x:1500:\n");
         let content = host.run().content.unwrap();
-        let meta = dirless_table::TableMeta { generation: 1, created: 0, enumerate: true };
-        let mut builder = dirless_table::TableBuilder::in_memory(meta).unwrap();
-        content.write(&mut builder).unwrap();
-        let (bytes, _) = builder.finish().unwrap();
-        let table = dirless_table::Table::from_bytes(bytes.into_inner()).unwrap();
+        let table = dirless_table::Table::from_bytes(table_of(&content)).unwrap();
         for user in table.users().map(Result::unwrap) {
             proptest::prop_assert!(user.uid >= 1000 && user.gid >= 1000 && user.uid != 1500 && user.gid != 1500);
             proptest::prop_assert!(!["root", "sudo", "local"].map(str::as_bytes).contains(&user.name()));

@@ -161,22 +161,23 @@ pub fn restore(batch: &mut Batch<'_>, found: Found) -> Result<Restored, TreeErro
 }
 
 impl Sink for Found {
-    fn user(&mut self, user: RawUser) {
+    fn user(&mut self, user: RawUser<'_>) {
         match user.check(&NameRule::default()) {
             Ok(user) => self.users.push(user),
             Err(error) => self.left_out.push(format!("user {}: {error}", user.label())),
         }
     }
 
-    fn group(&mut self, group: RawGroup) {
+    fn group(&mut self, group: RawGroup<'_>) {
         match group.check(&NameRule::default()) {
             Ok((group, _)) => self.groups.push(group),
             Err(error) => self.left_out.push(format!("group {}: {error}", group.label())),
         }
     }
 
-    fn keys(&mut self, username: String, lines: String) {
-        self.keys.extend(Name::parse(&username).ok().map(|name| (name, lines)));
+    fn keys(&mut self, username: &str, lines: &str) {
+        self.keys
+            .extend(Name::parse(username).ok().map(|name| (name, lines.to_owned())));
     }
 
     fn retired(&mut self, _: Retired) {}

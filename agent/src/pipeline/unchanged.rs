@@ -1,0 +1,84 @@
+//! Whether a run would say again what the last one said. A run is a pure function of its inputs, so
+//! the same inputs need no second run.
+
+use std::os::unix::fs::MetadataExt;
+use std::{fs, io};
+
+use ring::digest::{Context, SHA256};
+
+use super::{Body, Inputs, Options, Ratchet, Report, Taken};
+
+/// A digest of all that a run of `inputs` with `options` depends on, as long as it takes what was
+/// fetched; `ratchet` is the one that it starts from. Sealed files count by what the daemon changes when
+/// it replaces one: to read them costs a tenth of a run.
+///
+/// # Errors
+/// When a sealed file cannot be looked at.
+pub(super) fn digest(options: &Options, inputs: &Inputs, ratchet: &Ratchet) -> io::Result<String> {
+    // Taken apart, so that a new input cannot be forgotten here.
+    let Inputs {
+        sources,
+        // A run that makes a directory copy is never left out.
+        directory: _,
+        identity,
+        access,
+        name_rule,
+        hostname,
+        limits,
+        host,
+        ratchet: _,
+    } = inputs;
+    let mut hasher = Hasher(Context::new(&SHA256));
+    hasher.text(&format!(
+        "{} {options:?} {} {name_rule:?} {hostname:?} {limits:?} {ratchet:?}",
+        env!("CARGO_PKG_VERSION"),
+        identity.recipient().as_str(),
+    ));
+    hasher.bytes(access.fetched.as_deref().unwrap_or_default());
+    hasher.text(&host.passwd);
+    hasher.text(&host.group);
+    hasher.text(&format!("{:?}", host.shells));
+    for source in sources {
+        hasher.text(&format!("{:?} {:?}", source.name, source.note));
+        if let Some(body) = &source.fetched {
+            hasher.body(body)?;
+        }
+    }
+    let digest = hasher.0.finish();
+    Ok(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Did the run that `report` tells of take nothing but what was fetched? Otherwise its outcome depends
+/// on more than [`digest`] looks at.
+pub(super) fn depends_on_fetched_alone(report: &Report) -> bool {
+    let fetched = |taken| matches!(taken, Taken::Fetched | Taken::Empty);
+    report.problem.is_none()
+        && report.access.problem.is_none()
+        && report.sources.iter().all(|source| fetched(source.taken))
+}
+
+/// SHA-256 of pieces that are told apart by their lengths.
+struct Hasher(Context);
+
+impl Hasher {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn body(&mut self, body: &Body) -> io::Result<()> {
+        match body {
+            Body::Bytes(bytes) => self.bytes(bytes),
+            Body::File(path) => {
+                let about = fs::metadata(path)?;
+                let changed = (about.mtime(), about.mtime_nsec());
+                self.text(&format!("{:?}", (about.dev(), about.ino(), about.size(), changed)));
+            }
+        }
+        Ok(())
+    }
+}
