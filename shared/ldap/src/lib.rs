@@ -37,7 +37,7 @@ pub use directory::{
     Candidate, Change, ChangeKind, Changed, Credentials, Directory, Failure, Identity, Modification, NotReady, Peer,
     Query, Refusal, Scope, State, Stored, Verify, Visibility, Wants, WriteRequest, Writer, Written,
 };
-pub use password::verify as verify_password;
+pub use password::{hash as hash_password, is_hashed as is_hashed_password, verify as verify_password};
 pub use result::ResultCode;
 pub use server::{Listener, Setup, serve};
 

@@ -15,6 +15,43 @@ const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 
+/// Rounds for new hashes: a tenth of a second, and the number that OWASP names for this function.
+const ROUNDS: NonZeroU32 = NonZeroU32::new(210_000).expect("not zero");
+
+/// Schemes of stored values, those that [`verify`] knows and others in use.
+const SCHEMES: [&str; 14] = [
+    "SHA",
+    "SSHA",
+    "SHA256",
+    "SSHA256",
+    "SHA384",
+    "SSHA384",
+    "SHA512",
+    "SSHA512",
+    "PBKDF2",
+    "PBKDF2-SHA1",
+    "PBKDF2-SHA256",
+    "PBKDF2-SHA512",
+    "CRYPT",
+    "ARGON2",
+];
+
+/// A new value of `userPassword` for a password, `{PBKDF2-SHA512}…`.
+#[must_use]
+pub fn hash(password: &[u8], salt: &[u8; 16]) -> String {
+    let mut hash = [0; 64];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, ROUNDS, salt, password, &mut hash);
+    // As OpenLDAP's pw-pbkdf2 writes base64.
+    let text = |bytes: &[u8]| BASE64.encode(bytes).replace('+', ".").replace('=', "");
+    format!("{{PBKDF2-SHA512}}{ROUNDS}${}${}", text(salt), text(&hash))
+}
+
+/// Is it a stored value rather than a plain password?
+#[must_use]
+pub fn is_hashed(value: &[u8]) -> bool {
+    scheme(value).is_some_and(|(name, _)| SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(name)))
+}
+
 /// Does the password have this stored value of `userPassword`?
 ///
 /// Known are `{SHA}`, `{SSHA}` and their forms with 256, 384 and 512, `{PBKDF2}`, `{PBKDF2-SHA1}`,
@@ -120,6 +157,19 @@ mod tests {
             assert!(verify(stored.as_bytes(), b"secret"), "{stored}");
             assert!(!verify(stored.as_bytes(), b"Secret"), "{stored}");
             assert!(!verify(stored.as_bytes(), b""), "{stored}");
+        }
+    }
+
+    #[test]
+    fn a_new_hash_takes_its_password_and_tells_itself_from_plain_ones() {
+        let stored = hash(b"secret", &[7; 16]);
+        assert!(verify(stored.as_bytes(), b"secret") && !verify(stored.as_bytes(), b"Secret"));
+        assert_ne!(stored, hash(b"secret", &[8; 16]));
+        for hashed in [stored.as_str(), "{ssha}x", "{CRYPT}$6$x"] {
+            assert!(is_hashed(hashed.as_bytes()), "{hashed}");
+        }
+        for plain in ["", "secret", "{", "{}x", "{mine}secret"] {
+            assert!(!is_hashed(plain.as_bytes()), "{plain}");
         }
     }
 
