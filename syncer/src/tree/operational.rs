@@ -134,6 +134,22 @@ pub(super) fn add_naming_values(schema: &Schema, entry: &mut Entry) {
     }
 }
 
+/// Adds the classes above those that the entry names, as RFC 4512 section 3.3 has it: whoever looks for
+/// a `person` finds an `inetOrgPerson`.
+pub(super) fn add_superclasses(schema: &Schema, entry: &mut Entry) {
+    let classes = object_class();
+    let held = entry.values(&classes).to_vec();
+    let names = |class: &Value, name: &str| {
+        let known = class.as_str().and_then(|text| schema.class(text));
+        known.is_some_and(|known| known.name() == name)
+    };
+    for class in schema.class_closure(&held) {
+        if !held.iter().any(|one| names(one, class.name())) {
+            entry.add(classes.clone(), Value::from(class.name()));
+        }
+    }
+}
+
 /// Is `value` among `values`, as the attribute compares?
 pub(super) fn holds(schema: &Schema, values: &[Value], name: &AttributeName, value: &Value) -> bool {
     let wanted = comparable(schema, name, value);

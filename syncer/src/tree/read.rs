@@ -80,7 +80,9 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub(super) fn text(self) -> &'static str {
+    /// The word for it.
+    #[must_use]
+    pub fn text(self) -> &'static str {
         match self {
             Self::Add => "add",
             Self::Update => "update",
@@ -360,6 +362,23 @@ impl<'a> Reader<'a> {
             });
         }
         Ok(changes)
+    }
+
+    /// Are changes after number `after` not known any more?
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn is_forgotten(&self, after: u64) -> Result<bool, TreeError> {
+        let oldest: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT MIN(id) FROM changes")?
+            .query_row([], |row| row.get(0))?;
+        let state = self.state()?;
+        // Numbers are given out without gaps; with no line left, the next one would be the oldest.
+        let oldest = oldest
+            .and_then(|oldest| u64::try_from(oldest).ok())
+            .unwrap_or(state + 1);
+        Ok(after.saturating_add(1) < oldest || after > state)
     }
 
     /// Counts of what is there; looks at every entry, so it takes a second at a million.

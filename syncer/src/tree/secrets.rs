@@ -3,9 +3,9 @@
 use dirless_directory::AttributeName;
 
 /// Hashes of passwords: never told, not even to the changelog.
-const PASSWORDS: &[&str] = &["userPassword", "aitherPasswordHash", "authPassword", "sambaNTPassword"];
+pub const PASSWORDS: &[&str] = &["userPassword", "aitherPasswordHash", "authPassword", "sambaNTPassword"];
 /// Where a secret is kept: stays at the customer's unless a rule says otherwise.
-const REFERENCES: &[&str] = &["aitherSecretReference"];
+pub const REFERENCES: &[&str] = &["aitherSecretReference"];
 
 /// Does the attribute hold hashes of passwords?
 #[must_use]

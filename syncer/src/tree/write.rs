@@ -324,6 +324,7 @@ impl<'a> Batch<'a> {
         let parent = self.parent_of(entry.dn(), key)?;
         let mut entry = operational::canonical(&context.schema, entry);
         operational::add_naming_values(&context.schema, &mut entry);
+        operational::add_superclasses(&context.schema, &mut entry);
         let inherited = match &parent {
             Some(parent) if entry.values(&name("aitherOwnerUid")).is_empty() => {
                 let owner = parent.entry()?.values(&name("aitherOwnerUid")).first().cloned();
@@ -380,6 +381,7 @@ impl<'a> Batch<'a> {
         let schema = &self.context.schema;
         let mut new = operational::canonical(schema, &new);
         operational::add_naming_values(schema, &mut new);
+        operational::add_superclasses(schema, &mut new);
         let owner = old.values(&name("aitherOwnerUid")).first().and_then(Value::as_str);
         operational::add_owner(schema, &mut new, || owner.map(str::to_owned));
         if operational::says_the_same(schema, old, &new) {

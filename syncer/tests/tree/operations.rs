@@ -97,6 +97,25 @@ fn every_write_sets_what_the_server_keeps() {
 }
 
 #[test]
+fn classes_above_those_that_are_named_come_with_them() {
+    let (_folder, store) = tree();
+    store.add(&actor(), &person("alice")).unwrap();
+    let found = found(&store, "dc=dirless", Scope::Subtree, "(objectClass=person)").unwrap();
+    assert_eq!(found, ["uid=alice,ou=users,dc=dirless"]);
+    let classes = value(&store, "uid=alice,ou=users,dc=dirless", "objectClass");
+    assert_eq!(classes[0], "inetOrgPerson");
+    assert!(
+        ["organizationalPerson", "person", "top"]
+            .iter()
+            .all(|class| classes.iter().any(|held| held == class))
+    );
+    assert_eq!(
+        store.put(&actor(), &person("alice"), Expect::Anything).unwrap(),
+        Put::Unchanged
+    );
+}
+
+#[test]
 fn what_stands_below_is_counted() {
     let (_folder, store) = tree();
     let groups = "ou=groups,dc=dirless";
@@ -207,8 +226,10 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
                     &actor(),
                     &dn("uid=alice,ou=users,dc=dirless"),
                     &[
-                        Modification::Add(name("objectClass"), vec![Value::from("account")]),
-                        Modification::Delete(name("objectClass"), vec![Value::from("inetOrgPerson")]),
+                        Modification::Replace(
+                            name("objectClass"),
+                            vec![Value::from("account"), Value::from("aitherOwned")],
+                        ),
                         Modification::Delete(name("cn"), vec![]),
                         Modification::Delete(name("sn"), vec![]),
                         Modification::Delete(name("mail"), vec![]),
