@@ -8,10 +8,14 @@ mod import;
 mod ledger;
 mod local;
 mod once;
+mod permissions;
 mod plan;
+mod poke;
 mod progress;
 mod run;
+mod serve;
 mod status;
+mod token;
 mod tree;
 mod verify;
 
@@ -36,6 +40,8 @@ use crate::tree::by_hand;
 
 /// Exit code of `plan` when something would be published.
 pub const EXIT_CHANGES: u8 = 10;
+/// Exit code of `permissions check` when the answer is no.
+pub const EXIT_DENIED: u8 = 12;
 /// Exit code of `plan` and `once` when the change is, or would be, held back.
 pub const EXIT_HELD: u8 = 11;
 
@@ -58,6 +64,8 @@ pub struct Arguments {
 enum Command {
     /// Read and publish, again and again, until told to stop.
     Run,
+    /// As run, and serve the directory tree by REST besides.
+    Serve,
     /// Read and publish once. Exits with 11 when a change is held back.
     Once(once::OnceArguments),
     /// Show who gains and loses what, ask if somebody is at the terminal, then read and publish
@@ -86,6 +94,15 @@ enum Command {
     /// Ask the source whether a password is somebody's: read from the terminal, or as a line of
     /// standard input. Exits with 0 when it is, 1 when it is not (or there is nobody of that name).
     VerifyPassword(verify::VerifyArguments),
+    /// Make, list and revoke tokens for the REST interface.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Ask what somebody may do, and why.
+    #[command(subcommand)]
+    Permissions(permissions::PermissionsCommand),
+    /// Print the description of the REST interface.
+    #[command(hide = true, name = "openapi")]
+    OpenApi,
     /// Write man pages or shell completions.
     #[command(hide = true)]
     Generate(GenerateArguments),
@@ -107,6 +124,10 @@ impl Arguments {
     pub fn run(self, environment: Lookup<'_>) -> anyhow::Result<ExitCode> {
         if let Command::Generate(arguments) = &self.command {
             generate(Self::command(), arguments)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if matches!(self.command, Command::OpenApi) {
+            Setting::print(crate::serve::description().trim_end())?;
             return Ok(ExitCode::SUCCESS);
         }
         let path = Config::path(self.config, environment);
@@ -138,6 +159,7 @@ impl Setting<'_> {
     async fn dispatch(&self, command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Run => run::run(self).await,
+            Command::Serve => Box::pin(serve::serve(self)).await,
             Command::Once(arguments) => once::once(self, arguments).await,
             Command::Apply(arguments) => apply::apply(self, arguments).await,
             Command::Plan(arguments) => plan::plan(self, arguments).await,
@@ -149,7 +171,9 @@ impl Setting<'_> {
             Command::Tree(command) => tree::tree(self, command).await,
             Command::Local(command) => local::local(self, command).await,
             Command::VerifyPassword(arguments) => verify::verify(self, arguments).await,
-            Command::Generate(_) => Ok(ExitCode::SUCCESS),
+            Command::Token(command) => token::token(self, command),
+            Command::Permissions(command) => permissions::permissions(self, command),
+            Command::OpenApi | Command::Generate(_) => Ok(ExitCode::SUCCESS),
         }
     }
 
@@ -260,7 +284,20 @@ mod tests {
     fn the_definition_is_sound_and_names_every_command() {
         Arguments::command().debug_assert();
         for command in [
-            "run", "once", "apply", "plan", "enroll", "check", "status", "import", "ledger", "local", "generate",
+            "run",
+            "serve",
+            "once",
+            "apply",
+            "plan",
+            "enroll",
+            "check",
+            "status",
+            "import",
+            "ledger",
+            "local",
+            "token",
+            "permissions",
+            "generate",
         ] {
             assert!(Arguments::command().find_subcommand(command).is_some(), "{command}");
         }

@@ -54,6 +54,9 @@ pub struct Config {
     /// Who receives which part of the tree.
     #[serde(default)]
     pub audience: Vec<crate::audience::AudienceConfig>,
+    /// REST and LDAP.
+    #[serde(default)]
+    pub serve: crate::serve::ServeConfig,
     /// Bounds on what a source may hold.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -304,6 +307,9 @@ impl Config {
         }
         if let Err((key, reason)) = crate::sources::SourceSetting::check(self) {
             return refuse(&key, reason);
+        }
+        if let Err((key, reason)) = self.serve.check() {
+            return refuse(key, reason);
         }
         Ok(())
     }

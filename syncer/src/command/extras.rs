@@ -6,6 +6,7 @@ use super::Setting;
 use crate::engines::{self, Engine, Engines, Outcome, Ran};
 use crate::keys::{self, Access};
 use crate::rules::{self, RulesOutcome};
+use crate::serve::triggers::{self, Part};
 use crate::sources::files::{FileSource, FilesConfig, Gathered};
 use crate::sources::{SourceKind, SourceSetting};
 use crate::tree::TreeStore;
@@ -84,6 +85,35 @@ impl Extras {
             }
             Some(Err(error)) => tracing::error!(event = "access_rules.failed", "access rules: {error:#}"),
         }
+    }
+
+    /// The same for those who asked for a cycle.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let set = self.engines.iter().filter(|ran| ran.outcome != Outcome::Unset);
+        let mut parts: Vec<Part> = set
+            .map(|ran| Part {
+                name: triggers::engine_part(ran.engine.name()),
+                outcome: match ran.outcome {
+                    Outcome::Changed { .. } => triggers::Outcome::Changed,
+                    Outcome::Held { .. } => triggers::Outcome::Held,
+                    Outcome::Failed { .. } => triggers::Outcome::Failed,
+                    Outcome::Unchanged | Outcome::Unset => triggers::Outcome::Unchanged,
+                },
+                detail: ran.to_string(),
+            })
+            .collect();
+        let rules = self.rules.as_ref().map(|rules| match rules {
+            Ok(RulesOutcome::Unchanged) => (triggers::Outcome::Unchanged, "nothing changed".to_owned()),
+            Ok(RulesOutcome::Put(change)) => (triggers::Outcome::Changed, change.summary()),
+            Ok(RulesOutcome::Held(change)) => (triggers::Outcome::Held, held_rules(change)),
+            Err(error) => (triggers::Outcome::Failed, format!("{error:#}")),
+        });
+        parts.extend(rules.map(|(outcome, detail)| Part {
+            name: "access rules".to_owned(),
+            outcome,
+            detail,
+        }));
+        parts
     }
 
     /// The same for people, one line each.

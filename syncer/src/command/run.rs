@@ -8,10 +8,12 @@ use dirless_program::service;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::extras::Extras;
+use super::poke::{self, Pokes};
 use super::{Setting, enroll, once};
 use crate::cycle::Outcome;
 use crate::engines::Engines;
 use crate::keys::{self, Access, KeyFolder};
+use crate::serve::triggers::{self, Part};
 use crate::sources::files::Watch;
 use crate::sources::{Progress, SourceSetting, Unwatched};
 use crate::state::State;
@@ -27,8 +29,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(5);
 pub(super) async fn run(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
     let stop = service::stop_signal();
     tokio::pin!(stop);
+    let mut pokes = Pokes::none();
     let reason = tokio::select! {
-        ended = forever(setting) => {
+        ended = forever(setting, &mut pokes) => {
             return ended.map(|never| match never {});
         }
         reason = &mut stop => reason.context("installing signal handlers")?,
@@ -38,8 +41,39 @@ pub(super) async fn run(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The loop, started over when it cannot even begin, for instance because the backend is down.
+pub(super) async fn always(setting: &Setting<'_>, pokes: &mut Pokes) -> std::convert::Infallible {
+    let interval = Duration::from_secs(setting.config.syncer.interval_seconds);
+    let mut backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
+    let mut ticks = Ticks::new();
+    loop {
+        let error = match forever(setting, pokes).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        let wait = backoff.wait().min(interval);
+        tracing::error!(event = "cycles.failed", wait_ms = wait.as_millis(), "{error:#}");
+        service::status(&format!("no cycles: {error:#}"));
+        pokes.begin();
+        pokes.end(&[failed(poke::NO_CYCLE, &error)]);
+        let until = Instant::now() + wait;
+        tokio::select! {
+            () = ticks.during(until + ACCEPTED_EVERY, tokio::time::sleep_until(until)) => {}
+            () = pokes.next() => {}
+        }
+    }
+}
+
+fn failed(name: &str, error: &anyhow::Error) -> Part {
+    Part {
+        name: name.to_owned(),
+        outcome: triggers::Outcome::Failed,
+        detail: format!("{error:#}"),
+    }
+}
+
 /// The loop. Everything it writes is published whole, so that it may be dropped at any await.
-async fn forever(setting: &Setting<'_>) -> anyhow::Result<std::convert::Infallible> {
+async fn forever(setting: &Setting<'_>, pokes: &mut Pokes) -> anyhow::Result<std::convert::Infallible> {
     let config = &setting.config;
     if !KeyFolder::of(config).is_enrolled() {
         let token = keys::bearer(config, setting.environment)?;
@@ -54,29 +88,35 @@ async fn forever(setting: &Setting<'_>) -> anyhow::Result<std::convert::Infallib
     // What is there before the first read; what changes during a read is then seen after it.
     let mut folders = Watch::new(&setting.sources()).and(Engines::watch(config));
     loop {
+        pokes.begin();
         let extras = ticks
             .during(Instant::now() + BEYOND_READ, Extras::run(setting, &access, None))
             .await;
         extras.log();
-        let mut failed = extras.has_failed();
+        let mut parts = extras.parts();
         // Anew each time: people may have entered the first account into the tree.
         for own in &setting.sources() {
-            failed |= !one(setting, &access, own, &mut ticks).await;
+            parts.push(one(setting, &access, own, &mut ticks).await);
         }
-        failed |= !tree(setting, &access, &mut ticks).await;
-        let wait = if failed {
+        parts.append(&mut tree(setting, &access, &mut ticks).await);
+        pokes.end(&parts);
+        let wait = if parts.iter().any(|part| part.outcome == triggers::Outcome::Failed) {
             backoff.wait().min(interval)
         } else {
             backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
             // Spread over a tenth, so that syncers that started together drift apart.
             interval.mul_f64(0.95 + 0.1 * rand::random::<f64>())
         };
-        sleep(&setting.state_folders(), &mut folders, &mut ticks, wait).await;
+        let states = setting.state_folders();
+        tokio::select! {
+            () = sleep(&states, &mut folders, &mut ticks, wait) => {}
+            () = pokes.next() => {}
+        }
     }
 }
 
-/// One cycle of one source; did it go well? One that fails holds up no other.
-async fn one(setting: &Setting<'_>, access: &Access, own: &SourceSetting, ticks: &mut Ticks) -> bool {
+/// One cycle of one source, and how it went. One that fails holds up no other.
+async fn one(setting: &Setting<'_>, access: &Access, own: &SourceSetting, ticks: &mut Ticks) -> Part {
     let started = Instant::now();
     let cycle = async {
         // Opened anew each time: region, store and credentials may have come up since.
@@ -85,45 +125,61 @@ async fn one(setting: &Setting<'_>, access: &Access, own: &SourceSetting, ticks:
         setting.cycle(access, own, source.as_ref())?.once(None, watch).await
     };
     let limit = Duration::from_secs(own.deadline_seconds(&setting.config)) + BEYOND_READ;
-    match ticks.during(started + limit, cycle).await {
+    let outcome = ticks.during(started + limit, cycle).await;
+    match &outcome {
         Ok(outcome) => {
-            report(&own.name, &outcome, started.elapsed());
-            true
+            report(&own.name, outcome, started.elapsed());
         }
         Err(error) => {
             tracing::error!(event = "cycle.failed", source = own.name, "{error:#}");
             service::status(&format!("last cycle failed: {error:#}"));
-            false
         }
     }
+    part(&own.name, &outcome)
 }
 
-/// Publishes the tree; did it go well?
-async fn tree(setting: &Setting<'_>, access: &Access, ticks: &mut Ticks) -> bool {
+/// Publishes the tree, and how each part of it went.
+async fn tree(setting: &Setting<'_>, access: &Access, ticks: &mut Ticks) -> Vec<Part> {
     let started = Instant::now();
     let published = setting.publish_tree(access, None);
-    let failed = |name: &str, error: &anyhow::Error| {
+    let note = |name: &str, error: &anyhow::Error| {
         tracing::error!(event = "cycle.failed", source = name, "{error:#}");
         service::status(&format!("last cycle failed: {error:#}"));
     };
     let went = match ticks.during(started + BEYOND_READ, published).await {
         Ok(went) => went,
         Err(error) => {
-            failed(crate::audience::REST, &error);
-            return false;
+            note(crate::audience::REST, &error);
+            return vec![failed(crate::audience::REST, &error)];
         }
     };
-    let mut good = true;
+    let mut parts = Vec::with_capacity(went.len());
     for went in went {
-        match went.outcome {
-            Ok(outcome) => report(&went.name, &outcome, started.elapsed()),
-            Err(error) => {
-                failed(&went.name, &error);
-                good = false;
-            }
+        match &went.outcome {
+            Ok(outcome) => report(&went.name, outcome, started.elapsed()),
+            Err(error) => note(&went.name, error),
         }
+        parts.push(part(&went.name, &went.outcome));
     }
-    good
+    parts
+}
+
+/// How a cycle went, for those who asked for it.
+fn part(name: &str, outcome: &anyhow::Result<Outcome>) -> Part {
+    let (outcome, detail) = match outcome {
+        Ok(Outcome::Pushed { sequence, summary }) => (
+            triggers::Outcome::Changed,
+            format!("published snapshot {sequence}: {summary}"),
+        ),
+        Ok(Outcome::Unchanged) => (triggers::Outcome::Unchanged, "nothing changed".to_owned()),
+        Ok(Outcome::Held(held)) => (triggers::Outcome::Held, once::explain(held)),
+        Err(error) => return failed(name, error),
+    };
+    Part {
+        name: name.to_owned(),
+        outcome,
+        detail,
+    }
 }
 
 fn report(source: &str, outcome: &Outcome, took: Duration) {

@@ -1,0 +1,49 @@
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use dirless_program::service;
+use tokio::sync::oneshot;
+
+use super::poke::{self, Poker};
+use super::{Setting, run};
+use crate::serve::Server;
+use crate::serve::tokens::TokenStore;
+
+pub(super) async fn serve(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
+    let stop = service::stop_signal();
+    let config = &setting.config;
+    let tree = config.tree.open(&config.syncer.state_folder, setting.clock.clone())?;
+    let tokens = TokenStore::open(&TokenStore::path(&config.syncer.state_folder), setting.clock.clone())?;
+    let (poker, mut pokes) = poke::channel();
+    let server = Server::bind(
+        &config.serve,
+        Arc::new(tree),
+        Arc::new(tokens),
+        Arc::new(Poker::new(poker)),
+        setting.clock.clone(),
+    )
+    .await?;
+    let address = server.address().context("asking for the address that was bound")?;
+    let scheme = if config.serve.tls.is_some() { "https" } else { "http" };
+    tracing::info!(event = "serve.started", "serving on {scheme}://{address}");
+    service::ready(&format!("serving on {scheme}://{address}"));
+    let (end, ended) = oneshot::channel::<()>();
+    let served = server.run(async move {
+        let _ = ended.await;
+    });
+    let stopped = async {
+        let reason = tokio::select! {
+            reason = stop => reason.context("installing signal handlers"),
+            // Whoever asks must not depend on a backend that answers: the loop only ends to start over.
+            never = run::always(setting, &mut pokes) => match never {},
+        };
+        service::stopping();
+        let _ = end.send(());
+        reason
+    };
+    let (served, reason) = tokio::join!(served, stopped);
+    served?;
+    tracing::info!(event = "syncer.stopping", signal = reason?, "stopping");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,145 @@
+//! `dirless-syncer serve`: the tree by REST, next to the cycles that feed it.
+//!
+//! What always holds: nothing is answered without a good token; no answer, filter or log shows a password; every write has a name in the changelog; and a
+//! source or backend that is down keeps nobody from asking.
+
+mod app;
+mod body;
+pub mod config;
+mod etag;
+mod json;
+mod limits;
+mod net;
+mod passwords;
+pub mod problem;
+mod routes;
+pub mod tls;
+pub mod tokens;
+pub mod triggers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use dirless_program::Clock;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+pub use app::{App, Shared};
+pub use config::ServeConfig;
+pub use routes::{description, router};
+use tls::Tls;
+use tokens::TokenStore;
+use triggers::Triggers;
+
+use crate::tree::TreeStore;
+
+/// How often changes of other programs in the tree, and changed certificates, are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A server with its sockets bound.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    rest: TcpListener,
+    connections: usize,
+    tls: Option<Arc<Tls>>,
+    ending: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Binds the sockets, so that what cannot work is known at once.
+    ///
+    /// # Errors
+    /// When an address is taken or TLS cannot be used.
+    pub async fn bind(
+        config: &ServeConfig,
+        tree: Arc<TreeStore>,
+        tokens: Arc<TokenStore>,
+        triggers: Arc<dyn Triggers>,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        if config.ldap.is_some() {
+            anyhow::bail!("[serve.ldap]: this version serves the tree by REST only; leave the table out");
+        }
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+        let rest = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("listening on {} ([serve] listen)", config.listen))?;
+        let (ending, ends) = watch::channel(false);
+        let app = App::new(Shared {
+            tree,
+            tokens,
+            triggers,
+            clock,
+            failures_per_minute: config.failures_per_minute,
+            streams: config.streams,
+            ending: ends,
+        });
+        Ok(Self {
+            app: Arc::new(app),
+            rest,
+            connections: config.connections,
+            tls,
+            ending,
+        })
+    }
+
+    /// Where the REST interface listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.rest.local_addr()
+    }
+
+    /// Serves until `stop` is ready, then ends what is under way.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let acceptor = match &self.tls {
+            Some(tls) => Some(TlsAcceptor::from(tls.server(&[b"h2", b"http/1.1"])?)),
+            None => None,
+        };
+        let mut ends = self.ending.subscribe();
+        let router = router(&self.app);
+        let stopped = async move {
+            let _ = ends.wait_for(|ending| *ending).await;
+        };
+        let rest = net::serve(self.rest, acceptor, router, self.connections, stopped);
+        let watching = watch_for_changes(Arc::clone(&self.app), self.tls.clone());
+        let ending = self.ending;
+        let end = async move {
+            stop.await;
+            let _ = ending.send(true);
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(rest, end) } => {}
+            () = watching => {}
+        }
+        Ok(())
+    }
+}
+
+/// Sees what other programs write into the tree, and certificates that were renewed. Never ends.
+async fn watch_for_changes(app: Arc<App>, tls: Option<Arc<Tls>>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let seen = app.work(|app| Ok(app.tree.refresh()?)).await;
+        if let Err(problem) = seen {
+            tracing::debug!(event = "tree.unread", ?problem);
+        }
+        if let Some(tls) = &tls {
+            match tls.refresh() {
+                Ok(true) => tracing::info!(event = "tls.renewed", "the certificate was renewed"),
+                Ok(false) => {}
+                Err(error) => tracing::error!(event = "tls.unusable", %error, "the old certificate stays in use"),
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The REST interface as its clients see it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod access;
+mod changes;
+mod entries;
+mod objects;
+mod openapi;
+mod permissions;
+mod program;
+mod search;
+mod support;
+mod sync;
