@@ -69,6 +69,7 @@ pub fn run(story: &mut Story) -> anyhow::Result<()> {
 fn aws(story: &mut Story) -> anyhow::Result<Site> {
     machine::install(&["dirless-backend", "dirless-syncer", "dirless-agent", "dirless-ldapd"])?;
     let site = Site::new()?;
+    site.publish_tree()?;
     story.remark(format!(
         "AWS answers at {}, the instance metadata service at {}",
         site.moto.url(),

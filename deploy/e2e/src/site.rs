@@ -20,6 +20,9 @@ pub const TENANT: &str = "615d1286d91a88073425f44e10dca43f4d0ec96a8c2581c7b582ad
 /// Where the backend listens.
 pub const BACKEND: &str = "127.0.0.1:4000";
 
+/// The syncer's configuration.
+const SYNCER: &str = "/srv/syncer/dirless-syncer.toml";
+
 /// A customer's site; its processes end with it.
 #[derive(Debug)]
 pub struct Site {
@@ -43,11 +46,11 @@ impl Site {
         )?;
         private("/srv/syncer/token", SECRET)?;
         private(
-            "/srv/syncer/dirless-syncer.toml",
+            SYNCER,
             &format!(
                 "[backend]\nurl = \"http://{BACKEND}\"\ntoken_file = \"/srv/syncer/token\"\n\
                  [syncer]\nkey_folder = \"/srv/syncer/keys\"\nstate_folder = \"/srv/syncer/state\"\n\
-                 [tree]\npath = \"/srv/syncer/state/tree.db\"\npublish = true\n"
+                 [tree]\npath = \"/srv/syncer/state/tree.db\"\n"
             ),
         )?;
         Ok(Self {
@@ -55,6 +58,16 @@ impl Site {
             imds: Imds::start(ACCOUNT, "eu-west-1").context("starting the metadata service")?,
             backend: None,
         })
+    }
+
+    /// Has the syncer publish its tree to hosts; deployed backends take no such source.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn publish_tree(&self) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(SYNCER)?;
+        // The table of the tree is its last.
+        private(SYNCER, &format!("{text}publish = true\n"))
     }
 
     /// Where the metadata service of this site answers, in place of 169.254.169.254.
@@ -85,7 +98,7 @@ impl Site {
     /// When it is not built.
     pub fn syncer(&self) -> anyhow::Result<Program> {
         Ok(Program::ours("dirless-syncer")?
-            .env("DIRLESS_SYNCER_CONFIG", "/srv/syncer/dirless-syncer.toml")
+            .env("DIRLESS_SYNCER_CONFIG", SYNCER)
             .env("AWS_ENDPOINT_URL", self.moto.url())
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url()))
     }
