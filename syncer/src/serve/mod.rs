@@ -61,9 +61,6 @@ impl Server {
         triggers: Arc<dyn Triggers>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        if config.ldap.is_some() {
-            anyhow::bail!("[serve.ldap]: this version serves the tree by REST only; leave the table out");
-        }
         let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let rest = TcpListener::bind(config.listen)
             .await
