@@ -53,6 +53,7 @@ fuzz_target!(|data: &[u8]| {
             shells: None,
         },
         ratchet: Ratchet::default(),
+        directory: None,
     };
     let outcome = run(&inputs, &Clock::system(), None);
     let Some(content) = outcome.content else { return };
