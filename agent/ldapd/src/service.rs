@@ -97,7 +97,8 @@ impl Follower {
     fn look(&mut self, served: &Served) {
         match served.refresh() {
             Ok(newer) => {
-                if newer || self.failing.take().is_some() {
+                let recovered = self.failing.take().is_some();
+                if newer || recovered {
                     tracing::debug!(name: "ldapd.generation", "another generation is served");
                 }
             }
