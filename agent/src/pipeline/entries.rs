@@ -53,18 +53,7 @@ fn take(
     drops: &mut Drops,
 ) -> (Option<Overlay>, SourceReport) {
     let note = source.note.as_ref();
-    let mut told = SourceReport {
-        name: source.name.clone(),
-        taken: Taken::Nothing,
-        problem: None,
-        users: 0,
-        groups: 0,
-        keys: 0,
-        sequence: None,
-        generated_at: None,
-        fetched_at: note.and_then(|note| note.fetched_at.clone()),
-        etag: note.and_then(|note| note.etag.clone()),
-    };
+    let mut told = SourceReport::before(source);
     match note.map(|note| note.state) {
         None => return (None, told),
         Some(SourceState::Absent | SourceState::Deleted) => {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::drops::Drops;
+use super::input::SourceInput;
 use super::open::BodyError;
 
 /// Most excluded users that are listed in full.
@@ -101,6 +102,25 @@ pub struct SourceReport {
     pub fetched_at: Option<String>,
     /// `ETag` of the body that was applied.
     pub etag: Option<String>,
+}
+
+impl SourceReport {
+    /// What is known before anything of `source` is opened.
+    pub(super) fn before(source: &SourceInput) -> Self {
+        let note = source.note.as_ref();
+        Self {
+            name: source.name.clone(),
+            taken: Taken::Nothing,
+            problem: None,
+            users: 0,
+            groups: 0,
+            keys: 0,
+            sequence: None,
+            generated_at: None,
+            fetched_at: note.and_then(|note| note.fetched_at.clone()),
+            etag: note.and_then(|note| note.etag.clone()),
+        }
+    }
 }
 
 /// The access rules in a run.
