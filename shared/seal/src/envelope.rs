@@ -95,6 +95,31 @@ pub fn seal(recipient: &Recipient, plaintext: &mut dyn Read, out: impl Write) ->
         .flush()
 }
 
+/// Seals to `recipients` what `fill` writes: a binary age file, without base64 and without compression.
+///
+/// # Errors
+/// What `fill` or `out` reports, and when there is no recipient.
+pub fn seal_file(
+    recipients: &[&Recipient],
+    out: impl Write,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let recipients = recipients.iter().map(|recipient| recipient.age());
+    let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
+    let mut sealed = encryptor.wrap_output(out)?;
+    fill(&mut sealed)?;
+    sealed.finish()?.flush()
+}
+
+/// Opens a binary age file: returns a reader of its plaintext, decompressed if it is gzip data.
+///
+/// # Errors
+/// When the header cannot be opened with `identity`. Damage further on shows as an error of the
+/// returned reader.
+pub fn open_file<'a>(identity: &Identity, sealed: impl Read + 'a, limits: Limits) -> Result<Opened<'a>, OpenError> {
+    decrypt(identity, check_header(sealed, limits)?, limits)
+}
+
 /// Opens an envelope: returns a reader of the plaintext JSON.
 ///
 /// Besides what [`seal`] writes it takes base64 with line breaks, without padding or in the URL-safe
@@ -107,7 +132,10 @@ pub fn open<'a>(identity: &Identity, sealed: impl Read + 'a, limits: Limits) -> 
     // The decoder asks for a kilobyte at a time.
     let sealed = BufReader::with_capacity(1 << 16, sealed);
     let decoded = Decoded(DecoderReader::new(Standardised(sealed), &LENIENT));
-    let whole = check_header(decoded, limits)?;
+    decrypt(identity, check_header(decoded, limits)?, limits)
+}
+
+fn decrypt<'a>(identity: &Identity, whole: impl BufRead + 'a, limits: Limits) -> Result<Opened<'a>, OpenError> {
     let decryptor = Decryptor::new_buffered(whole).map_err(from_age)?;
     let plaintext = decryptor.decrypt(std::iter::once(identity.age())).map_err(from_age)?;
 

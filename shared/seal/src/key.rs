@@ -77,6 +77,14 @@ impl Identity {
     }
 }
 
+impl FromStr for Identity {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::parse(text)
+    }
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Identity(of {})", self.recipient())
@@ -127,6 +135,14 @@ impl Recipient {
 
     pub(crate) fn age(&self) -> &dyn age::Recipient {
         &self.key
+    }
+}
+
+impl FromStr for Recipient {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::parse(text)
     }
 }
 

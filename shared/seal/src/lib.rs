@@ -1,6 +1,6 @@
-//! Sealing and opening of snapshots, and the digests that are derived from a tenant's secret.
+//! Sealing and opening, signing and verifying, and the digests that are derived from a tenant's secret.
 //!
-//! The only crate that names age or a keyed digest; nothing here knows HTTP, storage or what a
+//! The only crate that names age or a keyed digest, and the only one that signs; nothing here knows HTTP, storage or what a
 //! snapshot holds. What always holds: an [`Identity`] never prints itself; a reader from [`open`]
 //! ends without an error only when the last byte was authenticated, so whoever reads it to its end
 //! before using anything has read what was sealed, whole.
@@ -11,10 +11,21 @@
 
 #![forbid(unsafe_code)]
 
+mod content;
+mod digest;
 mod envelope;
 mod key;
+mod label;
+mod note;
+mod signing;
 mod tenant;
+pub mod trust;
 
-pub use envelope::{Limits, OpenError, Opened, open, seal};
+pub use content::{Content, RecordKind};
+pub use digest::{Digest, Digester, NoDigest};
+pub use envelope::{Limits, OpenError, Opened, open, open_file, seal, seal_file};
 pub use key::{Identity, KeyError, Recipient};
+pub use label::{Label, NoLabel};
+pub use note::{Note, NoteError};
+pub use signing::{KeyHash, SigningKey, SigningKeyError, VerifyingKey};
 pub use tenant::{fingerprint, sha256_hex, tenant_id};

@@ -1,0 +1,337 @@
+//! What a host remembers of what it accepted, and the checks that follow from it.
+//!
+//! The order is: policies, head with its lease, manifest, body, key, content. Each step takes the result of the
+//! one before, so that none can be left out. A step changes the memory only when it accepts; the caller writes
+//! the memory durably before it publishes anything.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::text::{Fields, FormatError, Lines, Object, parse};
+use super::{FORMAT, Head, LARGEST_STEP, Manifest, Policy, Refusal};
+use crate::{Digest, Label, Note};
+
+/// How far a publisher's clock may be ahead of a host's before a head counts as coming from the future.
+const SKEW: SignedDuration = SignedDuration::from_mins(10);
+
+/// A version that was accepted, and what it held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The version.
+    pub version: u64,
+    /// Digest of the object.
+    pub digest: Digest,
+}
+
+impl Seen {
+    pub(super) fn read(
+        fields: &Fields<'_>,
+        name: &'static str,
+        [version, digest]: [&str; 2],
+    ) -> Result<Self, FormatError> {
+        let version = fields.convert(name, version)?;
+        Ok(Self {
+            version: fields.check_version(name, version)?,
+            digest: fields.convert(name, digest)?,
+        })
+    }
+
+    /// May an object follow this one?
+    fn check(seen: Option<Self>, kind: &'static str, found: Self) -> Result<(), Refusal> {
+        let before = seen.map_or(0, |seen| seen.version);
+        match seen {
+            Some(seen) if found.version < seen.version => Err(Refusal::Rollback {
+                kind,
+                found: found.version,
+                seen: seen.version,
+            }),
+            Some(seen) if found.version == seen.version && found.digest != seen.digest => Err(Refusal::Fork {
+                kind,
+                version: found.version,
+            }),
+            _ if found.version - before > LARGEST_STEP => Err(Refusal::Leap {
+                kind,
+                found: found.version,
+                seen: before,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.version, self.digest)
+    }
+}
+
+/// How far a head can be relied on now.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Within its lease.
+    Fresh,
+    /// Nothing newer came for too long: serve on, raise an alarm.
+    Stale,
+    /// The lease has run out: do what the compartment says.
+    Expired,
+    /// The host's clock is behind the last signed time by more than the skew allowed, so that nobody can tell:
+    /// serve on, raise an alarm for the clock.
+    ClockBehind,
+}
+
+/// What a host accepted so far. Its text is kept in a file of its own, apart from the data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// The tenant it joined.
+    tenant: Digest,
+    /// The roots it was given then.
+    roots: Digest,
+    policy: Option<Seen>,
+    /// The latest time that anybody signed.
+    latest: Option<Timestamp>,
+    heads: BTreeMap<Label, Seen>,
+    /// By publisher, source and compartment: a publisher that replaces another counts anew.
+    manifests: BTreeMap<(Label, Label, Label), Seen>,
+    epochs: BTreeMap<Label, u64>,
+}
+
+impl Memory {
+    /// That of a host that just joined and knows nothing but these.
+    #[must_use]
+    pub fn pinned(tenant: Digest, roots: Digest) -> Self {
+        Self {
+            tenant,
+            roots,
+            policy: None,
+            latest: None,
+            heads: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+        }
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub fn tenant(&self) -> Digest {
+        self.tenant
+    }
+
+    /// The policy that was accepted last.
+    #[must_use]
+    pub fn policy(&self) -> Option<Seen> {
+        self.policy
+    }
+
+    /// The head of each publisher that was accepted last.
+    pub fn heads(&self) -> impl Iterator<Item = (&Label, Seen)> {
+        self.heads.iter().map(|(publisher, seen)| (publisher, *seen))
+    }
+
+    /// Accepts `note` as the policy after `current`, the one accepted last; the first one when there is none.
+    ///
+    /// # Errors
+    /// When it is not signed by enough roots, of the policy before as well as its own, or does not follow.
+    pub fn policy_after(&mut self, current: Option<&Policy>, note: &Note) -> Result<Policy, Refusal> {
+        const KIND: &str = "policy";
+        let policy: Policy = parse(note).map_err(|error| Refusal::Malformed(KIND, error))?;
+        let found = Seen {
+            version: policy.version,
+            digest: note.digest(),
+        };
+        if policy.tenant != self.tenant {
+            return Err(Refusal::OtherTenant(KIND));
+        }
+        if !policy.is_signed(note) {
+            return Err(Refusal::Forged(KIND));
+        }
+        Seen::check(self.policy, KIND, found)?;
+        if self.policy != Some(found) {
+            match current {
+                None if self.policy.is_some() => return Err(Refusal::Chain(KIND)),
+                None if policy.fingerprint() != self.roots => return Err(Refusal::OtherRoots),
+                None => {}
+                Some(current) => {
+                    if note.signers(&current.roots).len() < current.threshold {
+                        return Err(Refusal::Forged(KIND));
+                    }
+                    let known = self.policy.filter(|seen| seen.version == current.version);
+                    if policy.version != current.version + 1 || policy.previous != known.map(|seen| seen.digest) {
+                        return Err(Refusal::Chain(KIND));
+                    }
+                }
+            }
+        }
+        if policy.format > FORMAT {
+            return Err(Refusal::FormatTooNew { wanted: policy.format });
+        }
+        self.policy = Some(found);
+        Ok(policy)
+    }
+
+    /// Accepts `note` as a publisher's current head under `policy`, and says how far it can be relied on.
+    ///
+    /// # Errors
+    /// When it is forged, older than another, or says what its publisher may not say.
+    pub fn head(&mut self, policy: &Policy, note: &Note, now: Timestamp) -> Result<(Head, Freshness), Refusal> {
+        const KIND: &str = "head";
+        let head: Head = parse(note).map_err(|error| Refusal::Malformed(KIND, error))?;
+        if head.tenant != self.tenant {
+            return Err(Refusal::OtherTenant(KIND));
+        }
+        let publisher = policy.publisher(&head.publisher).ok_or(Refusal::Forged(KIND))?;
+        if !note.is_signed_by(&publisher.key) {
+            return Err(Refusal::Forged(KIND));
+        }
+        if head.policy > policy.version {
+            return Err(Refusal::Withheld {
+                wanted: head.policy,
+                known: policy.version,
+            });
+        }
+        if head.lease.expires > policy.lease {
+            return Err(Refusal::Lease {
+                found: head.lease.expires,
+                allowed: policy.lease,
+            });
+        }
+        if let Some(entry) = head
+            .entries
+            .iter()
+            .find(|entry| !publisher.scope.covers_source(&entry.source))
+        {
+            return Err(Refusal::Scope {
+                publisher: head.publisher.clone(),
+                what: format!("source {}", entry.source),
+            });
+        }
+        let found = Seen {
+            version: head.version,
+            digest: note.digest(),
+        };
+        Seen::check(self.heads.get(&head.publisher).copied(), KIND, found)?;
+        self.heads.insert(head.publisher.clone(), found);
+        let freshness = self.freshness(&head, now);
+        self.latest = Some(self.latest.map_or(head.issued, |latest| latest.max(head.issued)));
+        Ok((head, freshness))
+    }
+
+    /// How far `head` can be relied on at `now`, by a clock that may be wrong: signed times never lie behind.
+    pub fn freshness(&self, head: &Head, now: Timestamp) -> Freshness {
+        let signed = self.latest.map_or(head.issued, |latest| latest.max(head.issued));
+        let behind = now.checked_add(SKEW).is_ok_and(|ahead| ahead < signed);
+        match now.max(signed) {
+            at if at > head.expires_at() => Freshness::Expired,
+            at if at > head.stale_at() => Freshness::Stale,
+            _ if behind => Freshness::ClockBehind,
+            _ => Freshness::Fresh,
+        }
+    }
+
+    /// Accepts `note` as the manifest of `source` in `compartment` that `head` names.
+    ///
+    /// # Errors
+    /// When it is another one, forged, or older than one accepted before.
+    pub fn manifest(&mut self, policy: &Policy, head: &Head, note: &Note) -> Result<Manifest, Refusal> {
+        const KIND: &str = "manifest";
+        let manifest: Manifest = parse(note).map_err(|error| Refusal::Malformed(KIND, error))?;
+        if manifest.tenant != self.tenant {
+            return Err(Refusal::OtherTenant(KIND));
+        }
+        let found = Seen {
+            version: manifest.version,
+            digest: note.digest(),
+        };
+        let named = head.entry(&manifest.source, &manifest.compartment);
+        if named.is_none_or(|entry| entry.version != found.version || entry.manifest != found.digest) {
+            return Err(Refusal::Mixed(KIND));
+        }
+        let publisher = policy.publisher(&head.publisher).ok_or(Refusal::Forged(KIND))?;
+        if manifest.publisher != head.publisher || !note.is_signed_by(&publisher.key) {
+            return Err(Refusal::Forged(KIND));
+        }
+        if !publisher.scope.covers_source(&manifest.source) {
+            return Err(Refusal::Scope {
+                publisher: head.publisher.clone(),
+                what: format!("source {}", manifest.source),
+            });
+        }
+        let place = (
+            manifest.publisher.clone(),
+            manifest.source.clone(),
+            manifest.compartment.clone(),
+        );
+        let seen = self.manifests.get(&place).copied();
+        Seen::check(seen, KIND, found)?;
+        // The link can be followed only when nothing lies in between.
+        if seen.is_some_and(|seen| seen.version + 1 == found.version && manifest.previous != Some(seen.digest)) {
+            return Err(Refusal::Chain(KIND));
+        }
+        let epoch = self.epochs.get(&manifest.compartment).copied().unwrap_or_default();
+        if manifest.epoch < epoch {
+            return Err(Refusal::Rollback {
+                kind: "epoch",
+                found: manifest.epoch,
+                seen: epoch,
+            });
+        }
+        self.manifests.insert(place, found);
+        self.epochs.insert(manifest.compartment.clone(), manifest.epoch);
+        Ok(manifest)
+    }
+}
+
+impl Object for Memory {
+    const CONTEXT: &'static str = "dirless/memory/v1";
+    const MOST: usize = 1 << 20;
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, FormatError> {
+        let (tenant, roots) = (fields.value("tenant")?, fields.value("roots")?);
+        let policy = match fields.text("policy")? {
+            "-" => None,
+            text => Some(Seen::read(fields, "policy", fields.words("policy", text)?)?),
+        };
+        let latest = fields.optional("latest")?;
+        let mut memory = Self {
+            policy,
+            latest,
+            ..Self::pinned(tenant, roots)
+        };
+        for [publisher, version, digest] in fields.rows("head", 1024)? {
+            let seen = Seen::read(fields, "head", [version, digest])?;
+            memory.heads.insert(fields.convert("head", publisher)?, seen);
+        }
+        for [publisher, source, compartment, version, digest] in fields.rows("manifest", 4096)? {
+            let place = (
+                fields.convert("manifest", publisher)?,
+                fields.convert("manifest", source)?,
+                fields.convert("manifest", compartment)?,
+            );
+            let seen = Seen::read(fields, "manifest", [version, digest])?;
+            memory.manifests.insert(place, seen);
+        }
+        for [compartment, epoch] in fields.rows("epoch", 4096)? {
+            let epoch = fields.convert("epoch", epoch)?;
+            memory.epochs.insert(fields.convert("epoch", compartment)?, epoch);
+        }
+        Ok(memory)
+    }
+
+    fn write(&self, lines: &mut Lines) {
+        lines.line("tenant", self.tenant);
+        lines.line("roots", self.roots);
+        lines.optional("policy", self.policy);
+        lines.optional("latest", self.latest);
+        for (publisher, seen) in &self.heads {
+            lines.line("head", format_args!("{publisher} {seen}"));
+        }
+        for ((publisher, source, compartment), seen) in &self.manifests {
+            lines.line("manifest", format_args!("{publisher} {source} {compartment} {seen}"));
+        }
+        for (compartment, epoch) in &self.epochs {
+            lines.line("epoch", format_args!("{compartment} {epoch}"));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The node list: which hosts are in the tenant, signed by an enroller.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::scope::List;
+use super::text::{Fields, FormatError, Lines, Object, ascending};
+use crate::{Digest, Label, Recipient, VerifyingKey};
+
+/// Most nodes, and most revoked ones, of one list.
+const MOST_NODES: usize = 200_000;
+
+/// One host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Signs its requests and receipts. Its name follows from its bytes: [`node_name`].
+    pub key: VerifyingKey,
+    /// Epoch keys are wrapped to it.
+    pub recipient: Recipient,
+    /// What it may read.
+    pub compartments: BTreeSet<Label>,
+    /// When it was admitted.
+    pub joined: Timestamp,
+}
+
+/// A host that is no longer one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Its key's name.
+    pub name: Label,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Which hosts are in the tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeList {
+    /// Whose it is.
+    pub tenant: Digest,
+    /// Name of the enroller's key.
+    pub enroller: Label,
+    /// Counts up by one.
+    pub version: u64,
+    /// Digest of the list before; none for the first.
+    pub previous: Option<Digest>,
+    /// When it was signed.
+    pub issued: Timestamp,
+    /// The hosts, in the order of their names.
+    pub nodes: Vec<Node>,
+    /// Those that were revoked, in the order of their names. None of them is a node.
+    pub revoked: Vec<Revoked>,
+}
+
+/// The name of a node with this key: `n` and the first 16 hexadecimal digits of the key's digest. It says
+/// nothing about the host, and nobody can take another's.
+#[must_use]
+pub fn node_name(key: &[u8; 32]) -> Label {
+    let digest = Digest::of(key).to_string();
+    let text = format!("n{}", digest.get(..16).unwrap_or_default());
+    text.parse().expect("a letter and hexadecimal digits are a label")
+}
+
+impl NodeList {
+    /// The node of this name.
+    #[must_use]
+    pub fn node(&self, name: &Label) -> Option<&Node> {
+        let at = self.nodes.binary_search_by_key(&name, |node| node.key.name()).ok()?;
+        self.nodes.get(at)
+    }
+
+    /// Was the node of this name revoked?
+    #[must_use]
+    pub fn is_revoked(&self, name: &Label) -> bool {
+        self.revoked
+            .binary_search_by_key(&name, |revoked| &revoked.name)
+            .is_ok()
+    }
+}
+
+impl Object for NodeList {
+    const CONTEXT: &'static str = "dirless/nodes/v1";
+    /// 200,000 nodes of some 250 bytes.
+    const MOST: usize = 64 * 1024 * 1024;
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, FormatError> {
+        let list = Self {
+            tenant: fields.value("tenant")?,
+            enroller: fields.value("enroller")?,
+            version: fields.version("version")?,
+            previous: fields.optional("previous")?,
+            issued: fields.value("issued")?,
+            nodes: nodes(fields)?,
+            revoked: revoked(fields)?,
+        };
+        list.check().map(|()| list)
+    }
+
+    fn write(&self, lines: &mut Lines) {
+        lines.line("tenant", self.tenant);
+        lines.line("enroller", &self.enroller);
+        lines.line("version", self.version);
+        lines.optional("previous", self.previous);
+        lines.line("issued", self.issued);
+        for node in &self.nodes {
+            let compartments = List(node.compartments.iter().collect());
+            let (key, recipient, joined) = (&node.key, &node.recipient, node.joined);
+            lines.line(
+                "node",
+                format_args!("{key} {recipient} compartments={compartments} joined={joined}"),
+            );
+        }
+        for Revoked { name, at } in &self.revoked {
+            lines.line("revoked", format_args!("{name} {at}"));
+        }
+    }
+}
+
+fn nodes(fields: &mut Fields<'_>) -> Result<Vec<Node>, FormatError> {
+    let rows = fields.rows("node", MOST_NODES)?;
+    let read = |[key, recipient, compartments, joined]: [&str; 4]| {
+        let compartments: List<Label> = fields.keyed("node", "compartments", compartments)?;
+        Ok(Node {
+            key: fields.convert("node", key)?,
+            recipient: fields.convert("node", recipient)?,
+            compartments: compartments.0.into_iter().collect(),
+            joined: fields.keyed("node", "joined", joined)?,
+        })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+fn revoked(fields: &mut Fields<'_>) -> Result<Vec<Revoked>, FormatError> {
+    let rows = fields.rows("revoked", MOST_NODES)?;
+    let read = |[name, at]: [&str; 2]| {
+        Ok(Revoked {
+            name: fields.convert("revoked", name)?,
+            at: fields.convert("revoked", at)?,
+        })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+impl NodeList {
+    fn check(&self) -> Result<(), FormatError> {
+        if (self.version == 1) != self.previous.is_none() {
+            return Err(FormatError::Contradiction(
+                "the first list, and no other, has no previous one".to_owned(),
+            ));
+        }
+        ascending("nodes", &self.nodes, |node| node.key.name())?;
+        ascending("revoked nodes", &self.revoked, |revoked| &revoked.name)?;
+        for node in &self.nodes {
+            let name = node.key.name();
+            if *name != node_name(node.key.as_bytes()) {
+                return Err(FormatError::Contradiction(format!(
+                    "node {name} does not bear its own key's name"
+                )));
+            }
+            if self.is_revoked(name) {
+                return Err(FormatError::Contradiction(format!(
+                    "node {name} is both listed and revoked"
+                )));
+            }
+        }
+        Ok(())
+    }
+}

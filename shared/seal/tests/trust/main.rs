@@ -1,0 +1,10 @@
+//! The rules by which hosts believe, played against whoever serves the objects.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod head;
+mod join;
+mod manifest;
+mod memory;
+mod policy;
+mod support;
+mod texts;
