@@ -1,5 +1,5 @@
 //! The rules by which hosts believe, played against whoever serves the objects.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod head;
 mod join;
