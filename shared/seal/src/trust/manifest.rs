@@ -32,7 +32,7 @@ pub struct Manifest {
     pub ciphertext_size: u64,
     /// Length of the plaintext in bytes, after decompression.
     pub plaintext_size: u64,
-    /// [Content root](crate::ContentRoot) of its records.
+    /// [Content root](crate::Content::root) of its records.
     pub content: Digest,
 }
 
