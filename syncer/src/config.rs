@@ -311,6 +311,13 @@ impl Config {
         if let Err((key, reason)) = self.serve.check() {
             return refuse(key, reason);
         }
+        let asked = self.serve.ldap.iter().flat_map(|ldap| &ldap.pass_through);
+        let sources = crate::sources::SourceSetting::all(self);
+        let can_verify = |name: &&String| sources.iter().any(|own| own.name == **name && own.can_verify());
+        if let Some(name) = asked.into_iter().find(|name| !can_verify(name)) {
+            let reason = format!("{name:?} is no source of kind = \"ldap\", and no other can verify passwords");
+            return refuse("serve.ldap.pass_through", reason);
+        }
         Ok(())
     }
 }

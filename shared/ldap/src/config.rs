@@ -23,8 +23,13 @@ pub struct Limits {
     pub outstanding: usize,
     /// Consumers that stay for changes on one connection.
     pub consumers: usize,
-    /// Passwords verified at once; the next ones wait.
+    /// Passwords verified, and hashed, at once; the next ones wait.
     pub verifications: usize,
+    /// Passwords that something else than a hash decides about, at once. They wait for a network, so
+    /// they have places of their own.
+    pub asked: usize,
+    /// Changes under way at once; the next ones wait.
+    pub writes: usize,
     /// How long a connection may be quiet.
     pub idle: Duration,
     /// How long a client may take to read what it asked for, or to shake hands.
@@ -44,6 +49,8 @@ impl Default for Limits {
             outstanding: 64,
             consumers: 16,
             verifications: 2,
+            asked: 16,
+            writes: 4,
             idle: Duration::from_secs(3600),
             write: Duration::from_secs(60),
         }

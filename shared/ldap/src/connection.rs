@@ -16,7 +16,7 @@ use crate::ber::{DecodeError, message_length};
 use crate::reply::{self, Outcome};
 use crate::request::decode;
 use crate::session::{Action, Link, Session, Verification, unavailable};
-use crate::{Config, Credentials, Directory, ResultCode, State, password};
+use crate::{Config, Credentials, Directory, Failure, ResultCode, State, password};
 
 /// Answers are written when there are this many bytes of them.
 const WRITE_AT: usize = 256 * 1024;
@@ -37,8 +37,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) struct Shared {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) config: Arc<Config>,
-    /// Passwords that may be verified at once.
+    /// Passwords that may be verified or hashed at once.
     pub(crate) verifications: Semaphore,
+    /// Passwords that something else may be asked about at once.
+    pub(crate) asked: Semaphore,
+    /// Changes that may be made at once.
+    pub(crate) writes: Semaphore,
     /// True when the server ends.
     pub(crate) ending: watch::Receiver<bool>,
 }
@@ -148,9 +152,11 @@ impl Connection {
                 Action::Close => return Ok(Some(Turn::Close)),
                 Action::Verify(verification) => self.verify(verification).await?,
                 Action::Write(write) => {
-                    let directory = Arc::clone(&self.shared.directory);
-                    let made = tokio::task::spawn_blocking(move || write.make(&directory)).await;
-                    self.out.extend_from_slice(&made.map_err(std::io::Error::other)?);
+                    let slow = write.is_slow(self.shared.directory.as_ref());
+                    self.change(slow, move |directory| write.make(directory)).await?;
+                }
+                Action::SetPassword(set) => {
+                    self.change(true, move |directory| set.make(directory)).await?;
                 }
                 Action::StartTls => {
                     // What came in the same breath came unprotected: whoever sent it is not to be
@@ -174,32 +180,58 @@ impl Connection {
         Turn::Close
     }
 
+    /// Makes a change where blocking is allowed, in its turn.
+    async fn change(
+        &mut self,
+        slow: bool,
+        make: impl FnOnce(&Arc<dyn Directory>) -> Vec<u8> + Send + 'static,
+    ) -> std::io::Result<()> {
+        // What was answered before need not wait for it.
+        self.flush().await?;
+        let shared = Arc::clone(&self.shared);
+        // Neither is ever closed.
+        let _turn = match slow {
+            true => Some(shared.verifications.acquire().await.map_err(std::io::Error::other)?),
+            false => None,
+        };
+        let _place = shared.writes.acquire().await.map_err(std::io::Error::other)?;
+        let directory = Arc::clone(&shared.directory);
+        let made = tokio::task::spawn_blocking(move || make(&directory)).await;
+        self.out.extend_from_slice(&made.map_err(std::io::Error::other)?);
+        Ok(())
+    }
+
     async fn verify(&mut self, verification: Verification) -> std::io::Result<()> {
         // What was answered before need not wait for a slow hash.
         self.flush().await?;
         let Verification {
             id,
             who,
+            name,
             credentials,
             password,
         } = verification;
-        let verified = match self.shared.verifications.acquire().await {
-            Err(_) => Err(ResultCode::Unavailable.into()),
-            Ok(_place) => {
-                let task = tokio::task::spawn_blocking(move || match credentials {
-                    Credentials::Hashes(hashes) => {
-                        Ok(hashes.iter().any(|hash| password::verify(hash.as_bytes(), &password)))
-                    }
-                    Credentials::Ask(ask) => ask(&password),
-                    Credentials::Unknown => {
-                        // As long as with a hash: the time tells nobody which names there are.
-                        let _ = password::verify(NOBODY, &password);
-                        Ok(false)
-                    }
-                });
+        let directory = Arc::clone(&self.shared.directory);
+        let places = match &credentials {
+            Credentials::Ask(_) => &self.shared.asked,
+            Credentials::Hashes(_) | Credentials::Unknown => &self.shared.verifications,
+        };
+        // Before and after waiting: many may have waited with as many wrong passwords.
+        let verified = if !directory.admits(&name) {
+            Err(too_often())
+        } else if let Ok(_place) = places.acquire().await {
+            if directory.admits(&name) {
+                let task = tokio::task::spawn_blocking(move || is_right(credentials, &password));
                 let verified = task.await.map_err(std::io::Error::other)?;
+                if let Ok(right) = &verified {
+                    directory.verified(&name, *right);
+                }
                 verified.map_err(|failure| unavailable(&failure))
+            } else {
+                Err(too_often())
             }
+        } else {
+            Err(ResultCode::Unavailable.into())
         };
         if matches!(verified, Ok(false)) {
             tracing::info!("ldap.bind.refused");
@@ -268,6 +300,26 @@ impl Connection {
         reply::disconnection(&mut self.out, &outcome);
         Turn::Close
     }
+}
+
+/// Is it the password? Blocks.
+fn is_right(credentials: Credentials, password: &[u8]) -> Result<bool, Failure> {
+    match credentials {
+        Credentials::Hashes(hashes) => Ok(hashes.iter().any(|hash| password::verify(hash.as_bytes(), password))),
+        Credentials::Ask(ask) => ask(password),
+        Credentials::Unknown => {
+            // As long as with a hash: the time tells nobody which names there are.
+            let _ = password::verify(NOBODY, password);
+            Ok(false)
+        }
+    }
+}
+
+fn too_often() -> Outcome {
+    Outcome::new(
+        ResultCode::Busy,
+        "too many wrong passwords for this name: wait a minute",
+    )
 }
 
 /// Tells a client that it cannot be served now.

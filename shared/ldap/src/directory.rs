@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use dirless_directory::encoded::Attributes;
-use dirless_directory::{AttributeName, Dn, DnKey, Entry, Filter, Rdn, Schema, Value};
+use dirless_directory::{AttributeName, Dn, DnKey, Filter, Schema, Value};
 use tokio::sync::watch;
 
-use crate::ResultCode;
+use crate::Writer;
 
 /// A directory behind the server.
 ///
@@ -80,6 +80,15 @@ pub trait Directory: Send + Sync + 'static {
         })
     }
 
+    /// May a password be held against that name now? It is asked for names that are not there too, before
+    /// anything is verified; a directory says no when there were too many wrong ones.
+    fn admits(&self, _name: &DnKey) -> bool {
+        true
+    }
+
+    /// Is told how the verification of a password for that name ended, also when there is no such entry.
+    fn verified(&self, _name: &DnKey, _right: bool) {}
+
     /// The entry that a process on this host is when it binds with SASL EXTERNAL over the local
     /// socket. The default makes the name of its ids that OpenLDAP makes.
     fn peer(&self, peer: Peer) -> Identity {
@@ -88,6 +97,13 @@ pub trait Directory: Send + Sync + 'static {
 
     /// What `who` may see of an entry. Filters see no more than that either.
     fn visibility(&self, who: &Identity, key: &[u8]) -> Visibility;
+
+    /// What `who` may use of an entry in a filter or a comparison, when that is something else than what
+    /// they may see; none when it is the same. Like [`visibility`](Self::visibility) it answers from
+    /// memory. An entry that is [`Visibility::Hidden`] is no answer, whatever may be used of it.
+    fn usable(&self, _who: &Identity, _key: &[u8], _purpose: Purpose) -> Option<Visibility> {
+        None
+    }
 
     /// Changes the directory, when clients may write at all. Called where blocking is allowed.
     fn writer(&self) -> Option<&dyn Writer> {
@@ -271,6 +287,15 @@ impl Identity {
     }
 }
 
+/// What an entry is used for without being shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is held against the filter of a search.
+    Search,
+    /// It is asked whether it has a value.
+    Compare,
+}
+
 /// What somebody may see of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Visibility {
@@ -282,82 +307,6 @@ pub enum Visibility {
     Without(Arc<[AttributeName]>),
     /// Nothing but these attributes, under all names of each.
     Only(Arc<[AttributeName]>),
-}
-
-/// One change of a modify operation (RFC 4511 section 4.6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Modification {
-    /// Adds values.
-    Add(AttributeName, Vec<Value>),
-    /// Removes these values, or all when there are none here.
-    Delete(AttributeName, Vec<Value>),
-    /// Sets the values; none removes the attribute.
-    Replace(AttributeName, Vec<Value>),
-    /// Adds a number to each value (RFC 4525).
-    Increment(AttributeName, Value),
-}
-
-/// A change that a client asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A new entry.
-    Add(Entry),
-    /// Changes of attributes, all or none, in order.
-    Modify(Dn, Vec<Modification>),
-    /// An entry without subordinates goes.
-    Delete(Dn),
-    /// An entry and all below it get another name (RFC 4511 section 4.9).
-    Rename {
-        /// The entry.
-        dn: Dn,
-        /// Its new own name.
-        rdn: Rdn,
-        /// Whether the values of the old own name leave the entry.
-        delete_old: bool,
-        /// Where it moves; it stays under its parent when absent.
-        superior: Option<Dn>,
-    },
-}
-
-/// A change with what must hold for it.
-#[derive(Debug)]
-pub struct WriteRequest<'a> {
-    /// Who asks. Access is the writer's decision.
-    pub who: &'a Identity,
-    /// The change.
-    pub change: Change,
-    /// The entry must match this in the same transaction (RFC 4528).
-    pub assertion: Option<&'a Filter>,
-}
-
-/// The entry before and after a change, for the read entry controls (RFC 4527).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// As it was; none for an add.
-    pub before: Option<Entry>,
-    /// As it is; none for a delete.
-    pub after: Option<Entry>,
-}
-
-/// Why a change was not made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// The result code.
-    pub code: ResultCode,
-    /// For `noSuchObject`: the nearest entry above that is there.
-    pub matched: Option<Dn>,
-    /// For people: what is wrong.
-    pub message: String,
-}
-
-/// Makes changes.
-pub trait Writer: Send + Sync {
-    /// Makes one change, or none at all.
-    ///
-    /// # Errors
-    /// Why not, as the client is told.
-    fn write(&self, request: WriteRequest<'_>) -> Result<Written, Refusal>;
 }
 
 /// There is nothing to serve yet: a [`Failure`] that is nobody's fault, and that requests do not log.

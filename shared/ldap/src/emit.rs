@@ -10,7 +10,7 @@ use dirless_directory::{Dn, DnKey, Filter, Schema};
 use crate::controls::{DEREFERENCE, SYNC_STATE};
 use crate::reply::{self, ReplyControl, SyncState};
 use crate::select::{Selection, reduce};
-use crate::{Directory, Failure, Identity, Query, Scope, Stored, Visibility};
+use crate::{Directory, Failure, Identity, Purpose, Query, Scope, Stored, Visibility};
 
 /// The parts of a search that decide over one entry.
 pub(crate) struct Emitter {
@@ -123,18 +123,50 @@ impl Emitter {
         if visibility == Visibility::Hidden {
             return None;
         }
+        let Some(usable) = directory.usable(&self.who, stored.key, Purpose::Search) else {
+            return self.matching_as(&visibility, stored, exact, then);
+        };
+        // Found by what may be used, shown as it may be seen.
+        self.matching_as(&usable, stored, exact, |_, _| ())?;
+        self.reduced_to(&visibility, stored, then)
+    }
+
+    /// [`Emitter::matching`] with something else than what the client may see.
+    pub(crate) fn matching_as<R>(
+        &mut self,
+        visibility: &Visibility,
+        stored: Stored<'_>,
+        exact: bool,
+        then: impl FnOnce(&mut Self, Stored<'_>) -> R,
+    ) -> Option<R> {
+        let matched = self.reduced_to(visibility, stored, |emitter, seen| {
+            // What the store answered by itself, it answered from the whole entry.
+            let matches = (exact && *visibility == Visibility::Whole)
+                || emitter.matcher.matches(&emitter.schema, subject(&seen)) == Truth::True;
+            matches.then(|| then(emitter, seen))
+        });
+        matched.flatten()
+    }
+
+    /// Shows what is left of an entry to `then`; not at all when nothing may be.
+    fn reduced_to<R>(
+        &mut self,
+        visibility: &Visibility,
+        stored: Stored<'_>,
+        then: impl FnOnce(&mut Self, Stored<'_>) -> R,
+    ) -> Option<R> {
+        if *visibility == Visibility::Hidden {
+            return None;
+        }
         let mut reduced = std::mem::take(&mut self.reduced);
-        let is_reduced = reduce(&self.schema, &visibility, stored.attributes, &mut reduced);
+        let is_reduced = reduce(&self.schema, visibility, stored.attributes, &mut reduced);
         let seen = match Attributes::new(&reduced) {
             Ok(attributes) if is_reduced => Stored { attributes, ..stored },
             _ => stored,
         };
-        // What the store answered by itself, it answered from the whole entry.
-        let matches = (exact && visibility == Visibility::Whole)
-            || self.matcher.matches(&self.schema, subject(&seen)) == Truth::True;
-        let result = matches.then(|| then(self, seen));
+        let result = then(self, seen);
         self.reduced = reduced;
-        result
+        Some(result)
     }
 
     /// Takes an entry into the result if it belongs there.

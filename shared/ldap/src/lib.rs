@@ -11,6 +11,7 @@
 mod begin;
 mod ber;
 mod chain;
+mod change;
 mod config;
 mod connection;
 mod controls;
@@ -32,10 +33,11 @@ mod sync;
 mod writes;
 
 pub use ber::DecodeError;
+pub use change::{Change, Modification, PasswordRequest, Refusal, WriteRequest, Writer, Written};
 pub use config::{Config, Limits};
 pub use directory::{
-    Candidate, Change, ChangeKind, Changed, Credentials, Directory, Failure, Identity, Modification, NotReady, Peer,
-    Query, Refusal, Scope, State, Stored, Verify, Visibility, Wants, WriteRequest, Writer, Written,
+    Candidate, ChangeKind, Changed, Credentials, Directory, Failure, Identity, NotReady, Peer, Purpose, Query, Scope,
+    State, Stored, Verify, Visibility, Wants,
 };
 pub use password::{hash as hash_password, is_hashed as is_hashed_password, verify as verify_password};
 pub use result::ResultCode;

@@ -16,6 +16,7 @@ pub(crate) const SUBSCHEMA_DN: &str = "cn=Subschema";
 pub(crate) const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
 pub(crate) const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
 pub(crate) const CANCEL: &str = "1.3.6.1.1.8";
+pub(crate) const MODIFY_PASSWORD: &str = "1.3.6.1.4.1.4203.1.11.1";
 
 /// All operational attributes (RFC 3673), absolute filters (RFC 4526), attributes by object class
 /// (RFC 4529), modify-increment (RFC 4525).
@@ -55,10 +56,12 @@ pub(crate) fn root_dse(directory: &dyn Directory, state: &State, offered: Offere
     put_all(&mut operational, "namingContexts", contexts.iter().map(String::as_str));
     put_all(&mut operational, "supportedControl", SUPPORTED.iter().copied());
     let start_tls = offered.start_tls.then_some(START_TLS);
+    let sets = directory.writer().is_some_and(|writer| writer.sets_passwords());
+    let passwords = sets.then_some(MODIFY_PASSWORD);
     put_all(
         &mut operational,
         "supportedExtension",
-        [WHO_AM_I, CANCEL].into_iter().chain(start_tls),
+        [WHO_AM_I, CANCEL].into_iter().chain(passwords).chain(start_tls),
     );
     put_all(&mut operational, "supportedFeatures", FEATURES.iter().copied());
     put_value(&mut operational, "supportedLDAPVersion", "3");

@@ -108,6 +108,8 @@ pub async fn serve(setup: Setup, directory: Arc<dyn Directory>, shutdown: impl F
         shared: Arc::new(Shared {
             directory,
             verifications: Semaphore::new(config.limits.verifications.max(1)),
+            asked: Semaphore::new(config.limits.asked.max(1)),
+            writes: Semaphore::new(config.limits.writes.max(1)),
             config,
             ending,
         }),

@@ -13,8 +13,10 @@ use crate::emit::{Matching, subject};
 use crate::reply::{self, Outcome};
 use crate::request::{Bind, Message, Method, Operation};
 use crate::search::{Search, Step, missing};
-use crate::writes::Write;
-use crate::{Config, Credentials, Directory, Failure, Identity, NotReady, Peer, Query, ResultCode, Visibility};
+use crate::writes::{SetPassword, Write};
+use crate::{
+    Config, Credentials, Directory, Failure, Identity, NotReady, Peer, Purpose, Query, ResultCode, Visibility,
+};
 
 /// What the connection is, as far as requests depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,8 @@ pub(crate) enum Action {
     Verify(Verification),
     /// Make a change.
     Write(Box<Write>),
+    /// Set a password.
+    SetPassword(Box<SetPassword>),
     /// Start TLS; the answer is written.
     StartTls,
     /// End the connection.
@@ -47,6 +51,7 @@ pub(crate) enum Action {
 pub(crate) struct Verification {
     pub(crate) id: u32,
     pub(crate) who: Identity,
+    pub(crate) name: DnKey,
     pub(crate) credentials: Credentials,
     pub(crate) password: Zeroizing<Vec<u8>>,
 }
@@ -186,6 +191,7 @@ impl Session {
         let credentials = self.directory.credentials(&key)?;
         Ok(Ok(Action::Verify(Verification {
             id,
+            name: key.clone(),
             who: Identity::Entry { dn: name.into(), key },
             credentials,
             password: Zeroizing::new(password.to_vec()),
@@ -254,6 +260,10 @@ impl Session {
         let equality = Matcher::new(&schema, &Filter::Equality(name.clone(), Value::from(value.to_vec())));
         let present = Matcher::new(&schema, &Filter::Present(name));
         let asserted = assertion.map(|filter| Matcher::new(&schema, filter));
+        let usable_for = |purpose, key: &[u8]| {
+            let usable = self.directory.usable(&self.who, key, purpose);
+            usable.unwrap_or_else(|| self.directory.visibility(&self.who, key))
+        };
         let mut code = None;
         self.directory.lookup(&key, &mut |stored| {
             let mut emitter = crate::emit::Emitter::new(
@@ -263,12 +273,18 @@ impl Session {
                 Matching::Ready(Matcher::new(&schema, &Filter::And(Vec::new()))),
                 crate::select::Selection::new(&schema, [], false),
             );
-            code = emitter.matching(self.directory.as_ref(), stored, false, |_, seen| {
+            let usable = usable_for(Purpose::Compare, stored.key);
+            // An assertion is a filter: it takes what filters may use, which can be less.
+            let holds = asserted.as_ref().is_none_or(|matcher| {
+                let searched = usable_for(Purpose::Search, stored.key);
+                let truth = emitter.matching_as(&searched, stored, false, |_, seen| {
+                    matcher.matches(&schema, subject(&seen))
+                });
+                truth == Some(Truth::True)
+            });
+            code = emitter.matching_as(&usable, stored, false, |_, seen| {
                 let subject = subject(&seen);
-                if asserted
-                    .as_ref()
-                    .is_some_and(|matcher| matcher.matches(&schema, subject) != Truth::True)
-                {
+                if !holds {
                     return ResultCode::AssertionFailed;
                 }
                 match equality.matches(&schema, subject) {

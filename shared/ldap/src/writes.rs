@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use dirless_directory::encoded::{Attributes, encode};
+use dirless_directory::encoded::{Attributes, SEQUENCE, encode};
 use dirless_directory::{AttributeName, Dn, Entry, Filter, Schema, Value};
 use ldap3_proto::proto::{LdapExtendedRequest, LdapModify, LdapModifyType, LdapOp, LdapPartialAttribute};
+use zeroize::Zeroizing;
 
-use crate::ber::{INTEGER, Reader};
+use crate::ber::{DecodeError, INTEGER, Reader, text};
 use crate::controls::{Controls, For, POST_READ, PRE_READ};
 use crate::reply::{self, Outcome, ReplyControl};
-use crate::root::{CANCEL, START_TLS, WHO_AM_I};
+use crate::root::{CANCEL, MODIFY_PASSWORD, START_TLS, WHO_AM_I};
 use crate::select::{Selection, reduce};
 use crate::session::{Action, Session};
 use crate::{
-    Change, Directory, Failure, Identity, Modification, Refusal, ResultCode, Stored, Visibility, WriteRequest,
+    Change, Directory, Failure, Identity, Modification, PasswordRequest, Refusal, ResultCode, Stored, Visibility,
+    WriteRequest,
 };
 
 /// A change to be made where blocking is allowed.
@@ -114,6 +116,30 @@ impl Session {
                 reply::extended(out, id, &outcome, None, None);
                 Action::None
             }
+            MODIFY_PASSWORD if self.directory.writer().is_some_and(|writer| writer.sets_passwords()) => {
+                let set = SetPassword::read(id, request.value.as_deref().unwrap_or_default());
+                match set {
+                    Ok(set) if self.link.private || self.config.plain_passwords => {
+                        let set = SetPassword {
+                            who: self.who.clone(),
+                            ..set
+                        };
+                        return Action::SetPassword(Box::new(set));
+                    }
+                    Ok(_) => {
+                        let outcome = Outcome::new(
+                            ResultCode::ConfidentialityRequired,
+                            "passwords are taken over TLS only: start TLS first",
+                        );
+                        reply::extended(out, id, &outcome, None, None);
+                    }
+                    Err(error) => {
+                        let outcome = Outcome::new(ResultCode::ProtocolError, error.to_string());
+                        reply::extended(out, id, &outcome, None, None);
+                    }
+                }
+                Action::None
+            }
             _ => {
                 let outcome = Outcome::new(ResultCode::ProtocolError, "this extended operation is not supported");
                 reply::extended(out, id, &outcome, None, None);
@@ -189,7 +215,84 @@ fn modification(modify: LdapModify) -> Result<Modification, Outcome> {
     })
 }
 
+/// A password to be set where blocking is allowed (RFC 3062).
+pub(crate) struct SetPassword {
+    id: u32,
+    who: Identity,
+    user: Option<String>,
+    old: Option<Zeroizing<Vec<u8>>>,
+    new: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl SetPassword {
+    /// Reads `PasswdModifyRequestValue`; an absent value is that of an empty sequence.
+    fn read(id: u32, value: &[u8]) -> Result<Self, DecodeError> {
+        let mut set = Self {
+            id,
+            who: Identity::Anonymous,
+            user: None,
+            old: None,
+            new: None,
+        };
+        if value.is_empty() {
+            return Ok(set);
+        }
+        let mut reader = Reader::new(value).sequence("password change")?;
+        let secret = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
+        if let Some(user) = reader.optional(0x80, "user")? {
+            set.user = Some(text(user, "user")?.to_owned());
+        }
+        set.old = reader.optional(0x81, "old password")?.map(secret);
+        set.new = reader.optional(0x82, "new password")?.map(secret);
+        reader.end("password change")?;
+        Ok(set)
+    }
+
+    /// Sets the password and returns the answer. Blocks.
+    pub(crate) fn make(self, directory: &Arc<dyn Directory>) -> Vec<u8> {
+        let refused = || Refusal {
+            code: ResultCode::UnwillingToPerform,
+            matched: None,
+            message: String::new(),
+        };
+        let made = directory.writer().ok_or_else(refused).and_then(|writer| {
+            writer.set_password(PasswordRequest {
+                who: &self.who,
+                user: self.user.as_deref(),
+                old: self.old.as_ref().map(|old| old.as_slice()),
+                new: self.new.as_ref().map(|new| new.as_slice()),
+            })
+        });
+        let mut out = Vec::new();
+        match made {
+            Ok(None) => reply::extended(&mut out, self.id, &Outcome::success(), None, None),
+            Ok(Some(made)) => {
+                let mut inner = Vec::new();
+                reply::put(&mut inner, 0x80, made.as_bytes());
+                let mut value = Vec::new();
+                reply::put(&mut value, SEQUENCE, &inner);
+                reply::extended(&mut out, self.id, &Outcome::success(), None, Some(&value));
+            }
+            Err(refusal) => reply::extended(&mut out, self.id, &refused_as(refusal), None, None),
+        }
+        out
+    }
+}
+
+fn refused_as(refusal: Refusal) -> Outcome {
+    Outcome {
+        code: refusal.code,
+        matched: refusal.matched.map(|dn| dn.to_string()).unwrap_or_default(),
+        message: refusal.message,
+    }
+}
+
 impl Write {
+    /// Does it hash or verify passwords?
+    pub(crate) fn is_slow(&self, directory: &dyn Directory) -> bool {
+        directory.writer().is_some_and(|writer| writer.is_slow(&self.change))
+    }
+
     /// Makes the change and returns the answer. Blocks.
     pub(crate) fn make(self, directory: &Arc<dyn Directory>) -> Vec<u8> {
         let Self {
@@ -226,12 +329,7 @@ impl Write {
                 reply::result(&mut out, id, tag, &Outcome::success(), &controls);
             }
             Err(refusal) => {
-                let outcome = Outcome {
-                    code: refusal.code,
-                    matched: refusal.matched.map(|dn| dn.to_string()).unwrap_or_default(),
-                    message: refusal.message,
-                };
-                reply::result(&mut out, id, tag, &outcome, &[]);
+                reply::result(&mut out, id, tag, &refused_as(refusal), &[]);
             }
         }
         out

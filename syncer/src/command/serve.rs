@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use super::poke::{self, Poker};
 use super::{Setting, run};
-use crate::serve::Server;
 use crate::serve::tokens::TokenStore;
+use crate::serve::{Server, Sources};
 
 pub(super) async fn serve(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
     let stop = service::stop_signal();
@@ -21,12 +21,16 @@ pub(super) async fn serve(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
         Arc::new(tree),
         Arc::new(tokens),
         Arc::new(Poker::new(poker)),
+        Sources::of(config, (setting.environment)("CREDENTIALS_DIRECTORY")).map(|sources| Arc::new(sources) as _),
         setting.clock.clone(),
     )
     .await?;
     let address = server.address().context("asking for the address that was bound")?;
     let scheme = if config.serve.tls.is_some() { "https" } else { "http" };
     tracing::info!(event = "serve.started", "serving on {scheme}://{address}");
+    for address in server.ldap_addresses() {
+        tracing::info!(event = "serve.ldap", "LDAP on {address}");
+    }
     service::ready(&format!("serving on {scheme}://{address}"));
     let (end, ended) = oneshot::channel::<()>();
     let served = server.run(async move {

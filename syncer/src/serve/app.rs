@@ -12,7 +12,7 @@ use http::request::Parts;
 use tokio::sync::{Semaphore, watch};
 
 use super::json::Secrets;
-use super::limits::Failures;
+use super::limits::{Failures, of_address};
 use super::problem::{Code, Problem};
 use super::tokens::{Scope, Token, TokenStore};
 use super::triggers::Triggers;
@@ -117,7 +117,7 @@ impl App {
                 scope.as_str()
             ))),
             None => {
-                let failed = client.and_then(|client| self.failures.note(client.0, self.clock.now()));
+                let failed = client.and_then(|client| self.failures.note(of_address(client.0), self.clock.now()));
                 if let Some(seconds) = failed {
                     return Err(
                         Problem::new(Code::RateLimited, "too many wrong tokens from this address")

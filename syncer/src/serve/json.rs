@@ -30,7 +30,8 @@ impl Secrets {
         Self::of(schema, secrets::PASSWORDS.iter().chain(secrets::REFERENCES).copied())
     }
 
-    fn of<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Self {
+    /// These, under all their names.
+    pub(crate) fn of<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Self {
         let spellings = |name: &'a str| {
             let known = schema.spellings(name).unwrap_or_default().iter();
             known

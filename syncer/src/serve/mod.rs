@@ -1,13 +1,15 @@
-//! `dirless-syncer serve`: the tree by REST, next to the cycles that feed it.
+//! `dirless-syncer serve`: the tree by REST and LDAP, next to the cycles that feed it.
 //!
-//! What always holds: nothing is answered without a good token; no answer, filter or log shows a password; every write has a name in the changelog; and a
-//! source or backend that is down keeps nobody from asking.
+//! What always holds: REST answers nothing without a good token, and LDAP nothing that no rule allows; no
+//! answer, filter or log shows a password; every write has a name in the changelog; and a source or
+//! backend that is down keeps nobody from asking.
 
 mod app;
 mod body;
 pub mod config;
 mod etag;
 mod json;
+mod ldap;
 mod limits;
 mod net;
 mod passwords;
@@ -29,6 +31,8 @@ use tokio_rustls::TlsAcceptor;
 
 pub use app::{App, Shared};
 pub use config::ServeConfig;
+use ldap::Ldap;
+pub use ldap::{PassThrough, Sources};
 pub use routes::{description, router};
 use tls::Tls;
 use tokens::TokenStore;
@@ -46,11 +50,13 @@ pub struct Server {
     rest: TcpListener,
     connections: usize,
     tls: Option<Arc<Tls>>,
+    ldap: Option<Ldap>,
     ending: watch::Sender<bool>,
 }
 
 impl Server {
-    /// Binds the sockets, so that what cannot work is known at once.
+    /// Binds the sockets, so that what cannot work is known at once. `pass_through` decides the passwords of
+    /// people whose source is asked.
     ///
     /// # Errors
     /// When an address is taken or TLS cannot be used.
@@ -59,12 +65,20 @@ impl Server {
         tree: Arc<TreeStore>,
         tokens: Arc<TokenStore>,
         triggers: Arc<dyn Triggers>,
+        pass_through: Option<Arc<dyn PassThrough>>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let rest = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listening on {} ([serve] listen)", config.listen))?;
+        let ldap = match &config.ldap {
+            Some(ldap) => {
+                let (tree, clock) = (Arc::clone(&tree), clock.clone());
+                Some(Ldap::bind(ldap, tree, tls.as_ref(), pass_through, clock).await?)
+            }
+            None => None,
+        };
         let (ending, ends) = watch::channel(false);
         let app = App::new(Shared {
             tree,
@@ -80,6 +94,7 @@ impl Server {
             rest,
             connections: config.connections,
             tls,
+            ldap,
             ending,
         })
     }
@@ -92,6 +107,12 @@ impl Server {
         self.rest.local_addr()
     }
 
+    /// Where LDAP is spoken over TCP.
+    #[must_use]
+    pub fn ldap_addresses(&self) -> &[SocketAddr] {
+        self.ldap.as_ref().map_or(&[], Ldap::addresses)
+    }
+
     /// Serves until `stop` is ready, then ends what is under way.
     ///
     /// # Errors
@@ -101,20 +122,28 @@ impl Server {
             Some(tls) => Some(TlsAcceptor::from(tls.server(&[b"h2", b"http/1.1"])?)),
             None => None,
         };
-        let mut ends = self.ending.subscribe();
-        let router = router(&self.app);
-        let stopped = async move {
-            let _ = ends.wait_for(|ending| *ending).await;
+        let stopped = || {
+            let mut ends = self.ending.subscribe();
+            async move {
+                let _ = ends.wait_for(|ending| *ending).await;
+            }
         };
-        let rest = net::serve(self.rest, acceptor, router, self.connections, stopped);
+        let router = router(&self.app);
+        let rest = net::serve(self.rest, acceptor, router, self.connections, stopped());
+        let ldap = self.ldap.map(|ldap| ldap.run(stopped()));
+        let ldap = async {
+            if let Some(ldap) = ldap {
+                ldap.await;
+            }
+        };
         let watching = watch_for_changes(Arc::clone(&self.app), self.tls.clone());
-        let ending = self.ending;
+        let ending = &self.ending;
         let end = async move {
             stop.await;
             let _ = ending.send(true);
         };
         tokio::select! {
-            ((), ()) = async { tokio::join!(rest, end) } => {}
+            ((), (), ()) = async { tokio::join!(rest, ldap, end) } => {}
             () = watching => {}
         }
         Ok(())

@@ -189,6 +189,14 @@ impl<'a> Reader<'a> {
         self.one(&sql, params![key])
     }
 
+    /// The entry of that key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn find(&self, key: &DnKey) -> Result<Option<Record>, TreeError> {
+        self.by_key(key.as_bytes())
+    }
+
     pub(super) fn by_id(&self, id: i64) -> Result<Option<Record>, TreeError> {
         let sql = format!("SELECT {COLUMNS} FROM entries WHERE id = ?1");
         self.one(&sql, params![id])
@@ -241,6 +249,20 @@ impl<'a> Reader<'a> {
                 Truth::False | Truth::Undefined => ControlFlow::Continue(()),
             })
         };
+        self.narrow(query, &mut offer)
+    }
+
+    /// Hands every entry in scope that may match to `offer`, in the order of keys, until it breaks: at
+    /// least those that match, and as few others as the indexes can tell. What a front with rules of its
+    /// own holds against the filter itself.
+    ///
+    /// # Errors
+    /// As [`Reader::search`], and what `offer` reports.
+    pub fn narrow(
+        &self,
+        query: &Query<'_>,
+        mut offer: impl FnMut(Record) -> Result<ControlFlow<()>, TreeError>,
+    ) -> Result<(), TreeError> {
         let range = Range::of(*self, query)?;
         if let Range::One(record) = range {
             if query.after.is_none_or(|after| record.key() > after) {

@@ -1,5 +1,6 @@
 //! A server on a port of its own over a tree in a temporary folder.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use dirless_directory::Schema;
 use dirless_program::Clock;
 use dirless_syncer::serve::tokens::{Scope, TokenStore};
 use dirless_syncer::serve::triggers::{Outcome, Part, SyncReply, Trigger, TriggerError, Triggers};
-use dirless_syncer::serve::{ServeConfig, Server};
+use dirless_syncer::serve::{PassThrough, ServeConfig, Server};
 use dirless_syncer::tree::{Settings, TreeStore};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -63,6 +64,8 @@ pub(crate) struct Site {
     pub(crate) triggers: Arc<Noted>,
     pub(crate) clock: Clock,
     pub(crate) url: String,
+    /// Where LDAP is spoken over TCP.
+    pub(crate) ldap: Vec<SocketAddr>,
     pub(crate) client: reqwest::Client,
     token: String,
     end: Option<oneshot::Sender<()>>,
@@ -75,6 +78,11 @@ impl Site {
     }
 
     pub(crate) async fn with(config: ServeConfig) -> Self {
+        Self::asking(config, None).await
+    }
+
+    /// With somebody who decides about passwords of people of sources.
+    pub(crate) async fn asking(config: ServeConfig, pass_through: Option<Arc<dyn PassThrough>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = clock();
         let tree = Arc::new(open_tree(folder.path(), &clock));
@@ -90,12 +98,14 @@ impl Site {
             Arc::clone(&tree),
             Arc::clone(&tokens),
             Arc::clone(&triggers) as Arc<dyn Triggers>,
+            pass_through,
             clock.clone(),
         )
         .await
         .unwrap();
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{}", server.address().unwrap().port());
+        let ldap = server.ldap_addresses().to_vec();
         let (end, ended) = oneshot::channel();
         let served = tokio::spawn(async move {
             let stop = async move {
@@ -112,6 +122,7 @@ impl Site {
             triggers,
             clock,
             url,
+            ldap,
             client: client(None),
             token: token.expose().to_owned(),
             end: Some(end),
