@@ -23,6 +23,7 @@ mod entry;
 mod pieces;
 mod raw;
 mod read;
+mod records;
 mod write;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub use audience::host_matches;
 pub use entry::{RawEntry, TreeEntry};
 pub use raw::{CheckedUser, Field, RawGroup, RawUser, RecordError};
 pub use read::{Caps, ReadError, Sink, read};
+pub use records::{Part, read_records};
 pub use write::write;
 
 use crate::{Group, Name, ObjectId, User};

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use serde::de::{Deserialize, DeserializeOwned, Error};
+use serde::de::{Deserialize, Error};
 
 use super::raw::Text;
 use super::read::ReadError;
@@ -127,11 +127,6 @@ impl<R: Read> Pieces<R> {
         }
     }
 
-    /// The next value, with memory of its own.
-    pub(super) fn owned<T: DeserializeOwned>(&mut self) -> Result<T, ReadError> {
-        self.value(|bytes| parse(bytes))
-    }
-
     /// Refuses anything but white space up to the end.
     pub(super) fn end(&mut self) -> Result<(), ReadError> {
         match self.peek()? {
@@ -246,7 +241,7 @@ mod tests {
         pieces.expect(b'[')?;
         let mut values = Vec::new();
         while pieces.step(values.is_empty(), b']')? {
-            values.push(pieces.owned()?);
+            values.push(pieces.value(|bytes| parse(bytes))?);
         }
         pieces.end()?;
         Ok(values)
@@ -286,7 +281,7 @@ mod tests {
         let endless = io::repeat(b'x').take(LONGEST as u64 * 2);
         let mut pieces = Pieces::new(b"\"".chain(endless));
         assert!(matches!(
-            pieces.owned::<String>(),
+            pieces.value(|bytes| parse::<String>(bytes)),
             Err(ReadError::TooLong { at: 0, .. })
         ));
     }

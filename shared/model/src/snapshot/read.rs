@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 
 use super::pieces::{Pieces, parse};
 use super::raw::AnyText;
+use super::records::{Part, Tap};
 use super::{Meta, RawEntry, RawGroup, RawUser, Retired};
 
 /// Takes the records of a snapshot as they come, in the order of the document.
@@ -119,6 +120,19 @@ impl ReadError {
 /// When the bytes are no JSON object of the form in the [module text](super), when the reader fails,
 /// when there is more than `caps` allow, or when anything but white space follows.
 pub fn read(reader: impl Read, caps: Caps, sink: &mut dyn Sink) -> Result<Meta, ReadError> {
+    read_tapped(reader, caps, sink, Tap::closed())
+}
+
+/// The same, and every record's bytes as they stand go to `tap` besides.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_tapped(
+    reader: impl Read,
+    caps: Caps,
+    sink: &mut dyn Sink,
+    mut tap: Tap<'_>,
+) -> Result<Meta, ReadError> {
     let mut json = Pieces::new(reader);
     let mut meta = Meta::default();
     let mut seen = HashSet::new();
@@ -129,22 +143,31 @@ pub fn read(reader: impl Read, caps: Caps, sink: &mut dyn Sink) -> Result<Meta, 
         first = false;
         match key.as_str() {
             "users" => each(&mut json, "users", caps.users, |bytes| {
-                parse(bytes).map(|(user, len)| (sink.user(user), len))
+                let (user, len) = parse(bytes)?;
+                sink.user(user);
+                tap.record(Part::User, bytes, len);
+                Ok(((), len))
             })?,
             "groups" => each(&mut json, "groups", caps.groups, |bytes| {
-                parse(bytes).map(|(group, len)| (sink.group(group), len))
+                let (group, len) = parse(bytes)?;
+                sink.group(group);
+                tap.record(Part::Group, bytes, len);
+                Ok(((), len))
             })?,
             "entries" => each(&mut json, "entries", caps.entries, |bytes| {
-                parse(bytes).map(|(entry, len)| (sink.entry(entry), len))
+                let (entry, len) = parse(bytes)?;
+                sink.entry(entry);
+                tap.record(Part::Entry, bytes, len);
+                Ok(((), len))
             })?,
-            "ssh_keys" => keys(&mut json, caps.users, sink)?,
-            "sequence" => meta.sequence = json.owned()?,
-            "generated_at" => meta.generated_at = json.owned()?,
-            "source" => meta.source = json.owned()?,
-            "host_groups" => meta.host_groups = Some(json.owned()?),
-            "ledger" => ledger(&mut json, sink)?,
+            "ssh_keys" => keys(&mut json, caps.users, sink, &mut tap)?,
+            "sequence" => meta.sequence = tap.member(&mut json, &[&key])?,
+            "generated_at" => meta.generated_at = tap.member(&mut json, &[&key])?,
+            "source" => meta.source = tap.member(&mut json, &[&key])?,
+            "host_groups" => meta.host_groups = Some(tap.member(&mut json, &[&key])?),
+            "ledger" => ledger(&mut json, sink, &mut tap)?,
             _ => {
-                json.owned::<IgnoredAny>()?;
+                tap.member::<IgnoredAny>(&mut json, &[&key])?;
                 continue;
             }
         }
@@ -176,7 +199,7 @@ fn each(
 }
 
 /// The `ssh_keys` object. A value that is no string is passed over, as deployed agents do.
-fn keys(json: &mut Pieces<impl Read>, most: usize, sink: &mut dyn Sink) -> Result<(), ReadError> {
+fn keys(json: &mut Pieces<impl Read>, most: usize, sink: &mut dyn Sink, tap: &mut Tap<'_>) -> Result<(), ReadError> {
     json.expect(b'{')?;
     let mut count = 0_usize;
     let mut username = String::new();
@@ -190,6 +213,7 @@ fn keys(json: &mut Pieces<impl Read>, most: usize, sink: &mut dyn Sink) -> Resul
             if let Some(lines) = lines {
                 sink.keys(&username, &lines);
             }
+            tap.named(&["ssh_keys", &username], bytes, len);
             Ok(((), len))
         })?;
     }
@@ -197,7 +221,7 @@ fn keys(json: &mut Pieces<impl Read>, most: usize, sink: &mut dyn Sink) -> Resul
 }
 
 /// The `ledger` object.
-fn ledger(json: &mut Pieces<impl Read>, sink: &mut dyn Sink) -> Result<(), ReadError> {
+fn ledger(json: &mut Pieces<impl Read>, sink: &mut dyn Sink, tap: &mut Tap<'_>) -> Result<(), ReadError> {
     json.expect(b'{')?;
     let mut first = true;
     let mut key = String::new();
@@ -205,10 +229,13 @@ fn ledger(json: &mut Pieces<impl Read>, sink: &mut dyn Sink) -> Result<(), ReadE
         first = false;
         if key == "retired" {
             each(json, "retired", usize::MAX, |bytes| {
-                parse(bytes).map(|(retired, len)| (sink.retired(retired), len))
+                let (retired, len) = parse(bytes)?;
+                sink.retired(retired);
+                tap.named(&["ledger", "retired"], bytes, len);
+                Ok(((), len))
             })?;
         } else {
-            json.owned::<IgnoredAny>()?;
+            tap.member::<IgnoredAny>(json, &["ledger", &key])?;
         }
     }
     Ok(())

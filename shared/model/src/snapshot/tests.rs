@@ -4,7 +4,7 @@ use super::*;
 use crate::{Gecos, Gid, HostPath, NameRule, Uid};
 
 #[derive(Default)]
-struct Collected {
+pub(super) struct Collected {
     users: Vec<Result<User, RecordError>>,
     groups: Vec<Result<(Group, Vec<String>), RecordError>>,
     keys: Vec<(String, String)>,
@@ -252,7 +252,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn document()(
+    pub(super) fn document()(
         sequence in proptest::option::of(any::<u64>()),
         users in proptest::collection::vec(user(), 0..8),
         groups in proptest::collection::vec((name(), 1..60_000_u32, proptest::collection::btree_set(name(), 0..5)), 0..5),
