@@ -42,7 +42,8 @@ impl App {
     /// Puts a configuration and an open store together, and has the store tell the cache of changes.
     #[must_use]
     pub fn new(config: Config, store: Store, clock: Clock) -> Arc<Self> {
-        let cache = Arc::new(Cache::new(config.cache.max_bytes, config.tls.is_none()));
+        let copies = config.tls.is_none().then(|| store.folder().to_owned());
+        let cache = Arc::new(Cache::new(config.cache.max_bytes, copies));
         let told = Arc::clone(&cache);
         let first = store.observe(Arc::new(move |change| told.apply(change)));
         debug_assert!(first, "a store serves one App");

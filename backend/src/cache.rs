@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -77,15 +78,15 @@ pub(crate) struct Cache {
     hasher: RandomState,
     shards: Vec<Shard>,
     max_bytes: u64,
-    /// Whether bodies get a copy for the kernel, which plain HTTP sends.
-    copies: bool,
+    /// Where bodies get a copy for the kernel, which plain HTTP sends.
+    copies: Option<PathBuf>,
     used: AtomicU64,
     /// Entries in the order of their arrival; the first untouched one goes when room is needed.
     queue: Mutex<VecDeque<(TenantId, Box<str>)>>,
 }
 
 impl Cache {
-    pub(crate) fn new(max_bytes: u64, copies: bool) -> Self {
+    pub(crate) fn new(max_bytes: u64, copies: Option<PathBuf>) -> Self {
         Self {
             copies,
             hasher: RandomState::new(),
@@ -102,13 +103,12 @@ impl Cache {
     }
 
     /// A body as it is best kept here: with a copy for the kernel, unless body and copy are too long
-    /// together. Takes as long as copying it.
+    /// together. Takes as long as writing it to a file.
     pub(crate) fn kept(&self, body: Bytes) -> Kept {
         let kept = Kept::from(body);
-        if self.copies && 2 * kept.cost() <= self.longest_body() {
-            kept.with_copy()
-        } else {
-            kept
+        match &self.copies {
+            Some(folder) if 2 * kept.cost() <= self.longest_body() => kept.with_copy(folder),
+            _ => kept,
         }
     }
 
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_found_until_a_change_forgets_it() {
-        let cache = Cache::new(1 << 20, false);
+        let cache = Cache::new(1 << 20, None);
         let acme = tenant("acme");
         cache.keep(&acme, "local", answer(10), cache.epoch(&acme));
         cache.keep(&acme, AUTHZ_CONFIG, answer(10), cache.epoch(&acme));
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_read_overtaken_by_a_change_is_not_kept() {
-        let cache = Cache::new(1 << 20, false);
+        let cache = Cache::new(1 << 20, None);
         let acme = tenant("acme");
         let before = cache.epoch(&acme);
         cache.apply(&pushed("acme"));
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn memory_stays_bounded_and_the_untouched_go_first() {
-        let cache = Cache::new(40 * 1024, false);
+        let cache = Cache::new(40 * 1024, None);
         let wanted = tenant("wanted");
         cache.keep(&wanted, "local", answer(4096), cache.epoch(&wanted));
         for number in 0..100 {
@@ -349,9 +349,10 @@ mod tests {
     fn copies_are_made_where_wanted_and_where_they_fit_and_are_counted() {
         let body = |length| Bytes::from(vec![0; length]);
         let acme = tenant("acme");
-        let cache = Cache::new(1 << 20, true);
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(1 << 20, Some(folder.path().to_owned()));
         let kept = cache.kept(body(100_000));
-        assert!(kept.copy().is_some() && Cache::new(1 << 20, false).kept(body(100_000)).copy().is_none());
+        assert!(kept.copy().is_some() && Cache::new(1 << 20, None).kept(body(100_000)).copy().is_none());
         let answer = Answer {
             body: Some(kept),
             ..(*answer(100_000)).clone()
@@ -363,7 +364,7 @@ mod tests {
 
     #[test]
     fn too_long_bodies_and_too_many_names_are_not_kept() {
-        let cache = Cache::new(1 << 20, false);
+        let cache = Cache::new(1 << 20, None);
         let acme = tenant("acme");
         cache.keep(&acme, "long", answer(1 << 19), cache.epoch(&acme));
         assert!(cache.find(&acme, "long").is_none());
@@ -395,7 +396,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_account_of_bytes_is_always_right(steps in proptest::collection::vec(step(), 0..200)) {
-            let cache = Cache::new(32 * 1024, false);
+            let cache = Cache::new(32 * 1024, None);
             for step in steps {
                 match step {
                     Step::Keep(t, n, length) => {

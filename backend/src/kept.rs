@@ -1,19 +1,22 @@
 //! Bodies in memory, and the copies of them that the kernel sends by itself.
 //!
-//! Writing a body to a socket copies it into the kernel each time, which for large bodies is most of
-//! the work. A copy in a file that has no name and lies in memory (memfd_create(2)) is sent with
-//! sendfile(2) instead: the socket takes references to its pages. Over TLS every byte is made anew, so
-//! only plain HTTP has use for it.
+//! Writing a body to a socket copies it into the kernel each time, which for all but short bodies is most
+//! of the work. A copy in a file without a name is sent with sendfile(2) instead: the socket takes
+//! references to the pages in which the kernel keeps the file. The file lies in the storage folder and
+//! not in a memfd, whose pages the kernel looks up one by one (docs/benchmarks.md). Over TLS every byte
+//! is made anew, so only plain HTTP has use for it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-/// Shorter bodies are sent as fast or faster by copying them (docs/benchmarks.md).
-const SHORTEST: usize = 64 * 1024;
+/// Shorter bodies are sent as fast or faster by copying them.
+const SHORTEST: usize = 16 * 1024;
 /// Most copies at a time: each is an open file, and those are needed for connections.
 const MOST: usize = 1024;
 
@@ -28,7 +31,7 @@ pub(crate) struct Kept {
 }
 
 #[derive(Debug)]
-struct Copy(OwnedFd);
+struct Copy(File);
 
 impl Drop for Copy {
     fn drop(&mut self) {
@@ -43,13 +46,15 @@ impl From<Bytes> for Kept {
 }
 
 impl Kept {
-    /// The same body with a copy for the kernel beside it, where that is worth it and possible. Takes
-    /// as long as writing the body to memory.
-    pub(crate) fn with_copy(self) -> Self {
+    /// The same body with a copy for the kernel beside it, in a file of `folder`, where that is worth it
+    /// and possible. Takes as long as writing the file.
+    pub(crate) fn with_copy(self, folder: &Path) -> Self {
         if self.bytes.len() < SHORTEST || self.copy.is_some() {
             return self;
         }
-        let Some(copy) = copy_of(&self.bytes) else { return self };
+        let Some(copy) = copy_of(&self.bytes, folder) else {
+            return self;
+        };
         Self {
             copy: Some(Arc::new(copy)),
             ..self
@@ -88,29 +93,19 @@ impl Kept {
 }
 
 /// `None` when there are too many already or the system has no more; the body is then sent from memory.
-fn copy_of(bytes: &Bytes) -> Option<Copy> {
+fn copy_of(bytes: &Bytes, folder: &Path) -> Option<Copy> {
     // Counted before it is made, and uncounted by its drop: never more than MOST.
     if COPIES.fetch_add(1, Ordering::Relaxed) >= MOST {
         COPIES.fetch_sub(1, Ordering::Relaxed);
         return None;
     }
-    let made = memfd_create("dirless-body", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
-    let Ok(file) = made else {
+    let Ok(file) = tempfile::tempfile_in(folder) else {
         COPIES.fetch_sub(1, Ordering::Relaxed);
         return None;
     };
-    let copy = Copy(file);
-    let mut rest = &bytes[..];
-    while !rest.is_empty() {
-        let written = rustix::io::retry_on_intr(|| rustix::io::write(&copy.0, rest)).ok()?;
-        rest = rest.get(written..).filter(|_| written > 0)?;
-    }
-    // Nothing in this process may change it any more: answers are made of it for as long as it lives.
-    fcntl_add_seals(
-        &copy.0,
-        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
-    )
-    .ok()?;
+    let mut copy = Copy(file);
+    // Not synced: it need not outlive the process.
+    copy.0.write_all(bytes).ok()?;
     Some(copy)
 }
 
@@ -119,23 +114,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_body_has_a_copy_of_the_same_bytes_that_cannot_be_changed() {
+    fn a_long_body_has_a_copy_of_the_same_bytes_that_has_no_name() {
+        let folder = tempfile::tempdir().unwrap();
         let bytes = Bytes::from((0..100_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
-        let kept = Kept::from(bytes.clone()).with_copy();
-        let copy = kept.copy().unwrap();
+        let kept = Kept::from(bytes.clone()).with_copy(folder.path());
         let mut read = vec![0; bytes.len() + 1];
-        let length = rustix::io::pread(copy, &mut read, 0).unwrap();
+        let length = rustix::io::pread(kept.copy().unwrap(), &mut read, 0).unwrap();
         assert_eq!((length, &read[..length]), (bytes.len(), &bytes[..]));
-        assert!(rustix::io::pwrite(copy, b"x", 0).is_err());
-        assert!(rustix::fs::ftruncate(copy, 1).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert_eq!(kept.cost(), 200_000);
     }
 
     #[test]
-    fn short_bodies_have_none() {
-        let kept = Kept::from(Bytes::from(vec![1; SHORTEST - 1])).with_copy();
-        assert!(kept.copy().is_none());
-        assert_eq!(kept.cost(), SHORTEST as u64 - 1);
+    fn short_bodies_have_none_and_neither_has_one_for_which_there_is_no_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let short = Kept::from(Bytes::from(vec![1; SHORTEST - 1])).with_copy(folder.path());
+        assert!(short.copy().is_none());
+        assert_eq!(short.cost(), SHORTEST as u64 - 1);
+        let homeless = Kept::from(Bytes::from(vec![1; SHORTEST])).with_copy(&folder.path().join("absent"));
+        assert!(homeless.copy().is_none());
     }
 
     #[test]

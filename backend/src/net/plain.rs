@@ -171,7 +171,7 @@ mod tests {
 
     fn body(length: usize) -> Kept {
         let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
-        Kept::from(Bytes::from(bytes)).with_copy()
+        Kept::from(Bytes::from(bytes)).with_copy(&std::env::temp_dir())
     }
 
     /// Sends head, body and tail as hyper does, and gives what arrived.
