@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use dirless_wire::{TenantId, header};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use super::Failure;
 use super::address::Client;
 use super::limits::Pace;
 use crate::app::App;
 use crate::store::{Credential, Operator, Principal, SecretHash, TenantHandle};
+
+const TENANT_ID: HeaderName = HeaderName::from_static(header::TENANT_ID);
 
 /// The tenant that the request is about, when its bearer is good for it.
 ///
@@ -28,6 +32,53 @@ pub(crate) fn tenant(app: &App, headers: &HeaderMap, client: &Client) -> Result<
     if tenant.credential().is_suspended() {
         return Err(Failure::suspended());
     }
+    Ok(tenant)
+}
+
+/// What a connection has proved: with which headers, and what they were good for. A host sends the same
+/// ones with each request, and comparing them is cheaper than hashing the bearer and looking up whose it
+/// is.
+pub(crate) struct Proof {
+    authorization: Zeroizing<Vec<u8>>,
+    tenant_id: Vec<u8>,
+    /// Realms and tenants as they were then; after any change of them the proof is made anew.
+    version: u64,
+    tenant: TenantHandle,
+}
+
+impl Proof {
+    /// `None` for what is good for some time only.
+    fn of(headers: &HeaderMap, version: u64, tenant: TenantHandle) -> Option<Self> {
+        let proof = Self {
+            authorization: headers.get(AUTHORIZATION)?.as_bytes().to_vec().into(),
+            tenant_id: headers.get(TENANT_ID)?.as_bytes().to_vec(),
+            version,
+            tenant,
+        };
+        proof.tenant.credential().is_lasting().then_some(proof)
+    }
+
+    fn holds(&self, headers: &HeaderMap, version: u64) -> bool {
+        let sent = |name| headers.get(name).map(HeaderValue::as_bytes);
+        self.version == version
+            && sent(TENANT_ID) == Some(&self.tenant_id)
+            && sent(AUTHORIZATION).is_some_and(|sent| sent.ct_eq(&self.authorization).into())
+    }
+}
+
+/// [`tenant`], for a connection that may have proved it before.
+pub(crate) fn tenant_again(
+    app: &App,
+    headers: &HeaderMap,
+    client: &Client,
+    proof: &mut Option<Proof>,
+) -> Result<TenantHandle, Failure> {
+    let version = app.store.version();
+    if let Some(proof) = proof.as_ref().filter(|proof| proof.holds(headers, version)) {
+        return Ok(proof.tenant.clone());
+    }
+    let tenant = tenant(app, headers, client)?;
+    *proof = Proof::of(headers, version, tenant.clone());
     Ok(tenant)
 }
 
@@ -92,7 +143,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 fn tenant_id(headers: &HeaderMap) -> Option<&str> {
-    TenantId::normalise(headers.get(header::TENANT_ID)?.to_str().ok()?).ok()
+    TenantId::normalise(headers.get(TENANT_ID)?.to_str().ok()?).ok()
 }
 
 #[cfg(test)]

@@ -37,8 +37,14 @@ pub(crate) enum Front {
     Pass(Client),
 }
 
-/// Counts the request against its address, then answers it if it can be answered from memory.
-pub(crate) fn answer(app: &App, request: &Request<Incoming>, peer: SocketAddr) -> Front {
+/// Counts the request against its address, then answers it if it can be answered from memory. `proof` is
+/// the connection's.
+pub(crate) fn answer(
+    app: &App,
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+    proof: &mut Option<auth::Proof>,
+) -> Front {
     let headers = request.headers();
     let client = Client::of(peer, headers, &app.config.server.trusted_proxies);
     if let Pace::Wait(seconds) = app.limits.request(&client) {
@@ -51,7 +57,7 @@ pub(crate) fn answer(app: &App, request: &Request<Incoming>, peer: SocketAddr) -
     let Some(name) = wanted.filter(|_| *request.method() == Method::GET || *request.method() == Method::HEAD) else {
         return Front::Pass(client);
     };
-    let tenant = match auth::tenant(app, headers, &client) {
+    let tenant = match auth::tenant_again(app, headers, &client, proof) {
         Ok(tenant) => tenant,
         Err(failure) => return refuse(app, failure, &client),
     };

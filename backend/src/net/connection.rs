@@ -1,5 +1,6 @@
 //! One connection from the accepted socket to its close.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use super::state::{Connection, Connections, Registered};
 use super::tls::Tls;
 use crate::app::App;
 use crate::http::address::Client;
+use crate::http::auth::Proof;
 use crate::http::front::{self, Front};
 use crate::http::{Finished, ReplyBody, RequestBody};
 
@@ -175,6 +177,7 @@ struct Requests {
     peer: SocketAddr,
     /// Where plain HTTP is told of the bodies that the kernel may send.
     outgoing: Option<Outgoing>,
+    proof: RefCell<Option<Proof>>,
 }
 
 impl Requests {
@@ -184,6 +187,7 @@ impl Requests {
             connection: Arc::clone(connection),
             peer,
             outgoing: None,
+            proof: RefCell::default(),
         }
     }
 }
@@ -196,7 +200,7 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&self, request: Request<Incoming>) -> Answer {
         self.connection.request_began();
         let handling = || Handling(Arc::clone(&self.connection));
-        match front::answer(&self.acceptor.app, &request, self.peer) {
+        match front::answer(&self.acceptor.app, &request, self.peer, &mut self.proof.borrow_mut()) {
             Front::Reply(reply) => {
                 self.connection.request_ended();
                 if let (Some(outgoing), ReplyBody::Kept(body)) = (&self.outgoing, reply.body()) {

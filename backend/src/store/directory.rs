@@ -5,7 +5,8 @@
 //! A tenant takes some 300 bytes here: 100,000 tenants, 30 MB.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use dirless_wire::{AgePublicKey, TenantId};
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ pub struct Credential {
     pub(crate) state: RealmState,
     pub(crate) role: Role,
     pub(crate) token: Option<TokenId>,
+    pub(crate) expires_at: Option<i64>,
 }
 
 impl Credential {
@@ -35,6 +37,12 @@ impl Credential {
     #[must_use]
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Whether it is good until it is withdrawn, and not only until some time.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.expires_at.is_none()
     }
 
     /// Whether its realm is suspended: such a caller gets 403, once the tenant is known to be its
@@ -105,12 +113,28 @@ struct Entries {
 }
 
 #[derive(Default)]
-pub(crate) struct Directory(RwLock<Entries>);
+pub(crate) struct Directory {
+    entries: RwLock<Entries>,
+    version: AtomicU64,
+}
 
 impl Directory {
+    /// A number that is another one after each change, so that who remembers an answer given here can
+    /// tell whether it still is one. To be taken before the question is asked.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Changes the entries, under a new version before anybody reads them.
+    fn change(&self) -> RwLockWriteGuard<'_, Entries> {
+        let entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        self.version.fetch_add(1, Ordering::Release);
+        entries
+    }
+
     /// The principal of a bearer, when it is known and not expired at `now`.
     pub(crate) fn authenticate(&self, hash: &SecretHash, now: Timestamp) -> Option<Principal> {
-        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let bearer = entries.bearers.get(hash)?;
         let alive = bearer.expires_at.is_none_or(|end| millis(now) < end);
         // The map already compared; comparing again in constant time costs nothing and keeps the
@@ -119,17 +143,17 @@ impl Directory {
     }
 
     pub(crate) fn binding(&self, tenant: &str) -> Option<Arc<Binding>> {
-        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.tenants.get(tenant).cloned()
     }
 
     pub(crate) fn bind(&self, binding: Arc<Binding>) {
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.change();
         entries.tenants.insert(binding.tenant.clone(), binding);
     }
 
     pub(crate) fn tenant_names(&self) -> HashMap<i64, TenantId> {
-        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries
             .tenants
             .values()
@@ -140,7 +164,7 @@ impl Directory {
     /// Reads realms, secrets and tokens again.
     pub(crate) fn load_bearers(&self, connection: &Connection) -> Result<(), StoreError> {
         let bearers = read_bearers(connection)?;
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.change();
         entries.bearers = bearers;
         Ok(())
     }
@@ -155,7 +179,7 @@ impl Directory {
             tenants.insert(binding.tenant.clone(), Arc::new(binding));
         }
         let bearers = read_bearers(connection)?;
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.change();
         *entries = Entries { bearers, tenants };
         Ok(())
     }
@@ -193,17 +217,19 @@ fn read_bearers(connection: &Connection) -> Result<HashMap<SecretHash, Bearer>, 
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         let hash = SecretHash::from_column(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let expires_at = row.get(1)?;
         let credential = Credential {
             realm_row: row.get(2)?,
             realm: parsed(row, 3)?,
             state: RealmState::parse(row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?)?,
             role: Role::Classic,
             token: None,
+            expires_at,
         };
         let bearer = Bearer {
             hash,
             principal: Principal::Realm(Arc::new(credential)),
-            expires_at: row.get(1)?,
+            expires_at,
         };
         bearers.insert(hash, bearer);
     }

@@ -190,6 +190,13 @@ impl Store {
             .then(|| TenantHandle::new(self.clone(), binding, Arc::clone(credential)))
     }
 
+    /// A number that changes before any answer of [`Store::authenticate`] and [`Store::tenant`] does,
+    /// other than by a bearer's expiry. Memory only, never waits.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.directory.version()
+    }
+
     /// Takes a body of at most `limit` bytes, piece by piece.
     #[must_use]
     pub fn body_writer(&self, limit: u64) -> BodyWriter {

@@ -14,8 +14,8 @@ use super::types::millis;
 use super::writer::Effects;
 use super::{Change, Origin, Store, StoreError};
 
-/// One tenant, reached by a credential of its realm. Cheap to clone; good for one request, since
-/// [`TenantHandle::public_key`] is what it was when the handle was made.
+/// One tenant, reached by a credential of its realm. Cheap to clone; good for one request, or for as long as
+/// [`Store::version`] stays the same, since key and credential are what they were when it was made.
 #[derive(Clone, Debug)]
 pub struct TenantHandle {
     store: Store,

@@ -1,8 +1,12 @@
 //! Who gets what: one answer to all wrong credentials, and nothing across realms.
 
+use std::net::TcpStream;
+use std::time::Duration;
+
+use dirless_backend::store::{RealmChange, RealmName, RealmState, SecretHash};
 use proptest::prelude::*;
 
-use super::support::{KEY, OTHER_SECRET, SEALED, SECRET, Site, TENANT, ask};
+use super::support::{KEY, OTHER_SECRET, SEALED, SECRET, Site, TENANT, ask, block_on, eventually};
 
 /// Every route of a tenant, with a body that would do.
 fn routes() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
@@ -51,6 +55,81 @@ fn all_wrong_credentials_get_the_same_bytes_on_every_route() {
             assert_eq!(other.send(&site).lasting(), unknown_bearer, "{method} {path}");
         }
     }
+}
+
+#[test]
+fn what_a_connection_proved_is_good_for_the_very_same_headers_alone() {
+    let site = Site::enrolled();
+    site.enroll(OTHER_SECRET, "other", KEY).expect_status(200);
+    site.put("local", SEALED).expect_status(200);
+    site.get("/v1/snapshot/local").expect_status(200);
+    let mut stream = site.connect();
+    let mut read = |bearer: &str, tenant: &str| {
+        let request = ask("GET", "/v1/snapshot/local").tenant(bearer, tenant);
+        request.send_on(&mut stream).status
+    };
+    let nearly = format!("{}2", &SECRET[..SECRET.len() - 1]);
+    for (bearer, tenant, status) in [
+        (nearly.as_str(), TENANT, 401),
+        ("", TENANT, 401),
+        (&format!("{SECRET}x"), TENANT, 401),
+        (&SECRET[..SECRET.len() - 1], TENANT, 401),
+        (OTHER_SECRET, TENANT, 401),
+        (SECRET, "other", 401),
+        (SECRET, "never-enrolled", 401),
+        (OTHER_SECRET, "other", 404),
+        (SECRET, &format!("aws___{TENANT}"), 200),
+    ] {
+        assert_eq!(read(SECRET, TENANT), 200);
+        assert_eq!(read(bearer, tenant), status, "{bearer} {tenant}");
+        assert_eq!(read(bearer, tenant), status, "{bearer} {tenant}, again");
+    }
+    let mut stream = site.connect();
+    assert_eq!(read_on(&mut stream), 200);
+    let nobody = ask("GET", "/v1/snapshot/local").header("X-Tenant-ID", TENANT);
+    assert_eq!(nobody.send_on(&mut stream).status, 401);
+    assert_eq!(
+        ask("GET", "/v1/snapshot/local")
+            .bearer(SECRET)
+            .send_on(&mut stream)
+            .status,
+        401
+    );
+}
+
+fn read_on(stream: &mut TcpStream) -> u16 {
+    let request = ask("GET", "/v1/snapshot/local").tenant(SECRET, TENANT);
+    request.send_on(stream).status
+}
+
+#[test]
+fn an_open_connection_follows_what_becomes_of_its_realm() {
+    let site = Site::enrolled();
+    site.put("local", SEALED).expect_status(200);
+    let realm = RealmName::default_realm();
+    let set = |state| {
+        assert_eq!(
+            block_on(site.store.set_realm_state(&realm, state)).unwrap(),
+            RealmChange::Done
+        )
+    };
+    let rotate = |secret: &str, keep_old| {
+        let secret = SecretHash::of(secret.as_bytes());
+        let change = block_on(site.store.rotate_realm(&realm, secret, keep_old)).unwrap();
+        assert_eq!(change, RealmChange::Done);
+    };
+    let mut stream = site.connect();
+    assert_eq!(read_on(&mut stream), 200);
+    set(RealmState::Suspended);
+    assert_eq!(read_on(&mut stream), 403);
+    set(RealmState::Active);
+    assert_eq!(read_on(&mut stream), 200);
+    rotate("the-next", Some(Duration::from_millis(500)));
+    eventually("the old bearer ends", || read_on(&mut stream) == 401);
+    rotate(SECRET, None);
+    assert_eq!(read_on(&mut stream), 200);
+    rotate("one-more", None);
+    assert_eq!(read_on(&mut stream), 401);
 }
 
 #[test]
