@@ -25,6 +25,7 @@ mod tenant;
 mod text;
 
 pub mod header;
+pub mod trust;
 
 pub use access::{AuthzConfig, Duplicates, HostGroupRule};
 pub use account::{AwsAccountId, AwsAccountIdError};
