@@ -5,9 +5,9 @@ use std::fmt;
 use crate::{AttributeName, Value};
 
 /// Deepest name that is taken; nobody nests further, and it bounds every walk.
-const DEEPEST: usize = 64;
+pub(crate) const DEEPEST: usize = 64;
 /// Longest name in bytes.
-const LONGEST: usize = 8192;
+pub(crate) const LONGEST: usize = 8192;
 
 /// One attribute and value of an RDN.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //! match when their keys are equal. Keys of ordering rules sort as the values do, so that one index
 //! over keys serves equality and ranges alike.
 
+use crate::Schema;
 use crate::prepare::{Case, prepare, prepare_number, prepare_piece};
-use crate::{Dn, Schema};
 
 /// A matching rule, by what it does. Several names of RFC 4517 share one: `caseIgnoreMatch`,
 /// `caseIgnoreOrderingMatch` and `caseIgnoreSubstringsMatch` make the same keys.
@@ -238,7 +238,7 @@ impl MatchingRule {
             Self::Integer => integer_key(text.trim()),
             Self::Boolean => boolean_key(text.trim()),
             Self::OctetString => Some(value.to_vec()),
-            Self::DistinguishedName => schema.dn_key(&Dn::parse(text).ok()?).map(Vec::from),
+            Self::DistinguishedName => schema.dn_key_of(text).map(Vec::from),
             Self::ObjectIdentifier => Some(schema.oid_of(text.trim()).into_bytes()),
             Self::GeneralizedTime => time_key(text.trim()),
             Self::Uuid => uuid_key(text.trim()),

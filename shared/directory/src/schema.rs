@@ -5,18 +5,20 @@
 
 mod check;
 mod definition;
+mod keys;
+mod names;
 mod standard;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 pub use check::Violation;
 pub use definition::DefinitionError;
 
+use crate::AttributeName;
 use crate::matching::{MatchingRule, RULES};
 use crate::name::is_numeric_oid;
-use crate::{AttributeName, Dn};
+use names::Names;
 
 /// Separates the RDNs of a [`DnKey`]; no prepared value holds it, for mapping drops controls.
 const RDN_END: u8 = 0;
@@ -97,9 +99,21 @@ pub struct Schema {
     attributes: Vec<Arc<AttributeType>>,
     classes: Vec<Arc<ObjectClass>>,
     /// For each attribute, every name and OID of it and of its subtypes.
-    spellings: Vec<Vec<Box<str>>>,
-    attribute_index: BTreeMap<String, usize>,
-    class_index: BTreeMap<String, usize>,
+    spellings: Vec<Arc<[Box<str>]>>,
+    /// For each attribute, what every comparison asks of it.
+    resolved: Vec<Resolved>,
+    attribute_index: Names,
+    class_index: Names,
+}
+
+/// An attribute's rules, its own or inherited.
+#[derive(Clone, Debug)]
+struct Resolved {
+    /// Its first name in lower case, as it stands in keys of names.
+    folded: Box<str>,
+    equality: Option<MatchingRule>,
+    ordering: Option<MatchingRule>,
+    substring: Option<MatchingRule>,
 }
 
 /// A name of an entry in the form in which names are compared: from the root down, each RDN prepared
@@ -245,16 +259,26 @@ impl Schema {
             .cloned()
             .collect();
         let mut superior = attribute.superior.clone();
-        while let Some(above) = superior.and_then(|name| self.attribute_index.get(&name.to_ascii_lowercase())) {
-            if let Some(spellings) = self.spellings.get_mut(*above) {
-                spellings.extend_from_slice(&own);
+        while let Some(above) = superior.and_then(|name| self.attribute_index.get(&name)) {
+            if let Some(spellings) = self.spellings.get_mut(above) {
+                *spellings = spellings.iter().chain(&own).cloned().collect();
             }
             superior = self
                 .attributes
-                .get(*above)
+                .get(above)
                 .and_then(|attribute| attribute.superior.clone());
         }
-        self.spellings.push(own);
+        let rule = |part: fn(&AttributeType) -> Option<&str>| {
+            self.inherited(&attribute, part).and_then(|rule| self.rule(rule))
+        };
+        let resolved = Resolved {
+            folded: attribute.name().to_ascii_lowercase().into(),
+            equality: rule(|one| one.equality.as_deref()),
+            ordering: rule(|one| one.ordering.as_deref()),
+            substring: rule(|one| one.substring.as_deref()),
+        };
+        self.resolved.push(resolved);
+        self.spellings.push(own.into());
         self.attributes.push(Arc::new(attribute));
         Ok(())
     }
@@ -290,19 +314,22 @@ impl Schema {
     /// The attribute type of that name or OID; options are passed over.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&AttributeType> {
-        let kind = name.split(';').next().unwrap_or(name);
-        self.attribute_index
-            .get(&kind.to_ascii_lowercase())
-            .and_then(|at| self.attributes.get(*at))
+        self.attribute_place(name)
+            .and_then(|at| self.attributes.get(at))
             .map(Arc::as_ref)
+    }
+
+    fn attribute_place(&self, name: &str) -> Option<usize> {
+        let end = name.bytes().position(|byte| byte == b';').unwrap_or(name.len());
+        self.attribute_index.get(name.get(..end).unwrap_or(name))
     }
 
     /// The object class of that name or OID.
     #[must_use]
     pub fn class(&self, name: &str) -> Option<&ObjectClass> {
         self.class_index
-            .get(&name.to_ascii_lowercase())
-            .and_then(|at| self.classes.get(*at))
+            .get(name)
+            .and_then(|at| self.classes.get(at))
             .map(Arc::as_ref)
     }
 
@@ -336,30 +363,24 @@ impl Schema {
     /// compared without regard to case, so that a lenient reader still finds them.
     #[must_use]
     pub fn equality(&self, name: &str) -> Option<MatchingRule> {
-        match self.attribute(name) {
+        match self.attribute_place(name) {
             None => Some(MatchingRule::CaseIgnore),
-            Some(attribute) => self
-                .inherited(attribute, |one| one.equality.as_deref())
-                .and_then(|rule| self.rule(rule)),
+            Some(at) => self.resolved.get(at)?.equality,
         }
     }
 
     /// The ordering rule of an attribute, its own or inherited.
     #[must_use]
     pub fn ordering(&self, name: &str) -> Option<MatchingRule> {
-        self.attribute(name)
-            .and_then(|attribute| self.inherited(attribute, |one| one.ordering.as_deref()))
-            .and_then(|rule| self.rule(rule))
+        self.resolved.get(self.attribute_place(name)?)?.ordering
     }
 
     /// The substrings rule of an attribute, its own or inherited.
     #[must_use]
     pub fn substring(&self, name: &str) -> Option<MatchingRule> {
-        match self.attribute(name) {
+        match self.attribute_place(name) {
             None => Some(MatchingRule::CaseIgnore),
-            Some(attribute) => self
-                .inherited(attribute, |one| one.substring.as_deref())
-                .and_then(|rule| self.rule(rule)),
+            Some(at) => self.resolved.get(at)?.substring,
         }
     }
 
@@ -407,9 +428,13 @@ impl Schema {
     /// when it is not defined. Options are passed over.
     #[must_use]
     pub fn spellings(&self, name: &str) -> Option<&[Box<str>]> {
-        let kind = name.split(';').next().unwrap_or(name);
-        let at = self.attribute_index.get(&kind.to_ascii_lowercase())?;
-        self.spellings.get(*at).map(Vec::as_slice)
+        self.spellings.get(self.attribute_place(name)?).map(AsRef::as_ref)
+    }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub fn shared_spellings(&self, name: &str) -> Option<Arc<[Box<str>]>> {
+        self.spellings.get(self.attribute_place(name)?).cloned()
     }
 
     /// The OID that a text means: itself, or that of the class or attribute of that name; else the
@@ -423,38 +448,6 @@ impl Schema {
         class
             .or_else(|| self.attribute(text).map(|attribute| attribute.oid.as_ref()))
             .map_or_else(|| text.to_ascii_lowercase(), str::to_owned)
-    }
-
-    /// The form in which `dn` is compared; none when a value does not fit its attribute.
-    #[must_use]
-    pub fn dn_key(&self, dn: &Dn) -> Option<DnKey> {
-        let mut key = Vec::with_capacity(64);
-        for rdn in dn.rdns().iter().rev() {
-            let mut parts = BTreeSet::new();
-            for ava in rdn.avas() {
-                let name = match self.attribute(ava.name.as_str()) {
-                    Some(attribute) => attribute.name().to_ascii_lowercase(),
-                    None => ava.name.key(),
-                };
-                let mut part = name.into_bytes();
-                part.push(b'=');
-                // Control bytes inside a value would look like a separator: none is left of text, and
-                // bytes are written in hexadecimal.
-                match self.equality(ava.name.as_str())?.key(self, ava.value.as_bytes())? {
-                    value if value.iter().all(|byte| *byte > 1) => part.extend(value),
-                    value => part.extend(value.iter().flat_map(|byte| format!("\\{byte:02x}").into_bytes())),
-                }
-                parts.insert(part);
-            }
-            for (at, part) in parts.into_iter().enumerate() {
-                if at > 0 {
-                    key.push(1);
-                }
-                key.extend(part);
-            }
-            key.push(RDN_END);
-        }
-        Some(DnKey(key))
     }
 }
 
@@ -505,15 +498,9 @@ pub fn object_class() -> AttributeName {
     AttributeName::parse("objectClass").expect("objectClass is a letter followed by letters")
 }
 
-fn index(
-    index: &mut BTreeMap<String, usize>,
-    line: usize,
-    oid: &str,
-    names: &[Box<str>],
-    at: usize,
-) -> Result<(), SchemaError> {
+fn index(index: &mut Names, line: usize, oid: &str, names: &[Box<str>], at: usize) -> Result<(), SchemaError> {
     for name in std::iter::once(oid).chain(names.iter().map(AsRef::as_ref)) {
-        if index.insert(name.to_ascii_lowercase(), at).is_some() {
+        if !index.insert(name, at) {
             return Err(SchemaError::Twice {
                 line,
                 name: name.to_owned(),

@@ -1,6 +1,7 @@
 //! A filter made ready to be held against many encoded entries.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{Attribute, Attributes};
 use crate::filter::{Extensible, Pieces, Truth, contains};
@@ -61,7 +62,7 @@ struct PreparedExtensible {
 #[derive(Clone, Debug)]
 struct Names {
     wanted: Box<str>,
-    kinds: Vec<Box<str>>,
+    kinds: Option<Arc<[Box<str>]>>,
     entry_dn: bool,
 }
 
@@ -70,11 +71,7 @@ impl Names {
         let plain = !name.as_str().contains(';');
         Self {
             wanted: name.as_str().into(),
-            kinds: schema
-                .spellings(name.as_str())
-                .filter(|_| plain)
-                .unwrap_or_default()
-                .to_vec(),
+            kinds: schema.shared_spellings(name.as_str()).filter(|_| plain),
             entry_dn: schema
                 .attribute(name.as_str())
                 .is_some_and(|attribute| attribute.oid.as_ref() == ENTRY_DN),
@@ -84,7 +81,10 @@ impl Names {
     fn fit(&self, held: &str) -> bool {
         held.eq_ignore_ascii_case(&self.wanted) || {
             let kind = held.split(';').next().unwrap_or(held);
-            self.kinds.iter().any(|name| name.eq_ignore_ascii_case(kind))
+            self.kinds
+                .iter()
+                .flat_map(|kinds| kinds.iter())
+                .any(|name| name.eq_ignore_ascii_case(kind))
         }
     }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Dn;
 use crate::{Entry, Value};
 
 fn entry(dn: &str, attributes: &[(&str, &str)]) -> Entry {
