@@ -21,6 +21,10 @@ const SEARCH_DONE: u8 = 0x65;
 const ENTRY: u8 = 0x64;
 /// Entries of a page.
 const PAGE: u32 = 1000;
+/// Different requests of one connection; then they come again.
+const REQUESTS: usize = 1 << 15;
+/// Bytes that are read at once.
+const READ: usize = 256 * 1024;
 
 #[derive(Clone, Debug)]
 struct Plan {
@@ -150,6 +154,32 @@ fn work(plan: &Plan, number: usize, until: Instant) -> anyhow::Result<Done> {
     }
 }
 
+/// Requests that are made before time counts.
+struct Made {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Made {
+    fn new(plan: &Plan, random: &mut Random) -> anyhow::Result<Self> {
+        let mut made = Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        };
+        for _ in 0..REQUESTS {
+            request(plan, random, &mut made.bytes)?;
+            made.ends.push(made.bytes.len());
+        }
+        Ok(made)
+    }
+
+    fn get(&self, number: usize) -> &[u8] {
+        let at = number % self.ends.len();
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.bytes[start..self.ends[at]]
+    }
+}
+
 /// Keeps a number of requests under way on one connection.
 fn pipeline(plan: &Plan, random: &mut Random, until: Instant) -> anyhow::Result<Done> {
     let mut stream = connect(plan)?;
@@ -157,11 +187,14 @@ fn pipeline(plan: &Plan, random: &mut Random, until: Instant) -> anyhow::Result<
     let mut done = Done::default();
     let mut sent: std::collections::VecDeque<Instant> = std::collections::VecDeque::new();
     let mut requests = Vec::new();
+    let made = Made::new(plan, random)?;
+    let mut next = 0;
     loop {
         let now = Instant::now();
         if now < until || done.operations == 0 {
             while sent.len() < plan.in_flight {
-                request(plan, random, &mut requests)?;
+                requests.extend_from_slice(made.get(next));
+                next += 1;
                 sent.push_back(now);
             }
         } else if sent.is_empty() {
@@ -208,6 +241,7 @@ fn sessions(plan: &Plan, random: &mut Random, until: Instant) -> anyhow::Result<
 fn pages(plan: &Plan, until: Instant) -> anyhow::Result<Done> {
     let mut stream = connect(plan)?;
     let mut done = Done::default();
+    let mut answers = Answers::default();
     while Instant::now() < until || done.operations == 0 {
         let begun = Instant::now();
         let mut cookie: Vec<u8> = Vec::new();
@@ -219,10 +253,7 @@ fn pages(plan: &Plan, until: Instant) -> anyhow::Result<Done> {
                 &[element(0x04, b"1.2.840.113556.1.4.319"), element(0x04, &value)].concat(),
             );
             stream.write_all(&search(plan, &present("objectClass"), &[], &element(0xa0, &control)))?;
-            let mut answers = Answers::default();
             while answers.read(&mut stream)? == 0 {}
-            done.entries += answers.entries;
-            done.bytes += answers.bytes;
             cookie = page_cookie(&answers.last)?;
             if cookie.is_empty() {
                 break;
@@ -232,6 +263,8 @@ fn pages(plan: &Plan, until: Instant) -> anyhow::Result<Done> {
         done.times
             .push(u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
+    done.entries = answers.entries;
+    done.bytes = answers.bytes;
     Ok(done)
 }
 
@@ -269,7 +302,9 @@ fn connect(plan: &Plan) -> anyhow::Result<TcpStream> {
 #[derive(Default)]
 struct Answers {
     buffer: Vec<u8>,
+    /// What has come and was not counted yet.
     start: usize,
+    end: usize,
     entries: u64,
     bytes: u64,
     /// The last message that ended an operation.
@@ -279,19 +314,23 @@ struct Answers {
 impl Answers {
     /// Reads once; how many operations ended.
     fn read(&mut self, stream: &mut TcpStream) -> anyhow::Result<usize> {
-        if self.start > 0 && self.start * 2 >= self.buffer.len() {
-            self.buffer.drain(..self.start);
-            self.start = 0;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.start * 2 >= self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
         }
-        let held = self.buffer.len();
-        self.buffer.resize(held + 256 * 1024, 0);
-        let read = stream.read(&mut self.buffer[held..])?;
+        // Grown seldom: zeroing it for every read would cost more than a small answer.
+        if self.buffer.len() < self.end + READ {
+            self.buffer.resize((self.end + READ) * 2, 0);
+        }
+        let read = stream.read(&mut self.buffer[self.end..])?;
         ensure!(read > 0, "the server hung up");
-        self.buffer.truncate(held + read);
+        self.end += read;
         self.bytes += read as u64;
         let mut ended = 0;
         loop {
-            let rest = &self.buffer[self.start..];
+            let rest = &self.buffer[self.start..self.end];
             let Some((head, length)) = header(rest).filter(|(head, length)| rest.len() >= head + length) else {
                 return Ok(ended);
             };

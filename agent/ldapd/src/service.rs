@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use dirless_ldap::{Config as ServerConfig, Limits, Listener, Setup, serve};
+use dirless_ldap::{Config as ServerConfig, Limits, Listener, Setup, serve_on_threads};
 use dirless_program::config::ConfigError;
 use dirless_program::{Lookup, service};
 use rustls::pki_types::pem::PemObject;
@@ -19,14 +19,14 @@ use crate::served::Served;
 
 /// How often the copy's file is looked at: one call to the system.
 const LOOK: Duration = Duration::from_millis(250);
+/// Threads that serve, at most.
+const MOST_THREADS: usize = 4;
 
 /// Serves until a signal.
 pub(crate) fn run(config: &Config, environment: Lookup<'_>) -> anyhow::Result<()> {
     dirless_program::log::start(&config.log, environment).context("cannot start logging")?;
     let tls = tls(config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(4)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
@@ -57,21 +57,37 @@ pub(crate) fn run(config: &Config, environment: Lookup<'_>) -> anyhow::Result<()
             },
         };
         let (stop, mut stopping) = watch::channel(false);
-        let server = tokio::spawn(serve(setup, Arc::clone(&served) as _, async move {
-            // A sender that is gone stops as well.
-            let _ = stopping.wait_for(|stop| *stop).await;
-        }));
+        let mut server = tokio::spawn(serve_on_threads(
+            threads(),
+            setup,
+            Arc::clone(&served) as _,
+            async move {
+                // A sender that is gone stops as well.
+                let _ = stopping.wait_for(|stop| *stop).await;
+            },
+        ));
         tracing::info!(name: "ldapd.ready", addresses, "serving on {addresses}");
         service::ready(&format!("serving on {addresses}"));
         let signal = tokio::select! {
             signal = service::stop_signal() => signal.context("waiting for signals")?,
             () = follow(&served, follower) => "the follower's end",
+            ended = &mut server => return ended.context("the server ended badly")?.context("the server ended"),
         };
         tracing::info!(name: "ldapd.stopping", signal, "stopping on {signal}");
         service::stopping();
         let _ = stop.send(true);
-        server.await.context("the server ended badly")
+        server
+            .await
+            .context("the server ended badly")?
+            .context("the server ended")
     })
+}
+
+/// One for each processor, and not many: a host has other work.
+fn threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MOST_THREADS)
 }
 
 /// Looks for newer generations, for ever, and tells the watchdog that somebody does.

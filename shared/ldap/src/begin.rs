@@ -11,7 +11,7 @@ use crate::emit::{Emitter, Matching};
 use crate::reply::{self, Outcome, SyncState};
 use crate::request::SearchRequest;
 use crate::root::{self, Offered};
-use crate::search::{Plan, Search};
+use crate::search::{Base, Plan, Search};
 use crate::select::{Selection, Wanted};
 use crate::session::Session;
 use crate::sort::Sorting;
@@ -44,8 +44,7 @@ impl Session {
         controls: Controls,
     ) -> Result<Result<Search, Outcome>, Failure> {
         let schema = self.directory.schema();
-        let dn = Dn::parse(request.base).ok();
-        let Some((base, base_dn)) = dn.and_then(|dn| Some((schema.dn_key(&dn)?, dn))) else {
+        let Some(base) = self.base(&schema, request.base) else {
             return Ok(Err(Outcome::new(
                 ResultCode::InvalidDnSyntax,
                 "the search base is no name",
@@ -55,7 +54,7 @@ impl Session {
         let matcher = self.matcher(&schema, &filter)?;
         let selection = Selection::new(&schema, request.attributes.iter().copied(), request.types_only)
             .with_matched_values(controls.matched_values);
-        let plan = self.plan(&schema, &base, &base_dn, request.scope, &matcher);
+        let plan = self.plan(&schema, &base.key, &base.dn, request.scope, &matcher);
         if !self.may_read() && !matches!(plan, Plan::Own { .. }) {
             return Ok(Err(Outcome::new(ResultCode::StrongerAuthRequired, "bind first")));
         }
@@ -71,7 +70,7 @@ impl Session {
         let followed = emitter.dereference.iter().map(|(name, _)| Wanted::new(&schema, name));
         let wanted = emitter.selection.wanted(followed);
         if let Some(filter) = controls.assertion
-            && let Some(outcome) = self.asserted(&base_dn, &base, &filter)?
+            && let Some(outcome) = self.asserted(&base.dn, &base.key, &filter)?
         {
             return Ok(Err(outcome));
         }
@@ -88,7 +87,6 @@ impl Session {
         let mut search = Search {
             emitter,
             base,
-            base_dn,
             scope: request.scope,
             filter,
             wanted,
@@ -102,9 +100,9 @@ impl Session {
         };
         if request.without_base {
             // Keys sort after the key of what they are below.
-            search.after = Some(search.base.as_bytes().to_vec());
+            search.after = Some(search.base.key.as_bytes().to_vec());
             if let Plan::Keys { keys, next } = &mut search.plan {
-                *next = usize::from(keys.first() == Some(&search.base));
+                *next = usize::from(keys.first() == Some(&search.base.key));
             }
         }
         let prepared = self
@@ -117,6 +115,25 @@ impl Session {
             None => Ok(Ok(search)),
             Some(sync) => self.synchronised_by(search, &sync),
         }
+    }
+
+    /// The base that a text names; none when it is no name.
+    fn base(&mut self, schema: &Arc<Schema>, text: &str) -> Option<Arc<Base>> {
+        if let Some(last) = &self.base
+            && *last.text == *text
+            && Arc::ptr_eq(&last.schema, schema)
+        {
+            return Some(Arc::clone(last));
+        }
+        let dn = Dn::parse(text).ok()?;
+        let base = Arc::new(Base {
+            text: text.into(),
+            key: schema.dn_key(&dn)?,
+            dn,
+            schema: Arc::clone(schema),
+        });
+        self.base = Some(Arc::clone(&base));
+        Some(base)
     }
 
     /// Prepares the filter. What looks beyond one entry is resolved first; without such a thing the
@@ -163,6 +180,7 @@ impl Session {
         // Its name has one component: for most searches that settles it.
         if base_dn.rdns().len() == 1
             && scope != Scope::OneLevel
+            && base.as_bytes().starts_with(b"cn=")
             && root::subschema_key(schema).is_some_and(|key| key == *base)
         {
             return Plan::Own {

@@ -4,13 +4,15 @@
 //! are under way, batches of them alternate with reading, so that they can be abandoned. The buffer is
 //! written before more is done: a client that does not read stops its own requests and nobody else's.
 
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Duration, Instant, Sleep, sleep, timeout};
 
 use crate::ber::{DecodeError, message_length};
 use crate::reply::{self, Outcome};
@@ -58,17 +60,21 @@ pub(crate) enum End {
 pub(crate) async fn serve(stream: Box<dyn Stream>, link: Link, shared: Arc<Shared>) -> std::io::Result<End> {
     let session = Session::new(Arc::clone(&shared.directory), Arc::clone(&shared.config), link);
     let states = shared.directory.state();
+    let mut ending = shared.ending.clone();
+    let idle = Idle::new(shared.config.limits.idle);
     let mut connection = Connection {
         stream,
         session,
         states,
-        ending: shared.ending.clone(),
+        idle,
         shared,
         input: BytesMut::new(),
         out: Vec::new(),
     };
+    // One future for all turns: to wait anew each time costs more than a small request.
+    let mut ending = pin!(async move { ending.wait_for(|end| *end).await.is_ok() });
     loop {
-        match connection.turn().await? {
+        match connection.turn(ending.as_mut()).await? {
             Turn::Next => {}
             Turn::Close => {
                 let _ = connection.flush().await;
@@ -90,7 +96,7 @@ struct Connection {
     stream: Box<dyn Stream>,
     session: Session,
     states: watch::Receiver<State>,
-    ending: watch::Receiver<bool>,
+    idle: Idle,
     shared: Arc<Shared>,
     input: BytesMut,
     out: Vec<u8>,
@@ -98,7 +104,7 @@ struct Connection {
 
 impl Connection {
     /// Answers what was read, works off a batch, writes, and waits for more.
-    async fn turn(&mut self) -> std::io::Result<Turn> {
+    async fn turn(&mut self, ending: Pin<&mut impl Future<Output = bool>>) -> std::io::Result<Turn> {
         loop {
             match self.requests().await? {
                 Some(Turn::Next) | None => {}
@@ -112,7 +118,7 @@ impl Connection {
         self.session.step(&mut self.out);
         self.flush().await?;
         if self.may_read() {
-            self.wait().await
+            self.wait(ending).await
         } else {
             // Every place is taken: go on with what is under way. Others have a turn between batches.
             tokio::task::yield_now().await;
@@ -142,11 +148,12 @@ impl Connection {
                 Ok(None) => return Ok(None),
                 Err(error) => return Ok(Some(self.refuse(error))),
             };
-            let message = self.input.split_to(length);
-            let action = match decode(&message, self.session.filter_limits()) {
+            let message = self.input.get(..length).unwrap_or_default();
+            let action = match decode(message, self.session.filter_limits()) {
                 Ok(message) => self.session.handle(message, &mut self.out),
                 Err(error) => return Ok(Some(self.refuse(error))),
             };
+            self.input.advance(length);
             match action {
                 Action::None => {}
                 Action::Close => return Ok(Some(Turn::Close)),
@@ -202,8 +209,6 @@ impl Connection {
     }
 
     async fn verify(&mut self, verification: Verification) -> std::io::Result<()> {
-        // What was answered before need not wait for a slow hash.
-        self.flush().await?;
         let Verification {
             id,
             who,
@@ -211,6 +216,11 @@ impl Connection {
             credentials,
             password,
         } = verification;
+        let quick = is_quick(&credentials);
+        if !quick {
+            // What was answered before need not wait for a slow hash.
+            self.flush().await?;
+        }
         let directory = Arc::clone(&self.shared.directory);
         let places = match &credentials {
             Credentials::Ask(_) => &self.shared.asked,
@@ -219,6 +229,13 @@ impl Connection {
         // Before and after waiting: many may have waited with as many wrong passwords.
         let verified = if !directory.admits(&name) {
             Err(too_often())
+        } else if quick {
+            // A digest takes less than handing it to another thread.
+            let verified = is_right(credentials, &password);
+            if let Ok(right) = &verified {
+                directory.verified(&name, *right);
+            }
+            verified.map_err(|failure| unavailable(&failure))
         } else if let Ok(_place) = places.acquire().await {
             if directory.admits(&name) {
                 let task = tokio::task::spawn_blocking(move || is_right(credentials, &password));
@@ -245,8 +262,16 @@ impl Connection {
             return Ok(());
         }
         let limit = self.shared.config.limits.write;
+        // Nearly always the socket takes it all, and no timer is needed.
+        let stream = &mut self.stream;
+        let out = &self.out;
+        let tried = poll_fn(|context| Poll::Ready(Pin::new(&mut *stream).poll_write(context, out))).await;
+        let done = match tried {
+            Poll::Pending => 0,
+            Poll::Ready(taken) => taken?,
+        };
         let written = async {
-            self.stream.write_all(&self.out).await?;
+            self.stream.write_all(self.out.get(done..).unwrap_or_default()).await?;
             self.stream.flush().await
         };
         timeout(limit, written)
@@ -261,8 +286,8 @@ impl Connection {
 
     /// Waits for bytes, for changes that a consumer waits for, for the end; not at all while searches
     /// are under way.
-    async fn wait(&mut self) -> std::io::Result<Turn> {
-        if *self.ending.borrow() {
+    async fn wait(&mut self, ending: Pin<&mut impl Future<Output = bool>>) -> std::io::Result<Turn> {
+        if *self.shared.ending.borrow() {
             return Ok(self.ended());
         }
         let busy = !self.session.running.is_empty();
@@ -274,15 +299,14 @@ impl Connection {
         let expected = message_length(&self.input, self.shared.config.limits.message);
         let missing = expected.ok().flatten().unwrap_or(0).saturating_sub(self.input.len());
         self.input.reserve(missing.max(READ));
-        let limits = &self.shared.config.limits;
-        let mut idle = pin!(tokio::time::sleep(limits.idle));
+        self.idle.restart();
         tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.input) => match read? {
                 0 => Ok(Turn::Close),
                 _ => Ok(Turn::Next),
             },
-            _ = self.ending.changed() => Ok(self.ended()),
+            _ = ending => Ok(self.ended()),
             changed = self.states.changed(), if follows => {
                 if changed.is_err() {
                     return Ok(Turn::Close);
@@ -291,7 +315,7 @@ impl Connection {
                 Ok(Turn::Next)
             }
             () = tokio::task::yield_now(), if busy => Ok(Turn::Next),
-            () = &mut idle, if !busy && !follows => Ok(Turn::Close),
+            () = self.idle.over(), if !busy && !follows => Ok(Turn::Close),
         }
     }
 
@@ -302,7 +326,52 @@ impl Connection {
     }
 }
 
-/// Is it the password? Blocks.
+/// How long nothing has come. The timer is set once in a while and not for every wait: whoever asks a
+/// thousand times a second would pay for a thousand.
+struct Idle {
+    limit: Duration,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            since: Instant::now(),
+            timer: Box::pin(sleep(limit)),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Ends when nothing has come for too long.
+    async fn over(&mut self) {
+        loop {
+            self.timer.as_mut().await;
+            let end = self.since + self.limit;
+            if Instant::now() >= end {
+                return;
+            }
+            self.timer.as_mut().reset(end);
+        }
+    }
+}
+
+/// Are these credentials held against a password faster than another thread takes it?
+fn is_quick(credentials: &Credentials) -> bool {
+    match credentials {
+        Credentials::Hashes(hashes) => {
+            hashes.len() <= 4 && hashes.iter().all(|hash| password::is_quick(hash.as_bytes()))
+        }
+        Credentials::Unknown => true,
+        Credentials::Ask(_) => false,
+    }
+}
+
+/// Is it the password? May block.
 fn is_right(credentials: Credentials, password: &[u8]) -> Result<bool, Failure> {
     match credentials {
         Credentials::Hashes(hashes) => Ok(hashes.iter().any(|hash| password::verify(hash.as_bytes(), password))),

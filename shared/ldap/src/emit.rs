@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dirless_directory::encoded::{Attributes, Matcher, SEQUENCE, Subject};
 use dirless_directory::filter::Truth;
-use dirless_directory::{Dn, DnKey, Filter, Schema};
+use dirless_directory::{DnKey, Filter, Schema};
 
 use crate::controls::{DEREFERENCE, SYNC_STATE};
 use crate::reply::{self, ReplyControl, SyncState};
@@ -290,8 +290,7 @@ impl Emitter {
             for value in held.flat_map(|attribute| attribute.values) {
                 let key = std::str::from_utf8(value)
                     .ok()
-                    .and_then(|text| Dn::parse(text).ok())
-                    .and_then(|dn| self.schema.dn_key(&dn));
+                    .and_then(|text| self.schema.dn_key_of(text));
                 let mut list = Vec::new();
                 if let Some(key) = key {
                     directory.lookup(&key, &mut |stored| {

@@ -30,6 +30,7 @@ mod server;
 mod session;
 mod sort;
 mod sync;
+mod workers;
 mod writes;
 
 pub use ber::DecodeError;
@@ -41,7 +42,7 @@ pub use directory::{
 };
 pub use password::{hash as hash_password, is_hashed as is_hashed_password, verify as verify_password};
 pub use result::ResultCode;
-pub use server::{Listener, Setup, serve};
+pub use server::{Listener, Setup, serve, serve_on_threads};
 
 /// What [`check_message`] read.
 #[derive(Clone, Debug, PartialEq)]

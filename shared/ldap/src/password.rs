@@ -79,6 +79,12 @@ pub fn verify(stored: &[u8], password: &[u8]) -> bool {
     digested(algorithm, salted, rest, password)
 }
 
+/// Is a password held against this value in microseconds? All but the iterated ones are.
+#[must_use]
+pub(crate) fn is_quick(stored: &[u8]) -> bool {
+    scheme(stored).is_none_or(|(name, _)| !name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("PBKDF2")))
+}
+
 /// `{SCHEME}` and what follows it; none when the value does not start so.
 fn scheme(stored: &[u8]) -> Option<(&str, &[u8])> {
     let rest = stored.strip_prefix(b"{")?;
@@ -143,6 +149,7 @@ mod tests {
         stored.push(salted(&digest::SHA256, "SSHA256"));
         stored.push(salted(&digest::SHA384, "SSHA384"));
         stored.push(salted(&digest::SHA512, "ssha512"));
+        assert!(stored.iter().all(|digest| is_quick(digest.as_bytes())));
         for (algorithm, name) in [
             (pbkdf2::PBKDF2_HMAC_SHA1, "PBKDF2"),
             (pbkdf2::PBKDF2_HMAC_SHA256, "PBKDF2-SHA256"),
@@ -152,6 +159,7 @@ mod tests {
             pbkdf2::derive(algorithm, NonZeroU32::new(3).unwrap(), b"salt?>", b"secret", &mut hash);
             let ab64 = |bytes: &[u8]| BASE64.encode(bytes).replace('+', ".").replace('=', "");
             stored.push(format!("{{{name}}}3${}${}", ab64(b"salt?>"), ab64(&hash)));
+            assert!(stored.last().is_some_and(|iterated| !is_quick(iterated.as_bytes())));
         }
         for stored in stored {
             assert!(verify(stored.as_bytes(), b"secret"), "{stored}");

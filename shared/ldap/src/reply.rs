@@ -79,6 +79,12 @@ pub(crate) fn put_number(out: &mut Vec<u8>, tag: u8, number: u32) {
     out.extend_from_slice(significant);
 }
 
+/// Bytes that [`put_number`] appends.
+fn number_size(number: u32) -> usize {
+    // One bit more than the number has, for the sign.
+    3 + (32 - number.leading_zeros()) as usize / 8
+}
+
 fn sized(length: usize) -> usize {
     1 + length_bytes(length) + length
 }
@@ -116,14 +122,22 @@ pub(crate) fn result(out: &mut Vec<u8>, id: u32, tag: u8, outcome: &Outcome, con
 }
 
 fn result_with(out: &mut Vec<u8>, id: u32, tag: u8, outcome: &Outcome, extra: &[u8], controls: &[ReplyControl]) {
-    let mut content = Vec::with_capacity(32 + outcome.matched.len() + outcome.message.len() + extra.len());
-    put_number(&mut content, ENUMERATED, u32::from(outcome.code.number()));
-    put(&mut content, OCTET_STRING, outcome.matched.as_bytes());
-    put(&mut content, OCTET_STRING, outcome.message.as_bytes());
-    content.extend_from_slice(extra);
-    let mut operation = Vec::with_capacity(content.len() + 6);
-    put(&mut operation, tag, &content);
-    message(out, id, &operation, &encode_controls(controls));
+    let code = u32::from(outcome.code.number());
+    let texts = [outcome.matched.as_bytes(), outcome.message.as_bytes()];
+    // Every operation ends in one of these: nothing is allocated for it.
+    let content = number_size(code) + texts.iter().map(|text| sized(text.len())).sum::<usize>() + extra.len();
+    let controls = encode_controls(controls);
+    let mut number = [0; 8];
+    let number = id_bytes(id, &mut number);
+    put_header(out, SEQUENCE, number.len() + sized(content) + controls.len());
+    out.extend_from_slice(number);
+    put_header(out, tag, content);
+    put_number(out, ENUMERATED, code);
+    for text in texts {
+        put(out, OCTET_STRING, text);
+    }
+    out.extend_from_slice(extra);
+    out.extend_from_slice(&controls);
 }
 
 /// Appends an extended response.

@@ -26,8 +26,7 @@ const BATCH_COLLECTED: usize = 128;
 /// A search with all that it has to remember between batches.
 pub(crate) struct Search {
     pub(crate) emitter: Emitter,
-    pub(crate) base: DnKey,
-    pub(crate) base_dn: Dn,
+    pub(crate) base: Arc<Base>,
     pub(crate) scope: Scope,
     pub(crate) filter: Arc<Filter>,
     /// The attributes that are looked at; none when it is all of them.
@@ -43,6 +42,16 @@ pub(crate) struct Search {
     pub(crate) sync: Option<Synchronising>,
     /// The outcome of sorting, to be told at the end.
     pub(crate) sort_result: Option<ResultCode>,
+}
+
+/// A base as it was asked for. Clients ask below the same one again and again.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) text: Box<str>,
+    pub(crate) dn: Dn,
+    pub(crate) key: DnKey,
+    /// What the key was made by.
+    pub(crate) schema: Arc<Schema>,
 }
 
 /// Where the entries come from.
@@ -86,7 +95,7 @@ impl Search {
         }
         if let Plan::Sort(sorting) = &mut self.plan {
             let query = Query {
-                base: &self.base,
+                base: &self.base.key,
                 scope: self.scope,
                 filter: &self.filter,
                 after: self.after.as_deref(),
@@ -110,7 +119,7 @@ impl Search {
             Plan::Own { dn, encoded } => own(&mut self.emitter, dn, encoded, out),
             Plan::Changes(changes) => match &mut self.sync {
                 Some(sync) => {
-                    if sync.refresh(directory, &mut self.emitter, &self.base, self.scope, changes, out)? {
+                    if sync.refresh(directory, &mut self.emitter, &self.base.key, self.scope, changes, out)? {
                         Batch::End
                     } else {
                         Batch::Full
@@ -185,10 +194,10 @@ impl Search {
 
     /// Only a search that found nothing has to ask whether its base is there at all.
     fn missing_base(&self, directory: &dyn Directory) -> Result<Option<Outcome>, Failure> {
-        if matches!(self.plan, Plan::Own { .. }) || self.base_dn.is_root() || self.after_page() {
+        if matches!(self.plan, Plan::Own { .. }) || self.base.dn.is_root() || self.after_page() {
             return Ok(None);
         }
-        missing(directory, &self.emitter.schema, &self.emitter.who, &self.base_dn)
+        missing(directory, &self.emitter.schema, &self.emitter.who, &self.base.dn)
     }
 
     /// A page that starts after an entry has found its base before.
@@ -200,7 +209,7 @@ impl Search {
         let wanted = self.wanted.clone();
         let wants = |name: &str| wanted.iter().flat_map(|wanted| wanted.iter()).any(|one| one.fits(name));
         let query = Query {
-            base: &self.base,
+            base: &self.base.key,
             scope: self.scope,
             filter: &self.filter,
             after: self.after.as_deref(),

@@ -12,7 +12,7 @@ use crate::{Stored, Visibility};
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     text: Box<str>,
-    kinds: Vec<Box<str>>,
+    kinds: Option<Arc<[Box<str>]>>,
 }
 
 impl Wanted {
@@ -20,15 +20,17 @@ impl Wanted {
         let plain = !text.contains(';');
         Self {
             text: text.into(),
-            kinds: schema.spellings(text).filter(|_| plain).unwrap_or_default().to_vec(),
+            kinds: schema.shared_spellings(text).filter(|_| plain),
         }
     }
 
     pub(crate) fn fits(&self, held: &str) -> bool {
-        held.eq_ignore_ascii_case(&self.text) || {
-            let kind = held.split(';').next().unwrap_or(held);
-            self.kinds.iter().any(|name| name.eq_ignore_ascii_case(kind))
-        }
+        held.eq_ignore_ascii_case(&self.text)
+            || self.kinds.as_ref().is_some_and(|kinds| {
+                let end = held.bytes().position(|byte| byte == b';').unwrap_or(held.len());
+                let kind = held.get(..end).unwrap_or(held);
+                kinds.iter().any(|name| name.eq_ignore_ascii_case(kind))
+            })
     }
 }
 
@@ -37,7 +39,7 @@ impl Wanted {
 pub(crate) struct Selection {
     all_user: bool,
     all_operational: bool,
-    named: Vec<Wanted>,
+    named: Arc<[Wanted]>,
     types_only: bool,
     matched_values: Option<Vec<Filter>>,
 }
@@ -53,10 +55,11 @@ impl Selection {
         let mut selection = Self {
             all_user: false,
             all_operational: false,
-            named: Vec::new(),
+            named: Arc::default(),
             types_only,
             matched_values: None,
         };
+        let mut named = Vec::new();
         let mut empty = true;
         for name in names {
             empty = false;
@@ -65,16 +68,19 @@ impl Selection {
                 "+" => selection.all_operational = true,
                 "1.1" => {}
                 name => match name.strip_prefix('@') {
-                    None => selection.named.push(Wanted::new(schema, name)),
+                    None => named.push(Wanted::new(schema, name)),
                     Some(class) => {
                         let classes = schema.class_closure(&[Value::from(class)]);
                         let attributes = classes.iter().flat_map(|class| class.must.iter().chain(&class.may));
-                        selection.named.extend(attributes.map(|name| Wanted::new(schema, name)));
+                        named.extend(attributes.map(|name| Wanted::new(schema, name)));
                     }
                 },
             }
         }
         selection.all_user |= empty;
+        if !named.is_empty() {
+            selection.named = named.into();
+        }
         selection
     }
 
@@ -87,7 +93,11 @@ impl Selection {
     /// The attributes that it looks at, with those of `more`; none when it is all of them.
     pub(crate) fn wanted(&self, more: impl Iterator<Item = Wanted>) -> Option<Arc<[Wanted]>> {
         let all = self.all_user || self.all_operational;
-        (!all).then(|| self.named.iter().cloned().chain(more).collect())
+        let mut more = more.peekable();
+        (!all).then(|| match more.peek() {
+            None => Arc::clone(&self.named),
+            Some(_) => self.named.iter().cloned().chain(more).collect(),
+        })
     }
 
     /// Does it select exactly the user attributes, so that they are copied in one piece?

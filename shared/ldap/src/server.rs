@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{End, Shared, Stream, serve as serve_connection, turn_away};
 use crate::session::Link;
+use crate::workers::Workers;
 use crate::{Config, Directory, Peer};
 
 /// How long connections may take to end once the server does.
@@ -94,7 +95,7 @@ impl Drop for Place {
 
 /// What every listener needs for its connections.
 #[derive(Clone)]
-struct Context {
+pub(crate) struct Context {
     shared: Arc<Shared>,
     tls: Option<TlsAcceptor>,
     counts: Arc<Mutex<Counts>>,
@@ -103,19 +104,7 @@ struct Context {
 /// Serves `directory` until `shutdown` is ready, then ends the connections, each with a notice.
 pub async fn serve(setup: Setup, directory: Arc<dyn Directory>, shutdown: impl Future<Output = ()>) {
     let (end, ending) = watch::channel(false);
-    let config = Arc::new(setup.config);
-    let context = Context {
-        shared: Arc::new(Shared {
-            directory,
-            verifications: Semaphore::new(config.limits.verifications.max(1)),
-            asked: Semaphore::new(config.limits.asked.max(1)),
-            writes: Semaphore::new(config.limits.writes.max(1)),
-            config,
-            ending,
-        }),
-        tls: setup.tls.map(TlsAcceptor::from),
-        counts: Arc::default(),
-    };
+    let context = context(setup.config, setup.tls, directory, ending);
     let mut listeners = JoinSet::new();
     for listener in setup.listeners {
         listeners.spawn(listen(listener, context.clone()));
@@ -126,7 +115,51 @@ pub async fn serve(setup: Setup, directory: Arc<dyn Directory>, shutdown: impl F
     let _ = timeout(GRACE, async { while listeners.join_next().await.is_some() {} }).await;
 }
 
-async fn listen(listener: Listener, context: Context) {
+/// As [`serve`], on `workers` threads of its own, at least one. A connection is served by one of them from
+/// beginning to end, so that an answer is handed over to nobody.
+///
+/// # Errors
+/// When a thread cannot be started, or one ends before `shutdown` is ready.
+pub async fn serve_on_threads(
+    workers: usize,
+    setup: Setup,
+    directory: Arc<dyn Directory>,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    let (end, ending) = watch::channel(false);
+    let context = context(setup.config, setup.tls, directory, ending);
+    let mut workers = Workers::start(setup.listeners, workers.max(1), &context)?;
+    let outcome = tokio::select! {
+        () = shutdown => Ok(()),
+        () = workers.ended() => Err(std::io::Error::other("a thread that serves ended")),
+    };
+    let _ = end.send(true);
+    let _ = timeout(GRACE, workers.ended_all()).await;
+    outcome
+}
+
+fn context(
+    config: Config,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    directory: Arc<dyn Directory>,
+    ending: watch::Receiver<bool>,
+) -> Context {
+    let config = Arc::new(config);
+    Context {
+        shared: Arc::new(Shared {
+            directory,
+            verifications: Semaphore::new(config.limits.verifications.max(1)),
+            asked: Semaphore::new(config.limits.asked.max(1)),
+            writes: Semaphore::new(config.limits.writes.max(1)),
+            config,
+            ending,
+        }),
+        tls: tls.map(TlsAcceptor::from),
+        counts: Arc::default(),
+    }
+}
+
+pub(crate) async fn listen(listener: Listener, context: Context) {
     let mut connections = JoinSet::new();
     let mut ending = context.shared.ending.clone();
     loop {

@@ -12,7 +12,7 @@ use crate::decode_filter::FilterLimits;
 use crate::emit::{Matching, subject};
 use crate::reply::{self, Outcome};
 use crate::request::{Bind, Message, Method, Operation};
-use crate::search::{Search, Step, missing};
+use crate::search::{Base, Search, Step, missing};
 use crate::writes::{SetPassword, Write};
 use crate::{
     Config, Credentials, Directory, Failure, Identity, NotReady, Peer, Purpose, Query, ResultCode, Visibility,
@@ -68,6 +68,8 @@ pub(crate) struct Session {
     pub(crate) consumers: Vec<Search>,
     /// The rest of a sorted result that is read in pages.
     pub(crate) sorted: Option<Arc<[DnKey]>>,
+    /// The base of the last search.
+    pub(crate) base: Option<Arc<Base>>,
 }
 
 impl Session {
@@ -80,6 +82,7 @@ impl Session {
             running: Vec::new(),
             consumers: Vec::new(),
             sorted: None,
+            base: None,
         }
     }
 
@@ -236,11 +239,7 @@ impl Session {
             return Ok(Outcome::new(ResultCode::StrongerAuthRequired, "bind first"));
         }
         let schema = self.directory.schema();
-        let Some((dn, key)) = Dn::parse(dn)
-            .ok()
-            .and_then(|dn| Some((schema.dn_key(&dn)?, dn)))
-            .map(|(key, dn)| (dn, key))
-        else {
+        let Some(key) = schema.dn_key_of(dn) else {
             return Ok(Outcome::new(ResultCode::InvalidDnSyntax, "this is no name"));
         };
         let Ok(name) = AttributeName::parse(attribute) else {
@@ -298,8 +297,11 @@ impl Session {
         })?;
         match code {
             Some(code) => Ok(code.into()),
-            None => Ok(missing(self.directory.as_ref(), &schema, &self.who, &dn)?
-                .unwrap_or_else(|| ResultCode::NoSuchObject.into())),
+            None => {
+                let dn = Dn::parse(dn).unwrap_or_default();
+                Ok(missing(self.directory.as_ref(), &schema, &self.who, &dn)?
+                    .unwrap_or_else(|| ResultCode::NoSuchObject.into()))
+            }
         }
     }
 
@@ -331,7 +333,7 @@ impl Session {
         let directory = Arc::clone(&self.directory);
         self.consumers.retain_mut(|search| {
             let query = Query {
-                base: &search.base,
+                base: &search.base.key,
                 scope: search.scope,
                 filter: &search.filter,
                 after: None,
