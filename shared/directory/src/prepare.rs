@@ -1,8 +1,8 @@
 //! String preparation for matching (RFC 4518): what makes "Engineering  Team" equal to
 //! "engineering team" under `caseIgnoreMatch`.
 //!
-//! Prohibited characters (section 2.4) are refused where values are checked against their syntax, not
-//! here: matching must give an answer for any stored value.
+//! Prohibited characters (section 2.4) compare as they stand: directories hold such values, and
+//! matching gives an answer for any stored one.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -51,18 +51,23 @@ pub fn prepare_piece(text: &str, case: Case, first: bool, last: bool) -> String 
 /// Steps 2 and 3: mapping (section 2.2) and NFKC.
 fn map(text: &str, case: Case) -> String {
     let mapped = text.chars().filter_map(|c| match c {
-        // Soft hyphen, joiners, variation selectors and the other code points mapped to nothing.
+        // Soft hyphen, joiners, variation selectors, tags and the other code points mapped to nothing.
         '\u{ad}'
         | '\u{34f}'
+        | '\u{6dd}'
+        | '\u{70f}'
         | '\u{1806}'
-        | '\u{180b}'..='\u{180d}'
+        | '\u{180b}'..='\u{180e}'
         | '\u{200b}'..='\u{200f}'
         | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{2063}'
         | '\u{206a}'..='\u{206f}'
         | '\u{fe00}'..='\u{fe0f}'
         | '\u{feff}'
-        | '\u{fffc}' => None,
+        | '\u{fff9}'..='\u{fffc}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0001}'
+        | '\u{e0020}'..='\u{e007f}' => None,
         '\t'..='\r' | '\u{85}' => Some(' '),
         _ if c.is_whitespace() => Some(' '),
         _ if c.is_control() => None,
@@ -122,6 +127,7 @@ mod tests {
             "  engineering   TEAM ",
             "ENGINEERING\u{a0}\tteam",
             "Ｅngineering\u{ad} Team",
+            "engineering\u{e0041}\u{e0001} te\u{180e}am\u{fffb}",
         ];
         for text in same {
             assert_eq!(prepare(text, Case::Ignore), "engineering team", "{text:?}");

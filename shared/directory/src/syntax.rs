@@ -5,6 +5,8 @@ use crate::matching::MatchingRule;
 use crate::name::is_numeric_oid;
 
 const ARC: &str = "1.3.6.1.4.1.1466.115.121.1.";
+/// One JSON document (RFC 8259); the syntax is our own.
+const JSON: &str = "2.25.91483988334847579530980396519402542253.3.1";
 
 /// May `value` stand where `syntax` (an OID) is asked for? A syntax that is not known takes any bytes.
 #[must_use]
@@ -37,6 +39,7 @@ pub(crate) fn check(syntax: Option<&str>, value: &[u8]) -> bool {
                     .iter()
                     .all(|byte| byte.is_ascii_alphanumeric() || b"'()+,-./:? =*#\"".contains(byte))
         }
+        _ if syntax == Some(JSON) => text.is_ok_and(|text| serde_json::from_str::<serde_json::Value>(text).is_ok()),
         _ => syntax != Some("1.3.6.1.1.16.1") || by_rule(MatchingRule::Uuid),
     }
 }
@@ -69,6 +72,10 @@ mod tests {
             }
         }
         assert!(check(None, &[0xff]) && check(Some("1.2.3"), &[0xff]));
+        assert!(check(Some(JSON), b"{\"port\": [25]}") && check(Some(JSON), b"null"));
+        for bad in [&b""[..], b"{", b"{} {}", b"port=25", &[b'"', 0xff, b'"']] {
+            assert!(!check(Some(JSON), bad), "{bad:?}");
+        }
         assert!(!check(Some("1.3.6.1.1.16.1"), b"x"));
     }
 }
