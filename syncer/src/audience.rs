@@ -17,7 +17,8 @@ use dirless_wire::SourceName;
 
 use crate::config::Config;
 use crate::tree::reconcile::stands_beside;
-use crate::tree::{Query, Reader, Scope, TreeError, people, secrets};
+use crate::tree::secrets::Secrets;
+use crate::tree::{Query, Reader, Scope, TreeError, people};
 
 /// The wire name of what no rule restricts; a rule's is `tree-` and its name.
 pub const REST: &str = "tree";
@@ -196,6 +197,7 @@ impl Audiences {
             filter: &Filter::And(Vec::new()),
             after: None,
         };
+        let secrets = Secrets::all(reader.schema());
         let mut damaged = Ok(());
         reader.visit(&query, |record| {
             let entry = match record.entry() {
@@ -211,7 +213,7 @@ impl Audiences {
             }
             for at in self.of_key(record.key()) {
                 if let (Some(target), Some(entries)) = (self.targets.get(*at), all.get_mut(*at)) {
-                    entries.push(travelling(&entry, target));
+                    entries.push(travelling(&entry, target, &secrets));
                 }
             }
             ControlFlow::Continue(())
@@ -221,14 +223,14 @@ impl Audiences {
 }
 
 /// The part of an entry that travels.
-fn travelling(entry: &Entry, target: &Target) -> TreeEntry {
+fn travelling(entry: &Entry, target: &Target, secrets: &Secrets) -> TreeEntry {
     let is_person = people::is_person(entry);
     let among = |list: &[&str], name: &AttributeName| list.iter().any(|own| name.kind().eq_ignore_ascii_case(own));
     let mut attributes = Vec::new();
     for (name, values) in entry.attributes() {
         let named = target.attributes.contains(name);
         let stays =
-            (secrets::stays(name) && !named) || among(OF_THE_STORE, name) || (is_person && among(OF_ACCOUNTS, name));
+            (secrets.holds(name) && !named) || among(OF_THE_STORE, name) || (is_person && among(OF_ACCOUNTS, name));
         if stays {
             continue;
         }
@@ -353,7 +355,7 @@ mod tests {
                 ("entryUUID", "u"),
             ],
         );
-        let travels = travelling(&alice, &audiences.targets[0]);
+        let travels = travelling(&alice, &audiences.targets[0], &Secrets::all(&Schema::standard()));
         let names: Vec<&str> = travels.attributes.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["entryUUID", "mail", "objectClass", "uid"]);
         assert_eq!(travels.attributes[2].1, [b"inetOrgPerson".to_vec()]);
@@ -367,7 +369,7 @@ mod tests {
             ],
         );
         let names = |target: usize| -> Vec<String> {
-            let travels = travelling(&secret, &audiences.targets[target]);
+            let travels = travelling(&secret, &audiences.targets[target], &Secrets::all(&Schema::standard()));
             travels.attributes.into_iter().map(|(name, _)| name).collect()
         };
         assert_eq!(names(0), ["cn", "member"]);

@@ -3,63 +3,13 @@
 //! A value is a text; one that is no UTF-8 is `{"base64": "…"}`. A secret is shown as
 //! `{"hidden": true}`, and who sends that back keeps what is there.
 
-use std::collections::BTreeSet;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dirless_directory::filter::Extensible;
-use dirless_directory::{AttributeName, Dn, Entry, Filter, Schema, Value};
+use dirless_directory::{AttributeName, Dn, Entry, Schema, Value};
 use serde_json::{Map, Value as Json, json};
 
 use crate::serve::problem::{Code, Problem};
-use crate::tree::secrets;
-
-/// Attributes that are never told, under all their names.
-#[derive(Clone, Debug)]
-pub(crate) struct Secrets(BTreeSet<String>);
-
-impl Secrets {
-    /// The passwords of a schema: also under OIDs, and what is derived from them.
-    pub(crate) fn passwords(schema: &Schema) -> Self {
-        Self::of(schema, secrets::PASSWORDS.iter().copied())
-    }
-
-    /// Passwords and where secrets are kept.
-    #[cfg(test)]
-    pub(crate) fn all(schema: &Schema) -> Self {
-        Self::of(schema, secrets::PASSWORDS.iter().chain(secrets::REFERENCES).copied())
-    }
-
-    /// These, under all their names.
-    pub(crate) fn of<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Self {
-        let spellings = |name: &'a str| {
-            let known = schema.spellings(name).unwrap_or_default().iter();
-            known
-                .map(|text| text.to_ascii_lowercase())
-                .chain([name.to_ascii_lowercase()])
-        };
-        Self(names.flat_map(spellings).collect())
-    }
-
-    pub(crate) fn holds(&self, name: &AttributeName) -> bool {
-        self.0.contains(&name.kind().to_ascii_lowercase())
-    }
-
-    /// Does the filter look at a secret? One over all attributes does.
-    pub(crate) fn are_in(&self, filter: &Filter) -> bool {
-        match filter {
-            Filter::And(all) | Filter::Or(all) => all.iter().any(|one| self.are_in(one)),
-            Filter::Not(one) => self.are_in(one),
-            Filter::Equality(name, _)
-            | Filter::Substrings(name, _)
-            | Filter::GreaterOrEqual(name, _)
-            | Filter::LessOrEqual(name, _)
-            | Filter::Present(name)
-            | Filter::Approximate(name, _) => self.holds(name),
-            Filter::Extensible(Extensible { name, .. }) => name.as_ref().is_none_or(|name| self.holds(name)),
-        }
-    }
-}
+pub(crate) use crate::tree::secrets::Secrets;
 
 /// The attributes of an entry; only those that `wanted` names, all when it names none.
 pub(crate) fn attributes(schema: &Schema, secrets: &Secrets, entry: &Entry, wanted: &[String]) -> Map<String, Json> {
@@ -155,25 +105,6 @@ mod tests {
 
     fn secrets() -> Secrets {
         Secrets::passwords(&Schema::standard())
-    }
-
-    #[test]
-    fn secrets_are_known_under_every_name_and_in_every_filter() {
-        let secrets = secrets();
-        for text in ["userPassword", "USERPASSWORD;x-a", "2.5.4.35", "aitherPasswordHash"] {
-            assert!(secrets.holds(&name(text)), "{text}");
-        }
-        assert!(!secrets.holds(&name("aitherSecretReference")) && !secrets.holds(&name("mail")));
-        assert!(Secrets::all(&Schema::standard()).holds(&name("aithersecretreference")));
-        for (text, wanted) in [
-            ("(userPassword=*)", true),
-            ("(&(cn=a)(!(2.5.4.35>=x)))", true),
-            ("(|(cn=a)(userPassword:caseExactMatch:=x))", true),
-            ("(:caseExactMatch:=x)", true),
-            ("(&(cn=a)(mail=userPassword))", false),
-        ] {
-            assert_eq!(secrets.are_in(&Filter::parse(text).unwrap()), wanted, "{text}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use dirless_directory::schema::AttributeType;
 use dirless_directory::{AttributeName, Dn, DnKey, Entry, MatchingRule, Schema};
 
 use super::TreeError;
+use super::secrets::Secrets;
 
 /// Longest indexed value. What is longer is cut: an index only has to find at least what matches.
 const LONGEST: usize = 256;
@@ -42,6 +43,10 @@ const INDEXED: &[&str] = &[
     "aitherSource",
     "aitherSourceId",
     "aitherUserType",
+    "aitherAuthSource",
+    "aitherAccountStatus",
+    "aitherOAuthProvider",
+    "aitherOAuthSubject",
     "aitherSessionId",
     "aitherCertificateSerial",
     "aitherTaskState",
@@ -80,6 +85,8 @@ pub(super) struct Context {
     pub(super) base: Dn,
     pub(super) base_key: DnKey,
     pub(super) indexed: Vec<Indexed>,
+    /// What the changelog does not tell.
+    pub(super) secrets: Secrets,
 }
 
 impl Context {
@@ -110,6 +117,7 @@ impl Context {
         });
         Ok(Self {
             indexed: indexed.collect(),
+            secrets: Secrets::passwords(&schema),
             schema,
             base,
             base_key,

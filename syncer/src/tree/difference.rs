@@ -14,25 +14,25 @@ use base64::engine::general_purpose::STANDARD;
 use dirless_directory::{AttributeName, Entry, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::secrets;
+use super::secrets::Secrets;
 
-/// The attributes of an entry as JSON, for people and the changelog.
+/// The attributes of an entry as JSON, for people and the changelog, with the values of `secrets` hidden.
 #[must_use]
-pub fn attributes(entry: &Entry) -> Json {
+pub fn attributes(entry: &Entry, secrets: &Secrets) -> Json {
     let told = entry.attributes().filter(|(name, _)| is_told(name));
     Json::Object(
-        told.map(|(name, values)| (name.to_string(), list(name, values)))
+        told.map(|(name, values)| (name.to_string(), list(name, values, secrets)))
             .collect(),
     )
 }
 
 /// What leads from `before` to `after`; none when nothing does.
-pub(super) fn between(before: &Entry, after: &Entry) -> Map<String, Json> {
+pub(super) fn between(before: &Entry, after: &Entry, secrets: &Secrets) -> Map<String, Json> {
     let mut set = Map::new();
     let mut note = |name: &AttributeName| {
         let (old, new) = (before.values(name), after.values(name));
         if old != new && is_told(name) {
-            let difference = json!({"before": list(name, old), "after": list(name, new)});
+            let difference = json!({"before": list(name, old, secrets), "after": list(name, new, secrets)});
             set.insert(name.to_string(), difference);
         }
     };
@@ -46,8 +46,8 @@ fn is_told(name: &AttributeName) -> bool {
     !name.as_str().eq_ignore_ascii_case("hasSubordinates")
 }
 
-fn list(name: &AttributeName, values: &[Value]) -> Json {
-    let hidden = secrets::is_password(name);
+fn list(name: &AttributeName, values: &[Value], secrets: &Secrets) -> Json {
+    let hidden = secrets.holds(name);
     let one = |value: &Value| {
         if hidden {
             return json!({"hidden": true});
@@ -86,7 +86,7 @@ pub fn value(json: &Json) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use dirless_directory::Dn;
+    use dirless_directory::{Dn, Schema};
     use proptest::prelude::*;
 
     use super::*;
@@ -102,6 +102,10 @@ mod tests {
         entry
     }
 
+    fn secrets() -> Secrets {
+        Secrets::passwords(&Schema::standard())
+    }
+
     proptest! {
         #[test]
         fn a_difference_leads_from_the_one_to_the_other(
@@ -109,7 +113,7 @@ mod tests {
             after in proptest::collection::vec(("[a-d]", proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..4), 1..3)), 0..4),
         ) {
             let (mut before, after) = (entry(before), entry(after));
-            let difference = between(&before, &after);
+            let difference = between(&before, &after, &secrets());
             prop_assert_eq!(difference.is_empty(), before == after);
             apply(&mut before, &difference);
             prop_assert_eq!(before, after);
@@ -122,10 +126,10 @@ mod tests {
             ("userPassword".to_owned(), vec![b"{SSHA}x".to_vec()]),
             ("hasSubordinates".to_owned(), vec![b"TRUE".to_vec()]),
         ]);
-        let told = attributes(&held);
+        let told = attributes(&held, &secrets());
         assert_eq!(told, json!({"userPassword": [{"hidden": true}]}));
         let other = entry(vec![("userpassword".to_owned(), vec![b"{SSHA}y".to_vec()])]);
-        let told = Json::Object(between(&held, &other)).to_string();
+        let told = Json::Object(between(&held, &other, &secrets())).to_string();
         assert!(!told.contains("SSHA") && told.contains("hidden"), "{told}");
     }
 }

@@ -1,37 +1,107 @@
 //! Which attributes are secret.
 
-use dirless_directory::AttributeName;
+use std::collections::BTreeSet;
+
+use dirless_directory::filter::Extensible;
+use dirless_directory::{AttributeName, Filter, Schema};
 
 /// Hashes of passwords: never told, not even to the changelog.
-pub const PASSWORDS: &[&str] = &["userPassword", "aitherPasswordHash", "authPassword", "sambaNTPassword"];
-/// Where a secret is kept: stays at the customer's unless a rule says otherwise.
-pub const REFERENCES: &[&str] = &["aitherSecretReference"];
+pub const PASSWORDS: &[&str] = &[
+    "userPassword",
+    "aitherPasswordHash",
+    "authPassword",
+    "sambaLMPassword",
+    "sambaNTPassword",
+    "nisSecretKey",
+];
+/// Where a secret is kept, and keys that are under one: stay at the customer's unless a rule says otherwise.
+pub const REFERENCES: &[&str] = &["aitherSecretReference", "userPKCS12"];
 
-/// Does the attribute hold hashes of passwords?
-#[must_use]
-pub fn is_password(name: &AttributeName) -> bool {
-    names(PASSWORDS, name)
-}
+/// Attributes that are secret, under all their names and OIDs, and what a site's schema derives from them.
+#[derive(Clone, Debug)]
+pub struct Secrets(BTreeSet<String>);
 
-/// Does the attribute stay at the customer's unless a rule names it?
-#[must_use]
-pub fn stays(name: &AttributeName) -> bool {
-    is_password(name) || names(REFERENCES, name)
-}
+impl Secrets {
+    /// The passwords of a schema.
+    #[must_use]
+    pub fn passwords(schema: &Schema) -> Self {
+        Self::of(schema, PASSWORDS.iter().copied())
+    }
 
-fn names(list: &[&str], name: &AttributeName) -> bool {
-    list.iter().any(|secret| name.kind().eq_ignore_ascii_case(secret))
+    /// Passwords and where secrets are kept: all that stays at the customer's unless a rule names it.
+    #[must_use]
+    pub fn all(schema: &Schema) -> Self {
+        Self::of(schema, PASSWORDS.iter().chain(REFERENCES).copied())
+    }
+
+    /// These, under all their names.
+    pub(crate) fn of<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Self {
+        let spellings = |name: &'a str| {
+            let known = schema.spellings(name).unwrap_or_default().iter();
+            known
+                .map(|text| text.to_ascii_lowercase())
+                .chain([name.to_ascii_lowercase()])
+        };
+        Self(names.flat_map(spellings).collect())
+    }
+
+    /// Is the attribute one of them, whatever its options?
+    #[must_use]
+    pub fn holds(&self, name: &AttributeName) -> bool {
+        self.0.contains(&name.kind().to_ascii_lowercase())
+    }
+
+    /// Does the filter look at a secret? One over all attributes does.
+    #[must_use]
+    pub fn are_in(&self, filter: &Filter) -> bool {
+        match filter {
+            Filter::And(all) | Filter::Or(all) => all.iter().any(|one| self.are_in(one)),
+            Filter::Not(one) => self.are_in(one),
+            Filter::Equality(name, _)
+            | Filter::Substrings(name, _)
+            | Filter::GreaterOrEqual(name, _)
+            | Filter::LessOrEqual(name, _)
+            | Filter::Present(name)
+            | Filter::Approximate(name, _) => self.holds(name),
+            Filter::Extensible(Extensible { name, .. }) => name.as_ref().is_none_or(|name| self.holds(name)),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn name(text: &str) -> AttributeName {
+        AttributeName::parse(text).unwrap()
+    }
+
     #[test]
-    fn options_and_case_hide_nothing() {
-        let name = |text| AttributeName::parse(text).unwrap();
-        assert!(is_password(&name("USERPASSWORD;x-old")) && stays(&name("userpassword")));
-        assert!(!is_password(&name("aitherSecretReference")) && stays(&name("aitherSecretReference")));
-        assert!(!stays(&name("mail")));
+    fn secrets_are_known_under_every_name_and_in_every_filter() {
+        let secrets = Secrets::passwords(&Schema::standard());
+        for text in ["userPassword", "USERPASSWORD;x-a", "2.5.4.35", "aitherPasswordHash"] {
+            assert!(secrets.holds(&name(text)), "{text}");
+        }
+        assert!(!secrets.holds(&name("aitherSecretReference")) && !secrets.holds(&name("mail")));
+        assert!(Secrets::all(&Schema::standard()).holds(&name("aithersecretreference")));
+        for (text, wanted) in [
+            ("(userPassword=*)", true),
+            ("(&(cn=a)(!(2.5.4.35>=x)))", true),
+            ("(|(cn=a)(userPassword:caseExactMatch:=x))", true),
+            ("(:caseExactMatch:=x)", true),
+            ("(&(cn=a)(mail=userPassword))", false),
+        ] {
+            assert_eq!(secrets.are_in(&Filter::parse(text).unwrap()), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_site_derives_from_a_secret_is_one() {
+        let mut schema = Schema::standard();
+        let own = "attributetype ( 1.3.6.1.4.1.99999.1 NAME 'oldPassword' SUP userPassword )";
+        schema.extend(own).unwrap();
+        let secrets = Secrets::passwords(&schema);
+        assert!(secrets.holds(&name("oldpassword")) && secrets.holds(&name("1.3.6.1.4.1.99999.1")));
+        assert!(secrets.are_in(&Filter::parse("(oldPassword=*)").unwrap()));
     }
 }

@@ -354,7 +354,7 @@ impl<'a> Batch<'a> {
         self.log(
             entry.dn(),
             Operation::Add,
-            &json!({"add": difference::attributes(&entry)}),
+            &json!({"add": difference::attributes(&entry, &context.secrets)}),
         )?;
         skeleton::below_tenant(self, &entry)
     }
@@ -407,7 +407,7 @@ impl<'a> Batch<'a> {
         let (before, after) = (context.index_values(old), context.index_values(&new));
         self.unindex(held.id, before.difference(&after))?;
         self.index(held.id, after.difference(&before))?;
-        let (operation, told) = told(difference::between(old, &new));
+        let (operation, told) = told(difference::between(old, &new, &context.secrets));
         self.log(held.dn(), operation, &told)
     }
 
@@ -425,7 +425,7 @@ impl<'a> Batch<'a> {
         self.log(
             held.dn(),
             Operation::Delete,
-            &json!({"remove": difference::attributes(&old)}),
+            &json!({"remove": difference::attributes(&old, &self.context.secrets)}),
         )
     }
 
