@@ -69,15 +69,12 @@ impl Inputs {
         Ok(())
     }
 
-    /// Files out of thin air.
-    #[cfg(test)]
-    pub(super) fn given(files: &[(Engine, &str, &str)]) -> Self {
+    /// Files that were read elsewhere.
+    #[must_use]
+    pub fn given(files: impl IntoIterator<Item = (Engine, File)>) -> Self {
         let mut inputs = Self::default();
-        for (engine, path, text) in files {
-            inputs.files.entry(*engine).or_default().push(File {
-                path: path.into(),
-                text: (*text).to_owned(),
-            });
+        for (engine, file) in files {
+            inputs.files.entry(engine).or_default().push(file);
         }
         inputs
     }

@@ -85,6 +85,16 @@ impl Engine {
         }
     }
 
+    /// All entries that it makes of `inputs`, each of another name. The schema has yet to take them.
+    ///
+    /// # Errors
+    /// The file, the place in it, and what to do.
+    pub fn entries(self, inputs: &Inputs, place: &Place<'_>) -> Result<Vec<Entry>, FileError> {
+        let made = self.make().make(inputs, place)?;
+        each_once(&made)?;
+        Ok(made.into_iter().map(|made| made.entry).collect())
+    }
+
     fn make(self) -> &'static dyn Make {
         match self {
             Self::Tenants => &tenants::Tenants,

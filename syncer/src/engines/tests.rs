@@ -20,15 +20,17 @@ fn base() -> Dn {
 }
 
 fn make(engine: Engine, files: &[(Engine, &str, &str)]) -> Result<Vec<Entry>, FileError> {
+    let files = files.iter().map(|(engine, path, text)| {
+        let (path, text) = (path.into(), (*text).to_owned());
+        (*engine, File { path, text })
+    });
     let (inputs, base) = (Inputs::given(files), base());
     let tenants = ["acme", "platform", "public"].map(str::to_owned).into();
     let place = Place {
         base: &base,
         tenants: &tenants,
     };
-    let made = engine.make().make(&inputs, &place)?;
-    each_once(&made)?;
-    let mut entries: Vec<Entry> = made.into_iter().map(|made| made.entry).collect();
+    let mut entries = engine.entries(&inputs, &place)?;
     entries.sort_by_key(|entry| entry.dn().to_string());
     Ok(entries)
 }

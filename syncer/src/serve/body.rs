@@ -42,11 +42,16 @@ pub(crate) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
         }
         Ok(Ok(bytes)) => bytes,
     };
+    parse(&bytes)
+}
+
+/// Reads JSON.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // A list of the fields' values would be taken too.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::new(Code::InvalidBody, "the body must be a JSON object").at("body"));
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
+    serde_json::from_slice(bytes).map_err(|error| {
         Problem::new(Code::InvalidBody, error.to_string())
             .at("body")
             .hint("see /openapi.json")

@@ -14,6 +14,7 @@ mod limits;
 mod net;
 mod passwords;
 pub mod problem;
+pub mod requests;
 mod routes;
 pub mod tls;
 pub mod tokens;

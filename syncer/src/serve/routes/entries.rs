@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use dirless_directory::{Dn, Entry};
+use dirless_directory::{Dn, Entry, Rdn};
 use http::header::ETAG;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ impl EntryReply {
 pub(crate) struct EntryBody {
     /// Lists of values by attribute; what is not here is removed, but for what the server keeps.
     #[schema(value_type = Object)]
-    attributes: Map<String, Json>,
+    pub(crate) attributes: Map<String, Json>,
 }
 
 /// What became of an entry.
@@ -301,6 +301,19 @@ pub(crate) struct RenameBody {
     keep_old: bool,
 }
 
+impl RenameBody {
+    /// The new name and the entry above it, read.
+    pub(crate) fn names(&self) -> Result<(Rdn, Option<Dn>), Problem> {
+        let new = name(&self.rdn, "body.rdn")?;
+        let [rdn] = new.rdns() else {
+            return Err(Problem::new(Code::InvalidName, "the new name must have one component").at("body.rdn"));
+        };
+        let above = self.above.as_deref();
+        let above = above.map(|above| name(above, "body.above")).transpose()?;
+        Ok((rdn.clone(), above))
+    }
+}
+
 /// Gives an entry, and everything below it, another name.
 #[utoipa::path(post, path = "/v1/entries/{dn}/rename", tag = "entries", operation_id = "renameEntry",
     request_body = RenameBody,
@@ -329,16 +342,7 @@ pub(super) async fn rename(
     let dn = name(&dn, "path")?;
     let conditions = Conditions::read(&headers)?;
     let content: RenameBody = body::read(&headers, content).await?;
-    let new = name(&content.rdn, "body.rdn")?;
-    let [rdn] = new.rdns() else {
-        return Err(Problem::new(Code::InvalidName, "the new name must have one component").at("body.rdn"));
-    };
-    let rdn = rdn.clone();
-    let above = content
-        .above
-        .as_deref()
-        .map(|above| name(above, "body.above"))
-        .transpose()?;
+    let (rdn, above) = content.names()?;
     app.work(move |app| {
         let record = app.tree.write(&actor, |batch| {
             let held = batch.reader().require(&dn)?;

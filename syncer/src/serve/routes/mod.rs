@@ -23,7 +23,9 @@ use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub(crate) use entries::{EntryBody, RenameBody};
 pub use openapi::description;
+pub(crate) use search::{SearchBody, cursor, next};
 
 use super::app::App;
 use super::problem::{Code, Problem};

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dirless_directory::{DnKey, Filter};
+use dirless_directory::{Dn, DnKey, Filter};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::entries::EntryReply;
 use crate::serve::app::{App, Reads, name};
 use crate::serve::body;
+use crate::serve::json::Secrets;
 use crate::serve::problem::{Code, Problem, ProblemReply};
 use crate::tree;
 
@@ -85,25 +86,19 @@ pub(super) async fn search(
     content: Body,
 ) -> Result<Response, Problem> {
     let content: SearchBody = body::read(&headers, content).await?;
-    let base = match &content.base {
-        Some(base) => name(base, "body.base")?,
-        None => app.tree.base().clone(),
-    };
-    let filter = filter(&app, content.filter.as_deref(), "body.filter")?;
-    let limit = limit(content.limit, "body.limit")?;
-    let after = cursor(content.cursor.as_deref(), "body.cursor")?;
+    let asked = content.asked(&app.secrets)?;
     app.work(move |app| {
         let query = tree::Query {
-            base: &base,
+            base: asked.base.as_ref().unwrap_or_else(|| app.tree.base()),
             scope: match content.scope {
                 SearchScope::Base => tree::Scope::Base,
                 SearchScope::One => tree::Scope::OneLevel,
                 SearchScope::Sub => tree::Scope::Subtree,
             },
-            filter: &filter,
-            after: after.as_ref(),
+            filter: &asked.filter,
+            after: asked.after.as_ref(),
         };
-        let page = app.tree.search(&query, limit)?;
+        let page = app.tree.search(&query, asked.limit)?;
         let entries = page.records.iter();
         let reply = SearchReply {
             entries: entries
@@ -116,8 +111,30 @@ pub(super) async fn search(
     .await
 }
 
+/// The parts of a search, read.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    base: Option<Dn>,
+    pub(crate) filter: Filter,
+    limit: usize,
+    after: Option<DnKey>,
+}
+
+impl SearchBody {
+    /// Its parts, read.
+    pub(crate) fn asked(&self, secrets: &Secrets) -> Result<Asked, Problem> {
+        let base = self.base.as_deref();
+        Ok(Asked {
+            base: base.map(|base| name(base, "body.base")).transpose()?,
+            filter: filter(secrets, self.filter.as_deref(), "body.filter")?,
+            limit: limit(self.limit, "body.limit")?,
+            after: cursor(self.cursor.as_deref(), "body.cursor")?,
+        })
+    }
+}
+
 /// A filter that asks for no secret; everything when there is none.
-pub(crate) fn filter(app: &App, text: Option<&str>, place: &str) -> Result<Filter, Problem> {
+pub(crate) fn filter(secrets: &Secrets, text: Option<&str>, place: &str) -> Result<Filter, Problem> {
     let Some(text) = text else {
         return Ok(Filter::And(Vec::new()));
     };
@@ -126,7 +143,7 @@ pub(crate) fn filter(app: &App, text: Option<&str>, place: &str) -> Result<Filte
             .at(place)
             .hint("write it as in (&(objectClass=person)(uid=a*))")
     })?;
-    if app.secrets.are_in(&filter) {
+    if secrets.are_in(&filter) {
         return Err(Problem::new(Code::SecretInFilter, "the filter asks for a secret")
             .at(place)
             .hint("leave passwords out of filters; an extensible match must name its attribute"));

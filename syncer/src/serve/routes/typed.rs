@@ -100,7 +100,7 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let kind = known(&kind)?;
-    let own = search::filter(&app, query.filter.as_deref(), "query.filter")?;
+    let own = search::filter(&app.secrets, query.filter.as_deref(), "query.filter")?;
     let limit = search::limit(query.limit, "query.limit")?;
     let after = search::cursor(query.cursor.as_deref(), "query.cursor")?;
     app.work(move |app| {
