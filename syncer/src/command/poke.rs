@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::engines::{self, Engine};
 use crate::serve::triggers::{self, Part, SyncReply, Trigger, TriggerError, Triggers};
+use crate::sources::SourceKind;
 
 /// Requests that wait at once.
 const WAITING: usize = 64;
@@ -16,8 +17,41 @@ const WAITING: usize = 64;
 /// The part that stands for a cycle that could not begin.
 pub(super) const NO_CYCLE: &str = "cycle";
 
+/// How much a cycle does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Round {
+    /// What is on this machine: engines, access rules, files, people entered by hand, and the tree. No
+    /// directory somewhere else is asked, so that it is done in a moment.
+    Local,
+    /// Everything.
+    All,
+}
+
+impl Round {
+    /// What it takes to do what was asked for.
+    fn of(what: Trigger) -> Self {
+        let asked = what.as_str().parse::<engines::Trigger>();
+        match asked.is_ok_and(|asked| !asked.reads_sources()) {
+            true => Self::Local,
+            false => Self::All,
+        }
+    }
+
+    /// Is a source of that kind read?
+    pub(super) fn reads(self, source: &SourceKind) -> bool {
+        match source {
+            SourceKind::Files(_) | SourceKind::Directory => true,
+            SourceKind::IdentityCenter | SourceKind::Ldap(_) => self == Self::All,
+        }
+    }
+}
+
 /// Somebody who waits for a cycle.
-type Poke = oneshot::Sender<Vec<Part>>;
+#[derive(Debug)]
+struct Poke {
+    round: Round,
+    told: oneshot::Sender<Vec<Part>>,
+}
 
 /// The loop's end: who waits for a cycle.
 #[derive(Debug)]
@@ -27,7 +61,7 @@ pub(super) struct Pokes {
 }
 
 /// The end of those who ask.
-pub(super) fn channel() -> (mpsc::Sender<Poke>, Pokes) {
+fn channel() -> (mpsc::Sender<Poke>, Pokes) {
     let (sender, requests) = mpsc::channel(WAITING);
     let pokes = Pokes {
         requests,
@@ -55,18 +89,20 @@ impl Pokes {
         }
     }
 
-    /// A cycle begins: those who asked so far wait for this one.
-    pub(super) fn begin(&mut self) {
+    /// A cycle begins: those who asked so far wait for this one. Answers how much it has to do for them.
+    pub(super) fn begin(&mut self) -> Round {
         while let Ok(poke) = self.requests.try_recv() {
             self.waiting.push(poke);
         }
+        let rounds = self.waiting.iter().map(|poke| poke.round);
+        rounds.max().unwrap_or(Round::Local)
     }
 
     /// Tells those who wait how it went.
     pub(super) fn end(&mut self, parts: &[Part]) {
         for poke in self.waiting.drain(..) {
             // Who went away meanwhile does not need to know.
-            let _ = poke.send(parts.to_vec());
+            let _ = poke.told.send(parts.to_vec());
         }
     }
 }
@@ -76,15 +112,20 @@ impl Pokes {
 pub(super) struct Poker(mpsc::Sender<Poke>);
 
 impl Poker {
-    pub(super) fn new(sender: mpsc::Sender<Poke>) -> Self {
-        Self(sender)
+    /// Somebody who asks, and the loop's end.
+    pub(super) fn new() -> (Self, Pokes) {
+        let (sender, pokes) = channel();
+        (Self(sender), pokes)
     }
 
-    /// One cycle, which runs everything; the answer is about what was asked for, and about a cycle that
-    /// could not begin.
+    /// One cycle; the answer is about what was asked for, and about a cycle that could not begin.
     async fn cycle(&self, what: Trigger) -> Result<SyncReply, TriggerError> {
         let started = Instant::now();
-        let (poke, told) = oneshot::channel();
+        let (sender, told) = oneshot::channel();
+        let poke = Poke {
+            round: Round::of(what),
+            told: sender,
+        };
         self.0.send(poke).await.map_err(|_| TriggerError::Stopping)?;
         let mut parts = told.await.map_err(|_| TriggerError::Stopping)?;
         parts.retain(|part| part.name == NO_CYCLE || concerns(what, &part.name));
@@ -126,12 +167,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_before_a_cycle_hears_of_it_and_who_asks_during_one_of_the_next() {
-        let (sender, mut pokes) = channel();
-        let poker = Poker::new(sender);
+        let (poker, mut pokes) = Poker::new();
         let asked = async { poker.run(Trigger::Sources).await.unwrap() };
         let cycled = async {
             pokes.next().await;
-            pokes.begin();
+            assert_eq!(pokes.begin(), Round::All);
             let late = poker.run(Trigger::All);
             tokio::pin!(late);
             assert!(futures_util::poll!(&mut late).is_pending());
@@ -150,9 +190,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_else_is_asked_for_what_is_on_this_machine() {
+        let (poker, mut pokes) = Poker::new();
+        assert_eq!(pokes.begin(), Round::Local);
+        let mut agents = poker.run(Trigger::Agents);
+        assert!(futures_util::poll!(&mut agents).is_pending());
+        assert_eq!(pokes.begin(), Round::Local);
+        let mut all = poker.run(Trigger::All);
+        assert!(futures_util::poll!(&mut all).is_pending());
+        assert_eq!(pokes.begin(), Round::All, "who waits for more gets more");
+        pokes.end(&[]);
+        assert!(futures_util::poll!(&mut all).is_ready());
+        assert!(Round::Local.reads(&SourceKind::Directory) && !Round::Local.reads(&SourceKind::IdentityCenter));
+        assert!(Round::All.reads(&SourceKind::IdentityCenter));
+    }
+
+    #[tokio::test]
     async fn what_is_not_configured_and_a_loop_that_ended_are_told() {
-        let (sender, mut pokes) = channel();
-        let poker = Poker::new(sender);
+        let (poker, mut pokes) = Poker::new();
         let engine = Part {
             name: "engine agents".to_owned(),
             ..part()

@@ -8,7 +8,7 @@ use dirless_program::service;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::extras::Extras;
-use super::poke::{self, Pokes};
+use super::poke::{self, Pokes, Round};
 use super::{Setting, enroll, once};
 use crate::cycle::Outcome;
 use crate::engines::Engines;
@@ -87,32 +87,41 @@ async fn forever(setting: &Setting<'_>, pokes: &mut Pokes) -> anyhow::Result<std
     let mut ticks = Ticks::new();
     // What is there before the first read; what changes during a read is then seen after it.
     let mut folders = Watch::new(&setting.sources()).and(Engines::watch(config));
+    let (mut round, mut due) = (Round::All, Instant::now());
     loop {
-        pokes.begin();
-        let extras = ticks
-            .during(Instant::now() + BEYOND_READ, Extras::run(setting, &access, None))
-            .await;
-        extras.log();
-        let mut parts = extras.parts();
-        // Anew each time: people may have entered the first account into the tree.
-        for own in &setting.sources() {
-            parts.push(one(setting, &access, own, &mut ticks).await);
-        }
-        parts.append(&mut tree(setting, &access, &mut ticks).await);
+        round = round.max(pokes.begin());
+        let parts = cycle(setting, &access, &mut ticks, round).await;
         pokes.end(&parts);
-        let wait = if parts.iter().any(|part| part.outcome == triggers::Outcome::Failed) {
-            backoff.wait().min(interval)
-        } else {
+        if parts.iter().any(|part| part.outcome == triggers::Outcome::Failed) {
+            let again = Instant::now() + backoff.wait().min(interval);
+            due = if round == Round::All { again } else { due.min(again) };
+        } else if round == Round::All {
             backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
             // Spread over a tenth, so that syncers that started together drift apart.
-            interval.mul_f64(0.95 + 0.1 * rand::random::<f64>())
-        };
-        let states = setting.state_folders();
-        tokio::select! {
-            () = sleep(&states, &mut folders, &mut ticks, wait) => {}
-            () = pokes.next() => {}
+            due = Instant::now() + interval.mul_f64(0.95 + 0.1 * rand::random::<f64>());
         }
+        let states = setting.state_folders();
+        round = tokio::select! {
+            next = sleep(&states, &mut folders, &mut ticks, due) => next,
+            // As much as was asked for.
+            () = pokes.next() => Round::Local,
+        };
     }
+}
+
+/// One cycle, and how its parts went. One that fails holds up no other.
+async fn cycle(setting: &Setting<'_>, access: &Access, ticks: &mut Ticks, round: Round) -> Vec<Part> {
+    let extras = ticks
+        .during(Instant::now() + BEYOND_READ, Extras::run(setting, access, None))
+        .await;
+    extras.log();
+    let mut parts = extras.parts();
+    // Anew each time: people may have entered the first account into the tree.
+    for own in setting.sources().iter().filter(|own| round.reads(&own.kind)) {
+        parts.push(one(setting, access, own, ticks).await);
+    }
+    parts.append(&mut tree(setting, access, ticks).await);
+    parts
 }
 
 /// One cycle of one source, and how it went. One that fails holds up no other.
@@ -213,16 +222,20 @@ fn report(source: &str, outcome: &Outcome, took: Duration) {
     }
 }
 
-/// Waits, but not while a held change has been accepted, nor when a folder of files has changed.
-async fn sleep(states: &[PathBuf], folders: &mut Watch, ticks: &mut Ticks, wait: Duration) {
-    let until = Instant::now() + wait;
-    while Instant::now() < until {
-        let next = until.min(Instant::now() + ACCEPTED_EVERY);
-        let changed = ticks.during(next + ACCEPTED_EVERY, folders.changed_before(next)).await;
-        if changed || states.iter().any(|folder| is_accepted(folder)) {
-            return;
+/// Waits until a cycle is due, a held change has been accepted, or a folder of files has changed; for
+/// the latter nobody on another machine needs to be asked.
+async fn sleep(states: &[PathBuf], folders: &mut Watch, ticks: &mut Ticks, due: Instant) -> Round {
+    while Instant::now() < due {
+        let next = due.min(Instant::now() + ACCEPTED_EVERY);
+        if ticks.during(next + ACCEPTED_EVERY, folders.changed_before(next)).await {
+            tracing::info!(event = "files.changed", "files have changed: reading them");
+            return Round::Local;
+        }
+        if states.iter().any(|folder| is_accepted(folder)) {
+            break;
         }
     }
+    Round::All
 }
 
 fn is_accepted(state_folder: &Path) -> bool {

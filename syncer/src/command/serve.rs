@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use dirless_program::service;
 use tokio::sync::oneshot;
 
-use super::poke::{self, Poker};
+use super::poke::Poker;
 use super::{Setting, run};
 use crate::serve::tokens::TokenStore;
 use crate::serve::{Server, Sources};
@@ -15,12 +15,12 @@ pub(super) async fn serve(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
     let config = &setting.config;
     let tree = config.tree.open(&config.syncer.state_folder, setting.clock.clone())?;
     let tokens = TokenStore::open(&TokenStore::path(&config.syncer.state_folder), setting.clock.clone())?;
-    let (poker, mut pokes) = poke::channel();
+    let (poker, mut pokes) = Poker::new();
     let server = Server::bind(
         &config.serve,
         Arc::new(tree),
         Arc::new(tokens),
-        Arc::new(Poker::new(poker)),
+        Arc::new(poker),
         Sources::of(config, (setting.environment)("CREDENTIALS_DIRECTORY")).map(|sources| Arc::new(sources) as _),
         setting.clock.clone(),
     )

@@ -68,6 +68,12 @@ impl Secrets {
     }
 }
 
+/// Does an attribute of that name hold hashes of passwords in every schema?
+#[must_use]
+pub fn is_password(name: &AttributeName) -> bool {
+    PASSWORDS.iter().any(|secret| name.kind().eq_ignore_ascii_case(secret))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +88,7 @@ mod tests {
         for text in ["userPassword", "USERPASSWORD;x-a", "2.5.4.35", "aitherPasswordHash"] {
             assert!(secrets.holds(&name(text)), "{text}");
         }
+        assert!(is_password(&name("USERPASSWORD;x-old")) && !is_password(&name("mail")));
         assert!(!secrets.holds(&name("aitherSecretReference")) && !secrets.holds(&name("mail")));
         assert!(Secrets::all(&Schema::standard()).holds(&name("aithersecretreference")));
         for (text, wanted) in [
