@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::text::{Fields, FormatError, Lines, Object, ascending};
+use super::text::{Fields, FormatError, Lines, Object, Time, ascending};
 use crate::{Digest, Label};
 
 /// How long a head is believed, counted from its `issued`.
@@ -83,7 +83,7 @@ impl Object for Head {
         let tenant = fields.value("tenant")?;
         let publisher = fields.value("publisher")?;
         let version = fields.version("version")?;
-        let issued = fields.value("issued")?;
+        let issued = fields.value::<Time>("issued")?.0;
         let lease = fields.text("lease")?;
         let [fresh, expires] = fields.words("lease", lease)?;
         let lease = Lease {
@@ -95,8 +95,7 @@ impl Object for Head {
         let nodes = nodes
             .map(|version| fields.check_version("nodes", version))
             .transpose()?;
-        let rows = fields.rows("snapshot", 1024)?;
-        let read = |[source, compartment, version, manifest]: [&str; 4]| {
+        let entries = fields.rows("snapshot", 1024, |fields, [source, compartment, version, manifest]| {
             let version = fields.convert("snapshot", version)?;
             Ok(Entry {
                 source: fields.convert("snapshot", source)?,
@@ -104,8 +103,7 @@ impl Object for Head {
                 version: fields.check_version("snapshot", version)?,
                 manifest: fields.convert("snapshot", manifest)?,
             })
-        };
-        let entries: Vec<_> = rows.into_iter().map(read).collect::<Result<_, FormatError>>()?;
+        })?;
         ascending("snapshots", &entries, |entry| {
             (entry.source.clone(), entry.compartment.clone())
         })?;
@@ -128,7 +126,7 @@ impl Object for Head {
         lines.line("tenant", self.tenant);
         lines.line("publisher", &self.publisher);
         lines.line("version", self.version);
-        lines.line("issued", self.issued);
+        lines.line("issued", Time(self.issued));
         lines.line("lease", format_args!("{} {}", self.lease.fresh, self.lease.expires));
         lines.line("policy", self.policy);
         lines.optional("nodes", self.nodes);

@@ -10,7 +10,7 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-use super::text::{Fields, FormatError, Lines, Object, print, read};
+use super::text::{Fields, FormatError, Lines, Object, Time, print, read, whole_seconds};
 use super::{Refusal, node_name, parse};
 use crate::{Digest, Label, Note, Recipient, SigningKey, VerifyingKey};
 
@@ -200,7 +200,7 @@ impl JoinRequest {
         let mut request = Self {
             tenant: code.tenant,
             code: code.code.clone(),
-            issued,
+            issued: whole_seconds(issued),
             host: host.to_owned(),
             key: key.verifying().clone(),
             recipient: recipient.clone(),
@@ -261,7 +261,11 @@ impl Object for JoinRequest {
     const MOST: usize = 4096;
 
     fn read(fields: &mut Fields<'_>) -> Result<Self, FormatError> {
-        let (tenant, code, issued) = (fields.value("tenant")?, fields.value("code")?, fields.value("issued")?);
+        let (tenant, code, issued) = (
+            fields.value("tenant")?,
+            fields.value("code")?,
+            fields.value::<Time>("issued")?.0,
+        );
         let host = fields.text("host")?;
         let [host] = fields.words("host", host)?;
         if !(1..=253).contains(&host.len()) {
@@ -283,7 +287,7 @@ impl Object for JoinRequest {
     fn write(&self, lines: &mut Lines) {
         lines.line("tenant", self.tenant);
         lines.line("code", &self.code);
-        lines.line("issued", self.issued);
+        lines.line("issued", Time(self.issued));
         lines.line("host", &self.host);
         lines.line("key", &self.key);
         lines.line("recipient", &self.recipient);

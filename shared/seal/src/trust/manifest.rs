@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::text::{Fields, FormatError, Lines, Object};
+use super::text::{Fields, FormatError, Lines, Object, Time};
 use crate::{Digest, Label, Recipient};
 
 /// What one snapshot is.
@@ -47,7 +47,7 @@ impl Object for Manifest {
         let compartment = fields.value("compartment")?;
         let version = fields.version("version")?;
         let previous = fields.optional("previous")?;
-        let issued = fields.value("issued")?;
+        let issued = fields.value::<Time>("issued")?.0;
         let epoch = fields.text("epoch")?;
         let [epoch, recipient] = fields.words("epoch", epoch)?;
         let epoch = fields.convert("epoch", epoch)?;
@@ -79,7 +79,7 @@ impl Object for Manifest {
         lines.line("compartment", &self.compartment);
         lines.line("version", self.version);
         lines.optional("previous", self.previous);
-        lines.line("issued", self.issued);
+        lines.line("issued", Time(self.issued));
         lines.line("epoch", format_args!("{} {}", self.epoch, self.recipient));
         lines.line(
             "ciphertext",

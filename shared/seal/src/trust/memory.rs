@@ -9,7 +9,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::text::{Fields, FormatError, Lines, Object, parse};
+use super::text::{Fields, FormatError, Lines, Object, Time, parse};
 use super::{FORMAT, Head, LARGEST_STEP, Manifest, Policy, Refusal};
 use crate::{Digest, Label, Note};
 
@@ -39,7 +39,7 @@ impl Seen {
     }
 
     /// May an object follow this one?
-    fn check(seen: Option<Self>, kind: &'static str, found: Self) -> Result<(), Refusal> {
+    pub(super) fn check(seen: Option<Self>, kind: &'static str, found: Self) -> Result<(), Refusal> {
         let before = seen.map_or(0, |seen| seen.version);
         match seen {
             Some(seen) if found.version < seen.version => Err(Refusal::Rollback {
@@ -293,29 +293,34 @@ impl Object for Memory {
             "-" => None,
             text => Some(Seen::read(fields, "policy", fields.words("policy", text)?)?),
         };
-        let latest = fields.optional("latest")?;
+        let latest = fields.optional::<Time>("latest")?.map(|time| time.0);
         let mut memory = Self {
             policy,
             latest,
             ..Self::pinned(tenant, roots)
         };
-        for [publisher, version, digest] in fields.rows("head", 1024)? {
+        let heads = fields.rows("head", 1024, |fields, [publisher, version, digest]| {
             let seen = Seen::read(fields, "head", [version, digest])?;
-            memory.heads.insert(fields.convert("head", publisher)?, seen);
-        }
-        for [publisher, source, compartment, version, digest] in fields.rows("manifest", 4096)? {
-            let place = (
-                fields.convert("manifest", publisher)?,
-                fields.convert("manifest", source)?,
-                fields.convert("manifest", compartment)?,
-            );
-            let seen = Seen::read(fields, "manifest", [version, digest])?;
-            memory.manifests.insert(place, seen);
-        }
-        for [compartment, epoch] in fields.rows("epoch", 4096)? {
-            let epoch = fields.convert("epoch", epoch)?;
-            memory.epochs.insert(fields.convert("epoch", compartment)?, epoch);
-        }
+            Ok((fields.convert("head", publisher)?, seen))
+        })?;
+        memory.heads.extend(heads);
+        let manifests = fields.rows(
+            "manifest",
+            4096,
+            |fields, [publisher, source, compartment, version, digest]| {
+                let place = (
+                    fields.convert("manifest", publisher)?,
+                    fields.convert("manifest", source)?,
+                    fields.convert("manifest", compartment)?,
+                );
+                Ok((place, Seen::read(fields, "manifest", [version, digest])?))
+            },
+        )?;
+        memory.manifests.extend(manifests);
+        let epochs = fields.rows("epoch", 4096, |fields, [compartment, epoch]| {
+            Ok((fields.convert("epoch", compartment)?, fields.convert("epoch", epoch)?))
+        })?;
+        memory.epochs.extend(epochs);
         Ok(memory)
     }
 
@@ -323,7 +328,7 @@ impl Object for Memory {
         lines.line("tenant", self.tenant);
         lines.line("roots", self.roots);
         lines.optional("policy", self.policy);
-        lines.optional("latest", self.latest);
+        lines.optional("latest", self.latest.map(Time));
         for (publisher, seen) in &self.heads {
             lines.line("head", format_args!("{publisher} {seen}"));
         }

@@ -24,10 +24,10 @@ pub use manifest::Manifest;
 pub use memory::{Freshness, Memory, Seen};
 pub use nodes::{Node, NodeList, Revoked, node_name};
 pub use policy::{Compartment, Enroller, OnExpiry, Policy, Publisher, roots_fingerprint};
-pub use receipt::Receipt;
+pub use receipt::{Receipt, SplitView};
 pub use refusal::Refusal;
 pub use scope::{IdRange, NamePattern, Right, Scope, ScopeError};
-pub use text::{FormatError, Object, parse, print};
+pub use text::{FormatError, Object, parse, print, read};
 pub use wrap::{Wrap, WrapError};
 
 /// The largest version of anything: what a double holds exactly, so that no program in between rounds it.

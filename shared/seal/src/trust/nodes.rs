@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::scope::List;
-use super::text::{Fields, FormatError, Lines, Object, ascending};
-use crate::{Digest, Label, Recipient, VerifyingKey};
+use super::text::{Fields, FormatError, Lines, Object, Time, ascending, parse};
+use super::{Policy, Refusal, Seen};
+use crate::{Digest, Label, Note, Recipient, VerifyingKey};
 
 /// Most nodes, and most revoked ones, of one list.
 const MOST_NODES: usize = 200_000;
@@ -62,6 +63,32 @@ pub fn node_name(key: &[u8; 32]) -> Label {
 }
 
 impl NodeList {
+    /// Accepts `note` as a list of `policy`'s tenant that may follow on `before`, the one accepted last.
+    ///
+    /// # Errors
+    /// When no enroller of the policy signed it, or it does not follow.
+    pub fn accept(policy: &Policy, before: Option<Seen>, note: &Note) -> Result<Self, Refusal> {
+        const KIND: &str = "node list";
+        let list: Self = parse(note).map_err(|error| Refusal::Malformed(KIND, error))?;
+        if list.tenant != policy.tenant {
+            return Err(Refusal::OtherTenant(KIND));
+        }
+        let enroller = policy.enroller(&list.enroller).ok_or(Refusal::Forged(KIND))?;
+        if !note.is_signed_by(&enroller.key) {
+            return Err(Refusal::Forged(KIND));
+        }
+        let found = Seen {
+            version: list.version,
+            digest: note.digest(),
+        };
+        Seen::check(before, KIND, found)?;
+        // The link can be followed only when nothing lies in between.
+        if before.is_some_and(|seen| seen.version + 1 == found.version && list.previous != Some(seen.digest)) {
+            return Err(Refusal::Chain(KIND));
+        }
+        Ok(list)
+    }
+
     /// The node of this name.
     #[must_use]
     pub fn node(&self, name: &Label) -> Option<&Node> {
@@ -89,7 +116,7 @@ impl Object for NodeList {
             enroller: fields.value("enroller")?,
             version: fields.version("version")?,
             previous: fields.optional("previous")?,
-            issued: fields.value("issued")?,
+            issued: fields.value::<Time>("issued")?.0,
             nodes: nodes(fields)?,
             revoked: revoked(fields)?,
         };
@@ -101,44 +128,40 @@ impl Object for NodeList {
         lines.line("enroller", &self.enroller);
         lines.line("version", self.version);
         lines.optional("previous", self.previous);
-        lines.line("issued", self.issued);
+        lines.line("issued", Time(self.issued));
         for node in &self.nodes {
             let compartments = List(node.compartments.iter().collect());
-            let (key, recipient, joined) = (&node.key, &node.recipient, node.joined);
+            let (key, recipient, joined) = (&node.key, &node.recipient, Time(node.joined));
             lines.line(
                 "node",
                 format_args!("{key} {recipient} compartments={compartments} joined={joined}"),
             );
         }
         for Revoked { name, at } in &self.revoked {
-            lines.line("revoked", format_args!("{name} {at}"));
+            lines.line("revoked", format_args!("{name} {}", Time(*at)));
         }
     }
 }
 
 fn nodes(fields: &mut Fields<'_>) -> Result<Vec<Node>, FormatError> {
-    let rows = fields.rows("node", MOST_NODES)?;
-    let read = |[key, recipient, compartments, joined]: [&str; 4]| {
+    fields.rows("node", MOST_NODES, |fields, [key, recipient, compartments, joined]| {
         let compartments: List<Label> = fields.keyed("node", "compartments", compartments)?;
         Ok(Node {
             key: fields.convert("node", key)?,
             recipient: fields.convert("node", recipient)?,
             compartments: compartments.0.into_iter().collect(),
-            joined: fields.keyed("node", "joined", joined)?,
+            joined: fields.keyed::<Time>("node", "joined", joined)?.0,
         })
-    };
-    rows.into_iter().map(read).collect()
+    })
 }
 
 fn revoked(fields: &mut Fields<'_>) -> Result<Vec<Revoked>, FormatError> {
-    let rows = fields.rows("revoked", MOST_NODES)?;
-    let read = |[name, at]: [&str; 2]| {
+    fields.rows("revoked", MOST_NODES, |fields, [name, at]| {
         Ok(Revoked {
             name: fields.convert("revoked", name)?,
-            at: fields.convert("revoked", at)?,
+            at: fields.convert::<Time>("revoked", at)?.0,
         })
-    };
-    rows.into_iter().map(read).collect()
+    })
 }
 
 impl NodeList {

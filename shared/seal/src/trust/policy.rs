@@ -7,7 +7,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 
 use super::scope::{List, Scope};
-use super::text::{Fields, FormatError, Lines, Object, ascending};
+use super::text::{Fields, FormatError, Lines, Object, Time, ascending};
 use crate::{Digest, Label, Note, Recipient, VerifyingKey};
 
 /// Who may publish, and what.
@@ -143,8 +143,8 @@ impl Object for Policy {
             tenant: fields.value("tenant")?,
             version: fields.version("version")?,
             previous: fields.optional("previous")?,
-            issued: fields.value("issued")?,
-            expires: fields.value("expires")?,
+            issued: fields.value::<Time>("issued")?.0,
+            expires: fields.value::<Time>("expires")?.0,
             format: fields.value("format")?,
             lease: fields.value("lease")?,
             threshold: fields.value("threshold")?,
@@ -161,8 +161,8 @@ impl Object for Policy {
         lines.line("tenant", self.tenant);
         lines.line("version", self.version);
         lines.optional("previous", self.previous);
-        lines.line("issued", self.issued);
-        lines.line("expires", self.expires);
+        lines.line("issued", Time(self.issued));
+        lines.line("expires", Time(self.expires));
         lines.line("format", self.format);
         lines.line("lease", self.lease);
         lines.line("threshold", self.threshold);
@@ -191,14 +191,13 @@ impl Object for Policy {
 }
 
 fn roots(fields: &mut Fields<'_>) -> Result<BTreeSet<VerifyingKey>, FormatError> {
-    let rows = fields.rows("root", 16)?;
-    rows.into_iter().map(|[key]| fields.convert("root", key)).collect()
+    let roots = fields.rows("root", 16, |fields, [key]| fields.convert("root", key))?;
+    Ok(roots.into_iter().collect())
 }
 
 fn publishers(fields: &mut Fields<'_>) -> Result<Vec<Publisher>, FormatError> {
     const NAME: &str = "publisher";
-    let rows = fields.rows(NAME, 32)?;
-    let read = |[key, sources, ids, names, may]: [&str; 5]| {
+    fields.rows(NAME, 32, |fields, [key, sources, ids, names, may]| {
         let sources: List<Label> = fields.keyed(NAME, "sources", sources)?;
         let ids: List<_> = fields.keyed(NAME, "ids", ids)?;
         let names: List<_> = fields.keyed(NAME, "names", names)?;
@@ -212,37 +211,31 @@ fn publishers(fields: &mut Fields<'_>) -> Result<Vec<Publisher>, FormatError> {
                 may: may.0.into_iter().collect(),
             },
         })
-    };
-    rows.into_iter().map(read).collect()
+    })
 }
 
 fn enrollers(fields: &mut Fields<'_>) -> Result<Vec<Enroller>, FormatError> {
-    let rows = fields.rows("enroller", 8)?;
-    let read = |[key, recipient]: [&str; 2]| {
+    fields.rows("enroller", 8, |fields, [key, recipient]| {
         Ok(Enroller {
             key: fields.convert("enroller", key)?,
             recipient: fields.convert("enroller", recipient)?,
         })
-    };
-    rows.into_iter().map(read).collect()
+    })
 }
 
 fn recovery(fields: &mut Fields<'_>) -> Result<Vec<Recipient>, FormatError> {
-    let rows = fields.rows("recovery", 8)?;
-    rows.into_iter()
-        .map(|[recipient]| fields.convert("recovery", recipient))
-        .collect()
+    fields.rows("recovery", 8, |fields, [recipient]| {
+        fields.convert("recovery", recipient)
+    })
 }
 
 fn compartments(fields: &mut Fields<'_>) -> Result<Vec<Compartment>, FormatError> {
-    let rows = fields.rows("compartment", 256)?;
-    let read = |[name, on_expiry]: [&str; 2]| {
+    fields.rows("compartment", 256, |fields, [name, on_expiry]| {
         Ok(Compartment {
             name: fields.convert("compartment", name)?,
             on_expiry: fields.convert("compartment", on_expiry)?,
         })
-    };
-    rows.into_iter().map(read).collect()
+    })
 }
 
 impl Policy {

@@ -1,10 +1,14 @@
 //! The receipt: what a host says that it applied, signed with its own key.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
 use jiff::Timestamp;
 
 use super::memory::Seen;
-use super::text::{Fields, FormatError, Lines, Object, ascending};
-use crate::{Digest, Label};
+use super::text::{Fields, FormatError, Lines, Object, Time, ascending, parse};
+use super::{Refusal, node_name};
+use crate::{Digest, Label, Note, VerifyingKey};
 
 /// What a host applied. Receipts of all hosts together show whether the backend tells them different things.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,79 @@ pub struct Receipt {
     pub dropped: u64,
 }
 
+impl Receipt {
+    /// Accepts `note` as what the owner of `node` says that it applied.
+    ///
+    /// # Errors
+    /// When it is of another tenant, or of anybody but this node.
+    pub fn accept(tenant: Digest, node: &VerifyingKey, note: &Note) -> Result<Self, Refusal> {
+        const KIND: &str = "receipt";
+        let receipt: Self = parse(note).map_err(|error| Refusal::Malformed(KIND, error))?;
+        if receipt.tenant != tenant {
+            return Err(Refusal::OtherTenant(KIND));
+        }
+        let own = receipt.node == node_name(node.as_bytes()) && *node.name() == receipt.node;
+        if own && note.is_signed_by(node) {
+            Ok(receipt)
+        } else {
+            Err(Refusal::Forged(KIND))
+        }
+    }
+}
+
+/// The nodes that applied each content.
+type Views = BTreeMap<Digest, BTreeSet<Label>>;
+
+/// Different contents under one version: proof that hosts are shown different things, whatever the excuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitView {
+    /// The publisher whose head it is; none when it is the policy.
+    pub publisher: Option<Label>,
+    /// The version.
+    pub version: u64,
+    /// Each content, and the nodes that applied it.
+    pub views: Views,
+}
+
+impl SplitView {
+    /// Compares what `receipts` of one tenant, each accepted before, say. A node's older receipts count as well.
+    #[must_use]
+    pub fn find<'r>(receipts: impl IntoIterator<Item = &'r Receipt>) -> Vec<Self> {
+        let mut seen: BTreeMap<(Option<&Label>, u64), Views> = BTreeMap::new();
+        for receipt in receipts {
+            let policy = (None, receipt.policy);
+            let heads = receipt.heads.iter().map(|(publisher, seen)| (Some(publisher), *seen));
+            for (publisher, Seen { version, digest }) in heads.chain([policy]) {
+                let views = seen.entry((publisher, version)).or_default();
+                views.entry(digest).or_default().insert(receipt.node.clone());
+            }
+        }
+        seen.into_iter()
+            .filter(|(_, views)| views.len() > 1)
+            .map(|((publisher, version), views)| Self {
+                publisher: publisher.cloned(),
+                version,
+                views,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for SplitView {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.publisher {
+            Some(publisher) => write!(formatter, "head {} of {publisher} is shown as", self.version)?,
+            None => write!(formatter, "policy {} is shown as", self.version)?,
+        }
+        for (at, (digest, nodes)) in self.views.iter().enumerate() {
+            let nodes: Vec<&str> = nodes.iter().map(Label::as_str).collect();
+            let and = if at == 0 { "" } else { ", and as" };
+            write!(formatter, "{and} {digest} to {}", nodes.join(" "))?;
+        }
+        Ok(())
+    }
+}
+
 impl Object for Receipt {
     const CONTEXT: &'static str = "dirless/receipt/v1";
     const MOST: usize = 16 * 1024;
@@ -36,15 +113,13 @@ impl Object for Receipt {
     fn read(fields: &mut Fields<'_>) -> Result<Self, FormatError> {
         let tenant = fields.value("tenant")?;
         let node = fields.value("node")?;
-        let issued = fields.value("issued")?;
+        let issued = fields.value::<Time>("issued")?.0;
         let policy = fields.text("policy")?;
         let policy = Seen::read(fields, "policy", fields.words("policy", policy)?)?;
-        let rows = fields.rows("head", 32)?;
-        let read = |[publisher, version, digest]: [&str; 3]| {
+        let heads: Vec<(Label, Seen)> = fields.rows("head", 32, |fields, [publisher, version, digest]| {
             let seen = Seen::read(fields, "head", [version, digest])?;
             Ok((fields.convert("head", publisher)?, seen))
-        };
-        let heads: Vec<(Label, Seen)> = rows.into_iter().map(read).collect::<Result<_, FormatError>>()?;
+        })?;
         ascending("heads", &heads, |(publisher, _)| publisher)?;
         Ok(Self {
             tenant,
@@ -62,7 +137,7 @@ impl Object for Receipt {
     fn write(&self, lines: &mut Lines) {
         lines.line("tenant", self.tenant);
         lines.line("node", &self.node);
-        lines.line("issued", self.issued);
+        lines.line("issued", Time(self.issued));
         lines.line("policy", self.policy);
         for (publisher, seen) in &self.heads {
             lines.line("head", format_args!("{publisher} {seen}"));

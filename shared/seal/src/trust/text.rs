@@ -1,7 +1,9 @@
 //! The shape that all objects share: a context line, then `name value` lines in a fixed order.
 
-use std::fmt::{Display, Write};
+use std::fmt::{self, Display, Write};
 use std::str::FromStr;
+
+use jiff::Timestamp;
 
 use crate::Note;
 
@@ -75,7 +77,11 @@ fn write<T: Object>(object: &T) -> String {
     lines.0
 }
 
-pub(super) fn read<T: Object>(text: &str) -> Result<T, FormatError> {
+/// Reads an object that is kept or sealed without a note: a host's memory, a wrap.
+///
+/// # Errors
+/// When it is another kind, malformed, contradictory, or not in its one exact form.
+pub fn read<T: Object>(text: &str) -> Result<T, FormatError> {
     let mut fields = Fields {
         lines: text.strip_suffix('\n').unwrap_or(text).split('\n').collect(),
         at: 1,
@@ -101,6 +107,33 @@ pub(super) fn read<T: Object>(text: &str) -> Result<T, FormatError> {
         return Err(FormatError::Spelling(same + 1));
     }
     Ok(object)
+}
+
+/// A time in whole seconds, as objects write it.
+pub(super) struct Time(pub(super) Timestamp);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time: Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+        if time == whole_seconds(time) {
+            Ok(Self(time))
+        } else {
+            Err("times are in whole seconds".to_owned())
+        }
+    }
+}
+
+impl Display for Time {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        whole_seconds(self.0).fmt(formatter)
+    }
+}
+
+/// `time` without the part of a second that no object has.
+pub(super) fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Lines being read.
@@ -156,18 +189,19 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// All following lines of field `name`, each split at its spaces into exactly `N` words.
-    pub(super) fn rows<const N: usize>(
+    /// All following lines of field `name`, each split at its spaces into exactly `N` words that `read` converts.
+    pub(super) fn rows<const N: usize, T>(
         &mut self,
         name: &'static str,
         most: usize,
-    ) -> Result<Vec<[&'a str; N]>, FormatError> {
+        read: impl Fn(&Self, [&'a str; N]) -> Result<T, FormatError>,
+    ) -> Result<Vec<T>, FormatError> {
         let mut rows = Vec::new();
         while let Some(value) = self.next(name) {
             if rows.len() == most {
                 return Err(self.error(name, Some(format!("there are more than {most}"))));
             }
-            rows.push(self.words(name, value)?);
+            rows.push(read(self, self.words(name, value)?)?);
         }
         Ok(rows)
     }

@@ -3,8 +3,11 @@
 
 mod head;
 mod join;
+mod making;
 mod manifest;
 mod memory;
 mod policy;
+mod receipts;
 mod support;
 mod texts;
+mod vectors;
