@@ -5,6 +5,7 @@ mod check;
 mod enroll;
 mod extras;
 mod import;
+mod lacking;
 mod ledger;
 mod local;
 mod once;

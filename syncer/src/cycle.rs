@@ -1,6 +1,7 @@
 //! One cycle: read the source whole, give out numbers, compare, and publish what changed.
 
 mod before;
+mod numbers;
 mod over_tree;
 pub mod publication;
 
@@ -19,13 +20,13 @@ pub(crate) use over_tree::open_tree;
 use over_tree::{Tree, TreeWork};
 
 use crate::config::Config;
-use crate::document::{LeftOut, Mapped, digest};
+use crate::document::{LedgerNumbers, LeftOut, Mapped, digest};
 use crate::guard::{Difference, Verdict, judge};
 use crate::keys::Access;
 use crate::ledger::{Allocator, Entry, Ledger, Preview, Settled};
 use crate::remote::Remote;
 use crate::shape::Shape;
-use crate::sources::{Progress, Source, SourceSetting};
+use crate::sources::{Progress, Source, SourceKind, SourceSetting};
 use crate::state::{Held, Published, Report, ReportedLeftOut, State};
 use crate::tree::TreeStore;
 use crate::tree::reconcile::Refused;
@@ -187,6 +188,7 @@ impl<'a> Cycle<'a> {
 
     async fn run(&self, progress: &dyn Progress) -> anyhow::Result<Outcome> {
         let mut ledger = Ledger::open(&self.config.ledger_path())?;
+        self.give_numbers(&mut ledger)?;
         let tree = self.tree_to_write()?;
         let plan = self.work_out(ledger.entries()?, tree.as_ref(), progress).await?;
         for left_out in &plan.left_out {
@@ -221,7 +223,9 @@ impl<'a> Cycle<'a> {
         progress: &dyn Progress,
     ) -> anyhow::Result<Plan> {
         let directory = self.source.read(progress).await?;
-        let mapped = Mapped::with_ledger(&directory, &self.setting.names, Some(self.config.ids.range));
+        let by_hand = matches!(self.setting.kind, SourceKind::Directory);
+        let taken = LedgerNumbers::of(self.config.ids.range, &ledger, by_hand);
+        let mapped = Mapped::with_ledger(&directory, &self.setting.names, Some(&taken));
         self.check_limits(&mapped)?;
         let before = self.before(&ledger).await?;
         let allocator = Allocator::new(self.config.ids.range)?;

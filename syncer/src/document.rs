@@ -38,6 +38,36 @@ impl std::fmt::Display for LeftOut {
     }
 }
 
+/// The numbers that are the ledger's to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerNumbers {
+    range: IdRange,
+    groups: BTreeSet<u32>,
+}
+
+impl LedgerNumbers {
+    /// The whole `range`. With `names_groups` the source may name groups that have a number in it among
+    /// `lines` as somebody's primary group.
+    #[must_use]
+    pub fn of(range: IdRange, lines: &[Entry], names_groups: bool) -> Self {
+        let groups = lines
+            .iter()
+            .filter(|line| line.object.kind == ObjectKind::Group && names_groups);
+        Self {
+            range,
+            groups: groups.map(|line| line.number).collect(),
+        }
+    }
+
+    fn has_number(&self, number: u32) -> bool {
+        self.range.contains(number)
+    }
+
+    fn has_group(&self, number: u32) -> bool {
+        self.groups.contains(&number)
+    }
+}
+
 /// The source's objects under the names they have on hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapped {
@@ -69,10 +99,10 @@ impl Mapped {
         Self::with_ledger(directory, rule, None)
     }
 
-    /// The same; a number that the source gives is refused when it is in the range of the `ledger`,
+    /// The same; a number that the source gives is refused when it is the `ledger`'s to give,
     /// and so is every party when two users, or two groups, have the same number.
     #[must_use]
-    pub fn with_ledger(directory: &SourceDirectory, rule: &NameRule, ledger: Option<IdRange>) -> Self {
+    pub fn with_ledger(directory: &SourceDirectory, rule: &NameRule, ledger: Option<&LedgerNumbers>) -> Self {
         let mut mapped = Self::default();
         let given = mapped.given(directory, ledger);
         let gids = mapped.given_groups(directory, ledger);
@@ -103,7 +133,7 @@ impl Mapped {
     }
 
     /// What the source gives each user that can be published.
-    fn given<'a>(&mut self, directory: &'a SourceDirectory, ledger: Option<IdRange>) -> HashMap<&'a str, Given> {
+    fn given<'a>(&mut self, directory: &'a SourceDirectory, ledger: Option<&LedgerNumbers>) -> HashMap<&'a str, Given> {
         let numbers = directory.users();
         let numbers = numbers.filter_map(|user| Some((user.id.as_str(), user.posix.uid?)));
         let shared = given::shared(numbers);
@@ -132,7 +162,7 @@ impl Mapped {
     fn given_groups<'a>(
         &mut self,
         directory: &'a SourceDirectory,
-        ledger: Option<IdRange>,
+        ledger: Option<&LedgerNumbers>,
     ) -> HashMap<&'a str, Option<Gid>> {
         let numbers = directory.groups();
         let shared = given::shared(numbers.filter_map(|group| Some((group.id.as_str(), group.gid?))));

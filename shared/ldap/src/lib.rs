@@ -64,6 +64,10 @@ pub fn check_message(bytes: &[u8]) -> Result<Checked, DecodeError> {
         let _ = controls::Controls::read(&message.controls, purpose, limits);
     }
     let search = match message.operation {
+        request::Operation::Other(operation) => {
+            writes::check_extended(&operation);
+            None
+        }
         request::Operation::Search(search) => {
             let attributes = search.attributes.into_iter().map(str::to_owned).collect();
             Some((search.base.to_owned(), search.filter, attributes))

@@ -279,6 +279,13 @@ impl SetPassword {
     }
 }
 
+/// Reads what a password change asks for, and no more: what is fuzzed.
+pub(crate) fn check_extended(operation: &LdapOp) {
+    if let LdapOp::ExtendedRequest(request) = operation {
+        let _ = SetPassword::read(0, request.value.as_deref().unwrap_or_default());
+    }
+}
+
 fn refused_as(refusal: Refusal) -> Outcome {
     Outcome {
         code: refusal.code,
@@ -370,4 +377,60 @@ fn read_entry(
         oid,
         value: reply::read_entry_value(&dn, &list),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A request with those parts, as `ldappasswd` writes it.
+    fn request(user: Option<&str>, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<u8> {
+        let mut inner = Vec::new();
+        for (tag, part) in [(0x80, user.map(str::as_bytes)), (0x81, old), (0x82, new)] {
+            if let Some(part) = part {
+                reply::put(&mut inner, tag, part);
+            }
+        }
+        let mut value = Vec::new();
+        reply::put(&mut value, SEQUENCE, &inner);
+        value
+    }
+
+    #[test]
+    fn an_absent_request_is_an_empty_one_and_what_follows_is_an_error() {
+        for empty in [Vec::new(), request(None, None, None)] {
+            let set = SetPassword::read(7, &empty).unwrap();
+            assert!(set.user.is_none() && set.old.is_none() && set.new.is_none() && set.id == 7);
+        }
+        let mut more = request(None, None, Some(b"x"));
+        more.truncate(more.len() - 1);
+        assert!(SetPassword::read(7, &more).is_err());
+        let inner = [0x82, 1, b'x', 0x80, 1, b'u'];
+        let mut turned = Vec::new();
+        reply::put(&mut turned, SEQUENCE, &inner);
+        assert!(SetPassword::read(7, &turned).is_err(), "in the wrong order");
+        assert!(SetPassword::read(7, &request(None, None, None)[..1]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_asked_for_is_read(
+            user in proptest::option::of("[a-z=,]{0,20}"),
+            old in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
+            new in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
+        ) {
+            let value = request(user.as_deref(), old.as_deref(), new.as_deref());
+            let set = SetPassword::read(1, &value).unwrap();
+            prop_assert_eq!(set.user, user);
+            prop_assert_eq!(set.old.map(|old| old.to_vec()), old);
+            prop_assert_eq!(set.new.map(|new| new.to_vec()), new);
+        }
+
+        #[test]
+        fn any_bytes_are_an_answer_and_not_a_crash(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = SetPassword::read(1, &bytes);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Asking the loop of cycles for a cycle now, and hearing how it went.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -7,9 +8,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::lacking::Lacking;
 use crate::engines::{self, Engine};
 use crate::serve::triggers::{self, Part, SyncReply, Trigger, TriggerError, Triggers};
 use crate::sources::SourceKind;
+use crate::tree::TreeStore;
 
 /// Requests that wait at once.
 const WAITING: usize = 64;
@@ -58,6 +61,7 @@ struct Poke {
 pub(super) struct Pokes {
     requests: mpsc::Receiver<Poke>,
     waiting: Vec<Poke>,
+    lacking: Lacking,
 }
 
 /// The end of those who ask.
@@ -66,6 +70,7 @@ fn channel() -> (mpsc::Sender<Poke>, Pokes) {
     let pokes = Pokes {
         requests,
         waiting: Vec::new(),
+        lacking: Lacking::default(),
     };
     (sender, pokes)
 }
@@ -78,14 +83,23 @@ impl Pokes {
         Self {
             requests,
             waiting: Vec::new(),
+            lacking: Lacking::default(),
+        }
+    }
+
+    /// Whoever is entered into `tree` without numbers asks too.
+    pub(super) fn over(self, tree: Arc<TreeStore>) -> Self {
+        Self {
+            lacking: Lacking::of(tree),
+            ..self
         }
     }
 
     /// Waits until somebody asks.
     pub(super) async fn next(&mut self) {
-        match self.requests.recv().await {
-            Some(poke) => self.waiting.push(poke),
-            None => std::future::pending().await,
+        tokio::select! {
+            Some(poke) = self.requests.recv() => self.waiting.push(poke),
+            () = self.lacking.come() => {}
         }
     }
 

@@ -15,10 +15,12 @@ pub(super) async fn serve(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
     let config = &setting.config;
     let tree = config.tree.open(&config.syncer.state_folder, setting.clock.clone())?;
     let tokens = TokenStore::open(&TokenStore::path(&config.syncer.state_folder), setting.clock.clone())?;
-    let (poker, mut pokes) = Poker::new();
+    let tree = Arc::new(tree);
+    let (poker, pokes) = Poker::new();
+    let mut pokes = pokes.over(Arc::clone(&tree));
     let server = Server::bind(
         &config.serve,
-        Arc::new(tree),
+        tree,
         Arc::new(tokens),
         Arc::new(poker),
         Sources::of(config, (setting.environment)("CREDENTIALS_DIRECTORY")).map(|sources| Arc::new(sources) as _),

@@ -108,7 +108,7 @@ impl Cycle<'_> {
 
     /// Every number that is published must be in the ledger; otherwise the ledger was lost, and
     /// giving out numbers from it would move people.
-    fn check_ledger(&self, shape: &Shape, ledger: &[Entry]) -> anyhow::Result<()> {
+    pub(super) fn check_ledger(&self, shape: &Shape, ledger: &[Entry]) -> anyhow::Result<()> {
         let users = shape
             .users
             .iter()

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dirless_model::key::AuthorizedKey;
-use dirless_model::{Gid, HostPath, IdRange, Uid};
+use dirless_model::{Gid, HostPath, Uid};
 
+use super::LedgerNumbers;
 use crate::sources::SourceUser;
 
 /// What the source gives a user, checked.
@@ -18,9 +19,8 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Checks what `user` brings. `ledger` is the range of the ledger: a number in it is not the
-    /// source's to give.
-    pub(super) fn of(user: &SourceUser, ledger: Option<IdRange>) -> Result<Self, String> {
+    /// Checks what `user` brings. A number that is the ledger's is not the source's to give.
+    pub(super) fn of(user: &SourceUser, ledger: Option<&LedgerNumbers>) -> Result<Self, String> {
         let path = |what: &str, text: Option<&String>| match text {
             None => Ok(None),
             Some(text) => HostPath::parse(text)
@@ -33,7 +33,7 @@ impl Given {
                 None => None,
                 Some(number) => Some(Uid::parse(number).map_err(|error| format!("its uid {number}: {error}"))?),
             },
-            gid: user.posix.gid.map(|number| group_number(number, ledger)).transpose()?,
+            gid: user.posix.gid.map(|number| primary(number, ledger)).transpose()?,
             home: path("home", user.posix.home.as_ref())?,
             shell: path("shell", user.posix.shell.as_ref())?,
             keys: user.keys.iter().filter_map(|line| key(line)).collect(),
@@ -51,16 +51,22 @@ pub(super) fn bad_keys(user: &SourceUser) -> usize {
     user.keys.iter().filter(|line| key(line).is_none()).count()
 }
 
+/// The number of a primary group: one that the source may give, or that of a group that has it.
+fn primary(number: u32, ledger: Option<&LedgerNumbers>) -> Result<Gid, String> {
+    group_number(number, ledger.filter(|ledger| !ledger.has_group(number)))
+}
+
 /// The gid `number`, when the source may give it.
-pub(super) fn group_number(number: u32, ledger: Option<IdRange>) -> Result<Gid, String> {
+pub(super) fn group_number(number: u32, ledger: Option<&LedgerNumbers>) -> Result<Gid, String> {
     let number = free(number, "gid", ledger)?;
     Gid::parse(number).map_err(|error| format!("its gid {number}: {error}"))
 }
 
-fn free(number: u32, what: &str, ledger: Option<IdRange>) -> Result<u32, String> {
+fn free(number: u32, what: &str, ledger: Option<&LedgerNumbers>) -> Result<u32, String> {
     match ledger {
-        Some(range) if range.contains(number) => Err(format!(
-            "its {what} {number} is in [ids] range {range}, which is the ledger's; give it another or move the range"
+        Some(ledger) if ledger.has_number(number) => Err(format!(
+            "its {what} {number} is in [ids] range {}, which is the ledger's; give it another or move the range",
+            ledger.range
         )),
         _ => Ok(number),
     }

@@ -98,7 +98,8 @@ pub async fn open(
             let clock = dirless_program::Clock::system();
             let opened = config.tree.open_to_read(&config.syncer.state_folder, clock);
             let store = opened.map_err(|error| SourceError::Setup(error.to_string()))?;
-            Box::new(crate::tree::by_hand::ByHand::new(std::sync::Arc::new(store)))
+            let source = crate::tree::by_hand::ByHand::new(std::sync::Arc::new(store));
+            Box::new(source.with_ledger(config.ledger_path()))
         }
     })
 }

@@ -2,8 +2,8 @@
 //!
 //! [`TreeStore`] is the way in. It reads on as many connections as are wanted and writes on one; a
 //! [`Reader`] sees one state however much is written meanwhile, and a [`Batch`] happens whole or not at
-//! all. What always holds: every entry follows the schema, stands below one that is there, has an owner
-//! and its operational attributes; every write has a line in the changelog, in the same transaction,
+//! all. What always holds: every entry follows the schema, but for numbers that the ledger is still to give;
+//! it stands below one that is there, has an owner and its operational attributes; every write has a line in the changelog, in the same transaction,
 //! from which it can be done again; and passwords are in no such line.
 
 mod actor;
@@ -16,6 +16,7 @@ pub mod derive;
 pub mod difference;
 mod error;
 mod modify;
+pub mod numbers;
 mod operational;
 pub mod people;
 mod read;

@@ -4,7 +4,7 @@ use dirless_directory::schema::{AttributeType, ClassKind, object_class};
 use dirless_directory::{AttributeName, Dn, Entry, Rdn, Schema, Value};
 use jiff::Timestamp;
 
-use super::TreeError;
+use super::{TreeError, numbers};
 
 /// Owner of what nobody else owns.
 const NOBODY: &str = "system";
@@ -206,7 +206,7 @@ pub(super) fn finish(
     stamp: &Stamp,
     uuid: impl FnOnce() -> String,
 ) -> Result<(), TreeError> {
-    schema.check(entry).map_err(TreeError::schema(entry.dn()))?;
+    numbers::check(schema, entry)?;
     let mut set = |attribute: &'static str, value: &str| entry.set(name(attribute), vec![Value::from(value)]);
     set("modifyTimestamp", &stamp.time);
     set("modifiersName", &stamp.actor);

@@ -12,7 +12,7 @@ use dirless_model::{Group, Name, NameRule, User};
 use super::derive::first;
 use super::operational::{holds, name};
 use super::write::Batch;
-use super::{TreeError, people};
+use super::{TreeError, by_hand, people};
 
 /// What the snapshots say.
 #[derive(Debug, Default)]
@@ -44,11 +44,11 @@ impl Found {
     }
 
     /// Entries by key, accounts laid over them. An account is found by its object id, which is the
-    /// entry's `entryUUID`.
+    /// entry's `aitherSourceId`, when it had one, or its `entryUUID`.
     fn into_entries(mut self, schema: &Schema, base: &Dn) -> (BTreeMap<DnKey, Entry>, Vec<String>) {
         let mut left_out = std::mem::take(&mut self.left_out);
         let mut all = BTreeMap::new();
-        let mut by_uuid = BTreeMap::new();
+        let mut by_id = BTreeMap::new();
         for entry in &self.entries {
             let made = made(entry).and_then(|made| {
                 let key = schema.dn_key(made.dn()).ok_or("its name does not fit the schema")?;
@@ -56,20 +56,26 @@ impl Found {
             });
             match made {
                 Ok((key, made)) => {
-                    by_uuid.extend(first(&made, "entryUUID").map(|uuid| (uuid.to_owned(), key.clone())));
+                    if first(&made, "aitherSource").is_none() {
+                        by_id.extend(by_hand::identity(&made).map(|id| (id.to_owned(), key.clone())));
+                    }
                     all.insert(key, made);
                 }
                 Err(reason) => left_out.push(format!("{:?}: {reason}", entry.dn)),
             }
         }
         let mut lay = |dn: Dn, id: Option<String>, attributes: Vec<(&'static str, Vec<String>)>| {
-            let known = id.as_ref().and_then(|id| by_uuid.get(id)).cloned();
+            let known = id.as_ref().and_then(|id| by_id.get(id)).cloned();
             let Some(key) = known.or_else(|| schema.dn_key(&dn)) else {
                 return;
             };
             let entry = all.entry(key).or_insert_with(|| {
                 let mut entry = Entry::new(dn);
-                entry.set(name("entryUUID"), id.map(Value::from).into_iter().collect());
+                let attribute = match &id {
+                    Some(id) if !is_uuid(id) => "aitherSourceId",
+                    _ => "entryUUID",
+                };
+                entry.set(name(attribute), id.map(Value::from).into_iter().collect());
                 entry
             });
             for (attribute, values) in attributes {
@@ -116,6 +122,13 @@ impl Found {
         }
         (all, left_out)
     }
+}
+
+/// Is it what the server makes for an `entryUUID`?
+fn is_uuid(id: &str) -> bool {
+    let mut parts = id.split('-').map(str::len);
+    let is_cut = [8, 4, 4, 4, 12].iter().all(|length| parts.next() == Some(*length)) && parts.next().is_none();
+    is_cut && id.chars().all(|letter| letter == '-' || letter.is_ascii_hexdigit())
 }
 
 fn made(entry: &TreeEntry) -> Result<Entry, &'static str> {

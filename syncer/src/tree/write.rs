@@ -12,7 +12,7 @@ use super::modify::Modification;
 use super::operational::{self, Csn, Stamp, name};
 use super::read::{Operation, Reader};
 use super::record::{COLUMNS, Record};
-use super::{TreeError, difference, skeleton};
+use super::{TreeError, difference, numbers, skeleton};
 
 /// What an entry must be for a write to happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Puts an entry in place of the one of that name, or adds it. What the server keeps is passed
-    /// over in `entry` and kept as it was.
+    /// over in `entry` and kept as it was; so are numbers that it lacks and the ledger would give.
     ///
     /// # Errors
     /// [`TreeError::Version`] when the entry is not as expected, and those of [`Batch::add`].
@@ -147,6 +147,7 @@ impl<'a> Batch<'a> {
         };
         let old = held.entry()?;
         new.rename(held.dn().clone());
+        numbers::keep(&old, &mut new);
         Ok(if self.replace(&held, &old, new)? {
             Put::Updated
         } else {
@@ -171,7 +172,7 @@ impl<'a> Batch<'a> {
             operational::structural_class(&self.context.schema, &old),
             operational::structural_class(&self.context.schema, &new),
         );
-        self.context.schema.check(&new).map_err(TreeError::schema(dn))?;
+        numbers::check(&self.context.schema, &new)?;
         if from != to {
             return Err(TreeError::StructuralClass {
                 dn: dn.clone(),

@@ -234,6 +234,131 @@ fn people_entered_by_hand_are_a_source_of_their_own() {
     assert!(site.ends(&["once"], 11).contains("no user at all"));
 }
 
+/// An account without numbers.
+fn newcomer(uid: &str, more: &[(&str, &str)]) -> Entry {
+    let own = [
+        ("objectClass", "inetOrgPerson"),
+        ("objectClass", "posixAccount"),
+        ("cn", uid),
+        ("sn", uid),
+        ("homeDirectory", "/home/new"),
+    ];
+    entry(&format!("uid={uid},ou=users,dc=dirless"), &[&own, more].concat())
+}
+
+fn number(snapshot: &Json, list: &str, key: &str, name: &str, what: &str) -> Option<String> {
+    let all = snapshot[list].as_array().unwrap();
+    let one = all.iter().find(|one| one[key] == name)?;
+    Some(one[what].to_string())
+}
+
+#[test]
+fn who_is_entered_without_a_number_gets_one_of_the_ledger_for_good() {
+    let site = Site::new(few());
+    site.good(&["once"]);
+    let tree = site.tree();
+    let staff = "cn=staff,ou=groups,dc=dirless";
+    let group = [
+        ("objectClass", "groupOfNames"),
+        ("objectClass", "posixGroup"),
+        ("memberUid", "erin"),
+    ];
+    by_people(&tree, &entry(staff, &group));
+    by_people(&tree, &newcomer("erin", &[]));
+    by_people(
+        &tree,
+        &newcomer("frank", &[("objectClass", "aitherOwned"), ("aitherSourceId", "hr-17")]),
+    );
+    let (erin, frank) = ("uid=erin,ou=users,dc=dirless", "uid=frank,ou=users,dc=dirless");
+    assert_eq!(value(&tree, erin, "uidNumber"), None);
+    assert!(site.ends(&["plan"], 10).contains("erin"));
+    assert_eq!(value(&tree, erin, "uidNumber"), None, "a plan writes nothing");
+    // The backend is away: that is no reason to have no number.
+    site.backend.with(|memory| memory.refuse_tree = true);
+    site.ends(&["once"], 1);
+    let first = value(&tree, erin, "uidNumber").unwrap();
+    site.backend.with(|memory| memory.refuse_tree = false);
+    site.good(&["once"]);
+    let of = |dn, attribute| value(&tree, dn, attribute).unwrap();
+    assert_eq!(
+        (of(erin, "uidNumber"), of(erin, "gidNumber")),
+        (first.clone(), first.clone())
+    );
+    let snapshot = site.published_of_tree("directory");
+    assert_eq!(
+        number(&snapshot, "users", "username", "erin", "uid"),
+        Some(first.clone())
+    );
+    assert_eq!(
+        number(&snapshot, "groups", "name", "staff", "gid"),
+        Some(of(staff, "gidNumber"))
+    );
+    let ids = site.numbers().into_values().collect::<std::collections::BTreeSet<_>>();
+    let own: std::collections::BTreeSet<u64> = [of(erin, "uidNumber"), of(frank, "uidNumber"), of(staff, "gidNumber")]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    assert!(own.len() == 3 && own.is_disjoint(&ids), "{own:?} {ids:?}");
+    assert!(
+        own.iter()
+            .all(|number| dirless_model::IdRange::ASSIGNED.contains(u32::try_from(*number).unwrap())),
+        "{own:?}"
+    );
+    let state = tree.refresh().unwrap();
+    assert!(site.good(&["once"]).contains("directory: nothing changed"));
+    assert_eq!(tree.refresh().unwrap(), state, "given once");
+    // Put again without numbers, renamed, and with the group as its own.
+    by_people(&tree, &newcomer("erin", &[("mail", "erin@example.com")]));
+    assert_eq!(of(erin, "uidNumber"), first);
+    let mut joined = newcomer("erin", &[]);
+    joined.set(name("gidNumber"), vec![Value::from(of(staff, "gidNumber").as_str())]);
+    by_people(&tree, &joined);
+    site.good(&["once"]);
+    let snapshot = site.published_of_tree("directory");
+    assert_eq!(
+        number(&snapshot, "users", "username", "erin", "uid"),
+        Some(first.clone())
+    );
+    assert_eq!(
+        number(&snapshot, "users", "username", "erin", "gid"),
+        Some(of(staff, "gidNumber"))
+    );
+}
+
+#[test]
+fn a_number_comes_back_to_the_same_identity_and_to_no_other() {
+    let site = Site::new(few());
+    let tree = {
+        site.good(&["once"]);
+        site.tree()
+    };
+    // Enough others, so that the guard lets one go.
+    for at in 0..10 {
+        by_people(&tree, &newcomer(&format!("other{at}"), &[]));
+    }
+    let hr = [("objectClass", "aitherOwned"), ("aitherSourceId", "hr-17")];
+    by_people(&tree, &newcomer("frank", &hr));
+    by_people(&tree, &newcomer("grace", &[]));
+    site.good(&["once"]);
+    let (frank, grace) = ("uid=frank,ou=users,dc=dirless", "uid=grace,ou=users,dc=dirless");
+    let before = [value(&tree, frank, "uidNumber"), value(&tree, grace, "uidNumber")];
+    for gone in [frank, grace] {
+        tree.delete(&Actor::operator("ann"), &dn(gone), Expect::Anything)
+            .unwrap();
+    }
+    site.good(&["once"]);
+    let text = site.good(&["ledger", "show"]);
+    assert!(text.contains("hr-17"), "{text}");
+    // Somebody else of the same name is somebody else; the same person under another name is not.
+    by_people(&tree, &newcomer("grace", &[]));
+    by_people(&tree, &newcomer("franklin", &hr));
+    site.good(&["once"]);
+    let franklin = value(&tree, "uid=franklin,ou=users,dc=dirless", "uidNumber");
+    assert!(franklin.is_some() && franklin == before[0], "{franklin:?} {before:?}");
+    let grace = value(&tree, grace, "uidNumber");
+    assert!(grace.is_some() && !before.contains(&grace), "{grace:?} {before:?}");
+}
+
 #[test]
 fn the_tree_reaches_each_audience_and_secrets_reach_none_but_the_named() {
     let mut site = Site::new(few());

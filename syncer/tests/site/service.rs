@@ -78,3 +78,36 @@ fn run_enrols_by_itself_and_goes_on_after_errors() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn who_is_entered_while_it_serves_has_a_number_within_moments() {
+    let mut site = Site::new(few());
+    let socket = site.path("ldapi");
+    site.extra = format!("[serve]\nlisten = \"127.0.0.1:0\"\n[serve.ldap]\nsocket = {socket:?}\n");
+    let mut child = site.command(&["serve"]).stderr(Stdio::null()).spawn().unwrap();
+    let limit = Duration::from_secs(60);
+    dirless_testkit::eventually(limit, "the first cycle", || (site.backend.puts() == 1).then_some(())).unwrap();
+    let url = format!("ldapi://{}", socket.display().to_string().replace('/', "%2F"));
+    let account = "dn: uid=erin,ou=users,dc=dirless\nobjectClass: inetOrgPerson\nobjectClass: posixAccount\n\
+                   cn: Erin\nsn: E\nhomeDirectory: /home/erin\n";
+    let root = ["-Q", "-Y", "EXTERNAL", "-H", &url];
+    let add = dirless_testkit::Program::system("ldapadd").args(root);
+    add.input(account).succeed().unwrap();
+    let numbers = || {
+        let search = dirless_testkit::Program::system("ldapsearch").args(root);
+        let found = search.args(["-LLL", "-b", "dc=dirless", "(uid=erin)", "uidNumber", "gidNumber"]);
+        let found = found.succeed().unwrap();
+        let mut lines = found.lines().filter_map(|line| line.split_once("Number: "));
+        lines.next().map(|(_, number)| number.to_owned())
+    };
+    let number = dirless_testkit::eventually(limit, "a number", numbers).unwrap();
+    let published = || {
+        let is_there = site.backend.with(|memory| memory.of_tree.contains_key("directory"));
+        is_there.then(|| site.published_of_tree("directory"))
+    };
+    let snapshot = dirless_testkit::eventually(limit, "the snapshot", published).unwrap();
+    assert_eq!(snapshot["users"][0]["uid"].to_string(), number);
+    assert_eq!(site.backend.puts(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

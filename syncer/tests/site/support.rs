@@ -36,6 +36,8 @@ pub struct Memory {
     /// What it holds of the tree and of accounts entered into it, by source.
     pub of_tree: BTreeMap<String, Vec<u8>>,
     pub puts_of_tree: u64,
+    /// Answers nothing about them.
+    pub refuse_tree: bool,
 }
 
 #[derive(Clone)]
@@ -133,6 +135,9 @@ fn of_tree(path: &str) -> Option<&str> {
 impl Memory {
     fn of_tree(&mut self, method: &str, source: &str, request: &Request) -> ResponseTemplate {
         let tag = |body: &[u8]| format!("\"{}\"", sha256_hex(body));
+        if self.refuse_tree {
+            return ResponseTemplate::new(503);
+        }
         if method == "PUT" {
             self.of_tree.insert(source.to_owned(), request.body.clone());
             self.puts_of_tree += 1;
