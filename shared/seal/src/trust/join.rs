@@ -1,5 +1,6 @@
 //! How a host comes in: the code that its operator was given, and what the host asks with it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,6 +11,7 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
+use super::scope::List;
 use super::text::{Fields, FormatError, Lines, Object, Time, print, read, whole_seconds};
 use super::{Refusal, node_name, parse};
 use crate::{Digest, Label, Note, Recipient, SigningKey, VerifyingKey};
@@ -48,6 +50,8 @@ pub struct JoinCode {
     pub roots: Digest,
     /// The policy when the code was made: an older one is not believed.
     pub policy: u64,
+    /// The compartments that its hosts will read.
+    pub compartments: BTreeSet<Label>,
     /// The code's own name, which the enroller finds it by.
     pub code: Label,
     /// Proves to the enroller that the host was given this code. The backend never sees it.
@@ -140,6 +144,7 @@ impl Object for JoinCode {
             tenant: fields.value("tenant")?,
             roots: fields.value("roots")?,
             policy: fields.version("policy")?,
+            compartments: compartments(fields)?,
             code: fields.value("code")?,
             secret: fields.value("secret")?,
         })
@@ -150,9 +155,15 @@ impl Object for JoinCode {
         lines.line("tenant", self.tenant);
         lines.line("roots", self.roots);
         lines.line("policy", self.policy);
+        lines.line("compartments", List(self.compartments.iter().collect()));
         lines.line("code", &self.code);
         lines.line("secret", self.secret.expose().as_str());
     }
+}
+
+fn compartments(fields: &mut Fields<'_>) -> Result<BTreeSet<Label>, FormatError> {
+    let list: List<Label> = fields.value("compartments")?;
+    Ok(list.0.into_iter().collect())
 }
 
 /// HMAC-SHA256 (RFC 2104) of what a request says, with the code's secret as the key.

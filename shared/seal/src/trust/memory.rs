@@ -4,7 +4,7 @@
 //! one before, so that none can be left out. A step changes the memory only when it accepts; the caller writes
 //! the memory durably before it publishes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -128,6 +128,12 @@ impl Memory {
     /// The head of each publisher that was accepted last.
     pub fn heads(&self) -> impl Iterator<Item = (&Label, Seen)> {
         self.heads.iter().map(|(publisher, seen)| (publisher, *seen))
+    }
+
+    /// The sources of which anything was ever accepted.
+    #[must_use]
+    pub fn sources(&self) -> BTreeSet<Label> {
+        self.manifests.keys().map(|(_, source, _)| source.clone()).collect()
     }
 
     /// Accepts `note` as the policy after `current`, the one accepted last; the first one when there is none.

@@ -185,6 +185,7 @@ fn what_the_policy_does_not_allow_is_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
     /// Whatever order a backend serves true heads in, the version accepted never goes down.
     #[test]
     fn the_accepted_version_only_rises(order in proptest::collection::vec(1u64..20, 1..40)) {

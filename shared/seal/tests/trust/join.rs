@@ -13,6 +13,7 @@ fn code(tenant: &Tenant) -> JoinCode {
         tenant: tenant.id,
         roots: tenant.policy().fingerprint(),
         policy: 1,
+        compartments: [label("web")].into(),
         code: label("web-7f3a"),
         secret: JoinCode::secret().unwrap(),
     }

@@ -245,6 +245,7 @@ fn code() -> JoinCode {
         tenant: tenant(),
         roots: first_policy().fingerprint(),
         policy: 1,
+        compartments: [label("all"), label("web")].into(),
         code: label("web-7f3a"),
         secret: URL_SAFE_NO_PAD.encode([3; 32]).parse().unwrap(),
     }
@@ -292,11 +293,13 @@ fn join_codes(maker: &mut Maker) {
         "policy 1",
         "policy 9223372036854775808",
     );
-    change("label-with-upper-case", "malformed/line-6", "code web", "code Web");
-    change("short-secret", "malformed/line-7", "AwMD", "");
+    change("compartments-unsorted", "malformed/line-6", "all,web", "web,all");
+    change("compartment-twice", "malformed/line-6", "all,web", "web,web");
+    change("label-with-upper-case", "malformed/line-7", "code web", "code Web");
+    change("short-secret", "malformed/line-8", "AwMD", "");
     change("other-context", "malformed/context", "join-code/v1", "policy/v1");
-    change("no-newline-at-the-end", "malformed/spelling-8", "wM\n", "wM");
-    change("surplus-field", "malformed/surplus-8", "wM\n", "wM\nmore 1\n");
+    change("no-newline-at-the-end", "malformed/spelling-9", "wM\n", "wM");
+    change("surplus-field", "malformed/surplus-9", "wM\n", "wM\nmore 1\n");
 }
 
 fn join_requests(maker: &mut Maker) {
