@@ -21,6 +21,7 @@ mod builder;
 mod calls;
 mod cycle;
 mod error;
+mod files;
 mod reply;
 mod resolve;
 mod snapshot;
@@ -33,6 +34,7 @@ pub use builder::{BuildError, ClientBuilder, Timeouts};
 pub use calls::{AccessRules, Expected, Written};
 pub use cycle::{Client, Cycle, ProbeResult};
 pub use error::{Attempt, Error};
+pub use files::{Files, FilesError};
 pub use resolve::{Resolve, Resolving, SystemResolver};
 pub use snapshot::{Fetched, FetchedBody, Previous, SnapshotHeaders, SnapshotSink};
 

@@ -238,6 +238,30 @@ impl Transport {
     }
 }
 
+/// A client for `base` alone that says nothing about who asks.
+pub(crate) fn plain_client(
+    base: &BaseUrl,
+    ca_file: Option<&Path>,
+    patience: Duration,
+) -> Result<reqwest::Client, BuildError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let authorities = ca_file.map_or(Ok(Vec::new()), read_authorities)?;
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(patience)
+        .read_timeout(patience)
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(1);
+    let builder = if base.is_tls() {
+        builder.tls_certs_merge(authorities)
+    } else {
+        builder.tls_certs_only([])
+    };
+    builder.build().map_err(|error| BuildError::Tls(root_cause(&error)))
+}
+
 /// The bearer as a header value. The HTTP library keeps its copies of it in memory of its own for
 /// the length of the request; marked sensitive, it stays out of logs and of header compression.
 fn authorization(bearer: &Secret) -> HeaderValue {
