@@ -3,6 +3,7 @@
 //! carry keys of other versions.
 
 mod directory;
+mod signed;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,24 +17,19 @@ use dirless_wire::{SourceName, TenantId};
 use crate::paths::Paths;
 
 pub use directory::DirectoryConfig;
+pub use signed::{From, SignedConfig};
 
 /// Everything the agent is told by its file, checked.
 #[derive(Debug)]
 pub struct Config {
-    /// Base URLs of the backends, at least one; of one with several addresses, each is used.
-    pub urls: Vec<String>,
-    /// Certificate authority to trust instead of the system's, a PEM file.
-    pub ca_file: Option<PathBuf>,
+    /// Where everything comes from, and why it is believed.
+    pub upstream: Upstream,
     /// The name under which this host reports.
     pub agent_id: String,
     /// When things happen.
     pub timing: Timing,
     /// Whether `getent passwd` lists everyone.
     pub enumerate: bool,
-    /// The bearer.
-    pub secret: Secret,
-    /// The tenant.
-    pub tenant: TenantId,
     /// The file with the age identity.
     pub age_key_path: PathBuf,
     /// Sources in falling precedence among the synced ones; `local` always wins over them.
@@ -46,6 +42,28 @@ pub struct Config {
     pub log: LogConfig,
     /// Keys in the file that nothing reads, dotted.
     pub unknown_keys: Vec<String>,
+}
+
+/// Where everything comes from.
+#[derive(Debug)]
+pub enum Upstream {
+    /// Backends that speak the classic protocol, believed because they know the token.
+    Classic(Classic),
+    /// Signed files, believed because of who signed them.
+    Signed(SignedConfig),
+}
+
+/// The classic protocol.
+#[derive(Debug)]
+pub struct Classic {
+    /// Base URLs of the backends, at least one; of one with several addresses, each is used.
+    pub urls: Vec<String>,
+    /// Certificate authority to trust besides the system's, a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// The bearer.
+    pub secret: Secret,
+    /// The tenant.
+    pub tenant: TenantId,
 }
 
 /// The intervals of the sync loop.
@@ -70,6 +88,24 @@ pub struct Timing {
 }
 
 impl Config {
+    /// What the classic protocol needs; none where files are signed.
+    #[must_use]
+    pub fn classic(&self) -> Option<&Classic> {
+        match &self.upstream {
+            Upstream::Classic(classic) => Some(classic),
+            Upstream::Signed(_) => None,
+        }
+    }
+
+    /// What signed files are believed by; none with the classic protocol.
+    #[must_use]
+    pub fn signed(&self) -> Option<&SignedConfig> {
+        match &self.upstream {
+            Upstream::Classic(_) => None,
+            Upstream::Signed(signed) => Some(signed),
+        }
+    }
+
     /// Every source that is fetched: those of accounts, then those of the directory tree.
     pub fn fetched(&self) -> impl Iterator<Item = &SourceName> {
         let of_tree = self.directory.iter().flat_map(|directory| &directory.sources);
@@ -78,7 +114,7 @@ impl Config {
 }
 
 /// Keys that are read, per table. What deployed files have beyond them is listed in a warning.
-const KNOWN: [(&str, &[&str]); 7] = [
+const KNOWN: [(&str, &[&str]); 8] = [
     ("backend", &["url", "urls", "ca_file"]),
     (
         "agent",
@@ -100,6 +136,10 @@ const KNOWN: [(&str, &[&str]); 7] = [
     ("local", &["db_path", "age_key_path", "socket_path"]),
     ("ssh", &["trusted_ca_keys"]),
     ("directory", &["base", "sources"]),
+    (
+        "trust",
+        &["from", "ca_file", "tenant", "roots", "policy", "compartments"],
+    ),
     ("log", &["format", "level"]),
 ];
 
@@ -112,6 +152,7 @@ struct Raw {
     local: RawLocal,
     ssh: RawSsh,
     directory: Option<directory::RawDirectory>,
+    trust: Option<signed::RawTrust>,
     log: LogConfig,
 }
 
@@ -219,19 +260,27 @@ pub fn from_text(text: &str, path: &Path, paths: &Paths, hostname: &str) -> Resu
             path: path.to_owned(),
             reason: error.message().to_owned(),
         })?;
-    let urls = urls(&raw.backend, path)?;
+    let upstream = match raw.trust {
+        Some(trust) => Upstream::Signed(trust.check(paths, path)?),
+        None => {
+            let urls = urls(&raw.backend, path)?;
+            let (secret, tenant) = credentials(raw.auth, path, paths)?;
+            Upstream::Classic(Classic {
+                urls,
+                ca_file: raw.backend.ca_file,
+                secret,
+                tenant,
+            })
+        }
+    };
     let timing = timing(&raw.agent, path)?;
-    let (secret, tenant) = credentials(raw.auth, path, paths)?;
     let sources = sources(raw.agent.sources, path)?;
     let directory = raw.directory.map(|directory| directory.check(&sources, path));
     Ok(Config {
-        urls,
-        ca_file: raw.backend.ca_file,
+        upstream,
         agent_id: agent_id(raw.agent.id, hostname, path)?,
         timing,
         enumerate: raw.agent.enumerate.unwrap_or(true),
-        secret,
-        tenant,
         age_key_path: raw
             .local
             .age_key_path

@@ -11,3 +11,4 @@ pub mod explain;
 pub mod host;
 pub mod paths;
 pub mod pipeline;
+pub mod trust;

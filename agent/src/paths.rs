@@ -96,6 +96,30 @@ impl Paths {
         self.at("var/lib/dirless/agent")
     }
 
+    /// Folder of what this host keeps of its tenant: its memory, the policy and keys; 0700.
+    #[must_use]
+    pub fn trust_folder(&self) -> PathBuf {
+        self.at("var/lib/dirless/agent/trust")
+    }
+
+    /// The policy that was accepted last, 0600.
+    #[must_use]
+    pub fn trust_policy(&self) -> PathBuf {
+        self.trust_folder().join("policy")
+    }
+
+    /// What is trusted and why, in a line for `dirless status`; 0600.
+    #[must_use]
+    pub fn trust_summary(&self) -> PathBuf {
+        self.trust_folder().join("summary")
+    }
+
+    /// There while the lease has run out and the policy says that nobody may come in then; 0600.
+    #[must_use]
+    pub fn trust_closed(&self) -> PathBuf {
+        self.trust_folder().join("closed")
+    }
+
     /// Folder of what was fetched for each source, 0700.
     #[must_use]
     pub fn sources_folder(&self) -> PathBuf {

@@ -37,7 +37,9 @@ pub use command::{DirectoryOptions, Options, PublishError, gather, local_hostnam
 pub use directory::publish as publish_directory;
 pub use drops::{Dropped, Drops, Kind, shown};
 pub use explain::{Entry, GroupSeen, Sighting, Watch};
-pub use input::{AccessInput, Body, DirectoryInput, HostFiles, Inputs, SOURCES, SourceInput, SourceNote, SourceState};
+pub use input::{
+    AccessInput, Body, DirectoryInput, HostFiles, Inputs, Opener, SOURCES, SourceInput, SourceNote, SourceState,
+};
 pub use limits::{Accounts, HostLimits, Limit, LimitsError, PrivateGroups};
 pub use open::BodyError;
 pub use publish::{Content, publish, publish_changed};
@@ -297,8 +299,14 @@ fn read_body(
             "`dirless refresh` fetches it again",
         ));
     };
-    let plaintext = open::open(body, source.note.as_ref(), &inputs.identity)?;
-    let read = read::read(&source.name, plaintext, &inputs.name_rule, texts, watch)?;
+    let opening = open::open(body, source, inputs)?;
+    // A signed body has the version of its manifest, which was checked before it was fetched.
+    let signed = opening.scope().is_some();
+    let mut read = read::read(&source.name, opening, &inputs.name_rule, texts, watch)?;
+    if signed {
+        read.meta.sequence = None;
+        return Ok(read);
+    }
     inputs
         .ratchet
         .check(&source.name, read.meta.sequence)

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use dirless_agent::pipeline::{
-    AccessInput, Body, HostFiles, HostLimits, Inputs, Ratchet, SourceInput, SourceNote, SourceState, run,
+    AccessInput, Body, HostFiles, HostLimits, Inputs, Opener, Ratchet, SourceInput, SourceNote, SourceState, run,
 };
 use dirless_program::Clock;
 use dirless_seal::Identity;
@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
             fetched: Some(Body::Bytes(sealed)),
             last_good: None,
         }],
-        identity,
+        opener: Opener::Key(identity),
         access: AccessInput {
             fetched: Some(b"{}".to_vec()),
             last_good: None,

@@ -169,6 +169,7 @@ pub(crate) fn publish_options(config: &Config, owner: u32) -> Options {
         enumerate: config.enumerate,
         hostname: local_hostname(),
         owner,
+        joined: config.signed().map(|signed| signed.joined.clone()),
         directory: config.directory.as_ref().map(|directory| DirectoryOptions {
             base: directory.base.clone(),
             sources: directory.sources.iter().map(ToString::to_string).collect(),

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser, Subcommand};
-use dirless_program::Lookup;
 use dirless_program::command::{EXIT_FAILURE, GenerateArguments, finish, generate};
+use dirless_program::{Clock, Lookup};
 use dirless_wire::SourceName;
 
 use super::authority;
@@ -16,6 +16,7 @@ use crate::enroll::{EnrollArguments, RotateArguments, SystemTerminal, enroll, ro
 use crate::host::install::{Plan, Wanted, carry_out, plan_install, plan_uninstall};
 use crate::host::sshd_program::SshdProgram;
 use crate::pipeline::forget_sequence;
+use crate::trust::{JoinArguments, join};
 
 /// Looks after this host's part of Dirless.
 #[derive(Debug, Parser)]
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Enrol this host with a backend
     Enroll(Box<EnrollArguments>),
+    /// Join a tenant whose files are signed, with a join code
+    Join(Box<JoinArguments>),
     /// Register another age key for the tenant
     RotateKey(Box<RotateArguments>),
     /// List the users that may use this host, and those whom the access rules keep off
@@ -124,6 +127,11 @@ fn dispatch(arguments: &Arguments, environment: Lookup<'_>) -> anyhow::Result<Ex
                 println!("wrote {}", file.display());
             }
             println!("next: dirless install, then systemctl enable --now dirless-agent");
+        }
+        Command::Join(given) => {
+            let paths = places.paths(environment);
+            let done = block_on(join(given, &paths, &Clock::system(), &mut SystemTerminal))??;
+            println!("{done}");
         }
         Command::RotateKey(given) => {
             let (config, paths) = match places.load(environment) {

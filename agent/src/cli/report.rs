@@ -135,7 +135,10 @@ fn daemon(asked: anyhow::Result<std::io::Result<Status>>) -> Check {
 }
 
 async fn probe(config: &Config, paths: &Paths) -> Vec<Check> {
-    let client = match client(config, &Clock::system()) {
+    let Some(classic) = config.classic() else {
+        return vec![trusted(paths)];
+    };
+    let client = match client(classic, &config.timing, &Clock::system()) {
         Ok(client) => client,
         Err(error) => {
             return vec![Check::new(
@@ -173,6 +176,24 @@ async fn probe(config: &Config, paths: &Paths) -> Vec<Check> {
         Err(error) => Check::new(Level::Fail, "tenant", error.to_string(), ""),
     });
     checks
+}
+
+/// What is trusted, where files are signed.
+fn trusted(paths: &Paths) -> Check {
+    let fix = "see the daemon's problems; dirless refresh walks over the tenant's files again";
+    match std::fs::read_to_string(paths.trust_summary()) {
+        Ok(_) if paths.trust_closed().exists() => {
+            let told = "the lease has run out, and the policy lets nobody in until a newer head comes";
+            Check::new(Level::Fail, "trust", told, fix)
+        }
+        Ok(summary) => Check::new(Level::Ok, "trust", summary, ""),
+        Err(error) => Check::new(
+            Level::Fail,
+            "trust",
+            format!("no policy was accepted yet ({error})"),
+            fix,
+        ),
+    }
 }
 
 fn alive(probed: dirless_client::ProbeResult) -> Check {

@@ -36,10 +36,10 @@ fn read(text: &str) -> Result<Config, ConfigError> {
 #[test]
 fn the_deployed_file_is_read_as_it_stands() {
     let config = read(DEPLOYED).unwrap();
-    assert_eq!(config.urls, ["http://127.0.0.1:4000"]);
+    assert_eq!(config.classic().unwrap().urls, ["http://127.0.0.1:4000"]);
     assert_eq!(config.agent_id, "node-a");
     assert_eq!(
-        config.tenant.as_str(),
+        config.classic().unwrap().tenant.as_str(),
         "615d1286d91a88073425f44e10dca43f4d0ec96a8c2581c7b582ad240178afac"
     );
     assert_eq!(config.timing.interval, Duration::from_secs(60));
@@ -68,7 +68,10 @@ fn unknown_keys_are_listed_and_do_not_stop_anything() {
 fn our_own_keys_are_all_optional() {
     let text = DEPLOYED.replace("[agent]", "urls = [\"https://b.example\"]\nca_file = \"/etc/ca.pem\"\n[ssh]\ntrusted_ca_keys = [\"SHA256:x\"]\n[agent]\nenumerate = false\njitter_seconds = 3\nsplay_seconds = 0\nsources = [\"corp\", \"local\"]");
     let config = read(&text).unwrap();
-    assert_eq!(config.urls, ["http://127.0.0.1:4000", "https://b.example"]);
+    assert_eq!(
+        config.classic().unwrap().urls,
+        ["http://127.0.0.1:4000", "https://b.example"]
+    );
     assert_eq!(config.sources.len(), 2);
     assert_eq!(config.timing.jitter, Duration::from_secs(3));
     assert_eq!(config.trusted_ca_keys, ["SHA256:x"]);

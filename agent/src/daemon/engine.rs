@@ -3,7 +3,7 @@
 
 use std::io;
 
-use dirless_client::{BuildError, Client, ClientBuilder, Cycle, RetryPolicy, Timeouts};
+use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, RetryPolicy, Timeouts};
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
 use dirless_wire::{AgePublicKey, Duplicates, ETag, SourceName};
@@ -14,7 +14,7 @@ use super::heartbeat::{heartbeat, problems_of};
 use super::state::{self, DaemonState};
 use super::worker::{Spawn, WorkerCommand};
 use super::{inputs, prepare};
-use crate::config::Config;
+use crate::config::{Classic, Config, Timing, Upstream};
 use crate::host::ca::Proposal;
 use crate::host::sshd_program::SshdProgram;
 use crate::paths::Paths;
@@ -26,8 +26,8 @@ pub struct Engine {
     pub(super) config: Config,
     pub(super) paths: Paths,
     hostname: String,
-    client: Client,
-    clock: Clock,
+    upstream: Source,
+    pub(super) clock: Clock,
     worker: WorkerCommand,
     pub(super) sshd: SshdProgram,
     pub(super) state: DaemonState,
@@ -35,6 +35,13 @@ pub struct Engine {
     saved: DaemonState,
     /// Held as long as the engine lives, so that there is one at a time.
     _lock: std::fs::File,
+}
+
+/// Who is asked.
+#[derive(Debug)]
+enum Source {
+    Classic(Client),
+    Signed(Files),
 }
 
 /// Why there can be no cycles at all.
@@ -138,12 +145,15 @@ impl Engine {
         for folder in [paths.sources_folder(), paths.agent_folder(), paths.table_folder()] {
             fetch::remove_leftovers(&folder);
         }
-        let client = client(&config, &clock)?;
+        let upstream = match &config.upstream {
+            Upstream::Classic(classic) => Source::Classic(client(classic, &config.timing, &clock)?),
+            Upstream::Signed(signed) => Source::Signed(signed.files(config.timing.fetch_timeout)?),
+        };
         let paths = paths.with_age_key(config.age_key_path.clone());
         let state = state::load(&paths.daemon_state());
         Ok(Self {
             hostname: crate::pipeline::local_hostname(),
-            client,
+            upstream,
             clock,
             worker,
             sshd,
@@ -162,10 +172,13 @@ impl Engine {
         &self.config
     }
 
-    /// The client, for probing and for what it knows of its backends.
+    /// The client, for probing and for what it knows of its backends; none where files are signed.
     #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
+    pub fn client(&self) -> Option<&Client> {
+        match &self.upstream {
+            Source::Classic(client) => Some(client),
+            Source::Signed(_) => None,
+        }
     }
 
     /// Whether there is a table to serve from.
@@ -185,31 +198,19 @@ impl Engine {
     ///
     /// Where the backend tells the tenant's state in answer to heartbeats, the heartbeat comes first, and
     /// while that state is the one of the last cycle that left nothing to do, it is the only request.
+    ///
+    /// Where files are signed there is nobody to report to: they are walked over and published.
     pub async fn cycle(&mut self, options: &CycleOptions, alive: &mut dyn FnMut()) -> Outcome {
-        let cycle = self.client.cycle();
         let mut outcome = Outcome::default();
-        let own_key = self.own_key(&mut outcome);
-        let before = if self.tenant.latest.is_some() {
-            let told = std::mem::take(&mut self.tenant.told);
-            self.beat(&cycle, told).await.ok().flatten()
-        } else {
-            None
-        };
-        alive();
-        let asks = options.thorough || options.accept_absent.is_some() || outcome.failed;
-        if !asks && before.is_some() && before == self.tenant.settled {
-            self.publish(&mut outcome, alive).await;
-            if !self.authority(&Proposal::Unknown, &mut outcome) || outcome.worked {
-                self.tenant.settled = None;
+        match &self.upstream {
+            Source::Classic(client) => {
+                let cycle = client.cycle();
+                self.classic_cycle(&cycle, options, &mut outcome, alive).await;
+                outcome.backend = cycle.backend();
             }
-            self.report_back(&cycle, &before, &mut outcome).await;
-        } else {
-            self.tenant.settled = None;
-            let settled = self
-                .ask(&cycle, options, own_key.as_ref(), &before, &mut outcome, alive)
-                .await;
-            if settled {
-                self.tenant.settled.clone_from(&before);
+            Source::Signed(files) => {
+                let files = files.clone();
+                self.signed_cycle(&files, &mut outcome, alive).await;
             }
         }
         if let Err(error) = state::save(&self.paths.daemon_state(), &self.state, &mut self.saved) {
@@ -218,8 +219,40 @@ impl Engine {
                 .problems
                 .push(format!("{}: {error}", self.paths.daemon_state().display()));
         }
-        outcome.backend = cycle.backend();
         outcome
+    }
+
+    async fn classic_cycle(
+        &mut self,
+        cycle: &Cycle,
+        options: &CycleOptions,
+        outcome: &mut Outcome,
+        alive: &mut dyn FnMut(),
+    ) {
+        let own_key = self.own_key(outcome);
+        let before = if self.tenant.latest.is_some() {
+            let told = std::mem::take(&mut self.tenant.told);
+            self.beat(cycle, told).await.ok().flatten()
+        } else {
+            None
+        };
+        alive();
+        let asks = options.thorough || options.accept_absent.is_some() || outcome.failed;
+        if !asks && before.is_some() && before == self.tenant.settled {
+            self.publish(outcome, alive).await;
+            if !self.authority(&Proposal::Unknown, outcome) || outcome.worked {
+                self.tenant.settled = None;
+            }
+            self.report_back(cycle, &before, outcome).await;
+        } else {
+            self.tenant.settled = None;
+            let settled = self
+                .ask(cycle, options, own_key.as_ref(), &before, outcome, alive)
+                .await;
+            if settled {
+                self.tenant.settled.clone_from(&before);
+            }
+        }
     }
 
     /// Asks for everything and publishes. True when the same answers again would change nothing, here
@@ -328,7 +361,7 @@ impl Engine {
     }
 
     /// Has the worker make the table when anything it is made from has changed.
-    async fn publish(&mut self, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
+    pub(super) async fn publish(&mut self, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
         let unknown = |source: &&SourceName| fetch::read_note(&self.paths, source).is_none();
         if let Some(source) = self.config.sources.iter().find(unknown) {
             outcome.failed = true;
@@ -407,8 +440,7 @@ impl Engine {
 ///
 /// # Errors
 /// When something in it cannot work.
-pub(crate) fn client(config: &Config, clock: &Clock) -> Result<Client, BuildError> {
-    let timing = &config.timing;
+pub(crate) fn client(config: &Classic, timing: &Timing, clock: &Clock) -> Result<Client, BuildError> {
     let mut builder = ClientBuilder::new()
         .urls(config.urls.iter().map(String::as_str))?
         .bearer(config.secret.duplicate())

@@ -28,6 +28,9 @@ pub(crate) fn digest(
         paths.group(),
         paths.shells(),
         paths.ratchet(),
+        paths.trust_policy(),
+        paths.trust_closed(),
+        paths.sealed(crate::trust::ACCESS_RULES),
     ];
     for source in sources {
         files.push(paths.sealed(source.as_str()));

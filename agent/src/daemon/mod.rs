@@ -15,6 +15,7 @@ mod inputs;
 mod prepare;
 mod run;
 pub mod schedule;
+mod signed;
 pub mod state;
 mod worker;
 

@@ -20,6 +20,7 @@ pub fn prepare(paths: &Paths) -> io::Result<()> {
     folder(&paths.table_folder(), 0o755)?;
     folder(&paths.agent_folder(), 0o700)?;
     folder(&paths.sources_folder(), 0o700)?;
+    folder(&paths.trust_folder(), 0o700)?;
     for suffix in ["", "-wal", "-shm"] {
         let mut name = paths.old_database().into_os_string();
         name.push(suffix);

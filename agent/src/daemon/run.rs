@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
+use dirless_client::Client;
 use dirless_program::{Clock, service};
 use rand::Rng;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,8 +61,8 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
             () = tokio::time::sleep_until(next) => next = loop_state.cycle(&mut engine, &CycleOptions::default()).await,
             () = probe.tick() => {
                 // With one address there is nothing to choose, and the cycle itself tells.
-                if engine.client().backends().len() > 1 {
-                    engine.client().probe().await;
+                if let Some(client) = engine.client().filter(|client| client.backends().len() > 1) {
+                    client.probe().await;
                 }
             }
             () = watchdog.tick() => service::alive(),
@@ -207,7 +208,7 @@ impl Loop {
             }
             Request::Status => None,
         };
-        let states = engine.client().backends();
+        let states = engine.client().map(Client::backends).unwrap_or_default();
         self.status.backends = states
             .into_iter()
             .map(|state| (state.name, state.failure.map(|(_, reason)| reason)))

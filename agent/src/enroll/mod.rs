@@ -17,6 +17,7 @@ use dirless_wire::{AgePublicKey, AwsAccountId, TenantId};
 use crate::paths::Paths;
 
 pub use files::write_config;
+pub(crate) use input::secret;
 pub use input::{SystemTerminal, Terminal};
 pub use rotate::{RotateArguments, rotate};
 
@@ -152,13 +153,13 @@ pub async fn enroll(
             "only one of them can come from standard input",
         ));
     }
-    let token = input::secret(
+    let token = secret(
         "enrollment token",
         "--token-file",
         arguments.token_file.as_deref(),
         terminal,
     )?;
-    let key_text = input::secret(
+    let key_text = secret(
         "age identity (AGE-SECRET-KEY-1...)",
         "--age-key",
         arguments.age_key.as_deref(),

@@ -57,17 +57,18 @@ pub async fn rotate(
             "only one of them can come from standard input",
         ));
     }
-    let (server, ca_file) = match (&arguments.server, config) {
+    let classic = config.and_then(Config::classic);
+    let (server, ca_file) = match (&arguments.server, classic) {
         (Some(server), _) => (server.clone(), None),
         (None, Some(config)) => (config.urls.first().cloned().unwrap_or_default(), config.ca_file.clone()),
         (None, None) => return Err(input_error("--server", "is needed, since this host is not enrolled")),
     };
-    let tenant = match (&arguments.tenant_id, config) {
+    let tenant = match (&arguments.tenant_id, classic) {
         (Some(given), _) => TenantId::new(given.trim()).map_err(|error| input_error("--tenant-id", error))?,
         (None, Some(config)) => config.tenant.clone(),
         (None, None) => return Err(input_error("--tenant-id", "is needed, since this host is not enrolled")),
     };
-    let token = match (&arguments.token_file, config) {
+    let token = match (&arguments.token_file, classic) {
         (None, Some(config)) => config.secret.duplicate(),
         (file, _) => input::secret("token", "--token-file", file.as_deref(), terminal)?,
     };

@@ -13,9 +13,10 @@ fn the_written_configuration_is_read_back_as_it_was_meant() {
             &tenant,
         );
         let config = crate::config::from_text(&text, &paths.config(), &paths, "web-1").unwrap();
-        assert_eq!(config.secret.expose(), token);
+        let classic = config.classic().unwrap();
+        assert_eq!(classic.secret.expose(), token);
         assert_eq!(
-            (config.urls[0].as_str(), config.agent_id.as_str()),
+            (classic.urls[0].as_str(), config.agent_id.as_str()),
             ("https://h.example/p", "node \"a\"")
         );
         assert!(config.unknown_keys.is_empty());
@@ -29,9 +30,10 @@ proptest::proptest! {
         let tenant = TenantId::new("t-1").unwrap();
         let text = write_config("https://h.example", None, &id, &Secret::new(token.clone()), &tenant);
         let config = crate::config::from_text(&text, &paths.config(), &paths, "web-1").unwrap();
-        proptest::prop_assert_eq!(config.secret.expose(), token.as_str());
-        proptest::prop_assert_eq!(config.agent_id, id);
-        proptest::prop_assert_eq!(config.tenant.as_str(), "t-1");
+        let classic = config.classic().unwrap();
+        proptest::prop_assert_eq!(classic.secret.expose(), token.as_str());
+        proptest::prop_assert_eq!(&config.agent_id, &id);
+        proptest::prop_assert_eq!(classic.tenant.as_str(), "t-1");
     }
 }
 

@@ -38,6 +38,9 @@ struct StatusView<'a> {
     table_users: Option<usize>,
     table_groups: Option<usize>,
     table_problem: Option<String>,
+    /// What is trusted and why, where files are signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<&'a Report>,
 }
@@ -70,6 +73,7 @@ pub fn status(
         table_users: stats.map(|stats| stats.users as usize),
         table_groups: stats.map(|stats| stats.groups as usize),
         table_problem: table.as_ref().err().map(ToString::to_string),
+        trust: std::fs::read_to_string(paths.trust_summary()).ok(),
         report: report.as_ref(),
     };
     if json {
@@ -101,6 +105,7 @@ fn print(
         ),
     };
     print_field("table", &[table], out)?;
+    print_field("trust", &view.trust.iter().cloned().collect::<Vec<_>>(), out)?;
     match (view.report, caller) {
         (Some(report), _) => print_report(report, now, out),
         (None, Caller::Root) => print_field(

@@ -16,15 +16,19 @@ use dirless_seal::Identity;
 use dirless_table::{Table, TableMeta};
 
 use super::{
-    AccessInput, Body, Content, DirectoryInput, Durations, Ending, HostFiles, HostLimits, Inputs, LimitsError, Outcome,
-    Problem, Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, run, unchanged,
+    AccessInput, Body, Content, DirectoryInput, Durations, Ending, HostFiles, HostLimits, Inputs, LimitsError, Opener,
+    Outcome, Problem, Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, run, unchanged,
 };
 use crate::paths::Paths;
+use crate::trust::{ACCESS_RULES, Joined, Keeper, KeeperError};
 
 /// Longest text of the access rules, in bytes.
 const LONGEST_RULES: u64 = 16 << 20;
 /// Longest note beside a body, in bytes.
 const LONGEST_NOTE: u64 = 64 << 10;
+
+/// Access rules that admit nobody.
+const NOBODY: &[u8] = br#"{"enforce_group_memberships":true,"host_group_rules":[]}"#;
 
 /// What the configuration says about publishing.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub struct Options {
     pub hostname: String,
     /// Who must own the limits and the table; 0 on a real host.
     pub owner: u32,
+    /// What this host was given when it joined; none where bodies are not signed.
+    pub joined: Option<Joined>,
     /// The directory copy for LDAP; none when there is to be no copy.
     pub directory: Option<DirectoryOptions>,
     /// Most address space that the worker may take, in bytes; `None` leaves it alone, for callers
@@ -65,6 +71,7 @@ impl Options {
             enumerate: true,
             hostname,
             owner: 0,
+            joined: None,
             directory: None,
             memory: None,
         }
@@ -91,6 +98,12 @@ pub enum PublishError {
     /// The ratchet cannot be used.
     #[error(transparent)]
     Ratchet(#[from] RatchetError),
+    /// What the host keeps of its tenant cannot be used.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    /// No policy was accepted yet.
+    #[error("no policy of this tenant was accepted yet; `dirless status` tells what was refused and why")]
+    NoPolicy,
     /// Another worker is at it.
     #[error("another publish is running; it will do")]
     Busy,
@@ -118,8 +131,8 @@ impl PublishError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Limits(_) | Self::Key(_) | Self::Identity { .. } => 78,
-            Self::Busy => 75,
-            Self::Ratchet(_) | Self::File { .. } => 74,
+            Self::Busy | Self::NoPolicy => 75,
+            Self::Ratchet(_) | Self::Keeper(_) | Self::File { .. } => 74,
         }
     }
 }
@@ -264,12 +277,10 @@ fn limit_memory(bytes: u64) {
 /// When the key, the limits, the ratchet or the host's account files cannot be read.
 pub fn gather(paths: &Paths, options: &Options) -> Result<Inputs, PublishError> {
     let limits = HostLimits::load(&paths.limits(), options.owner)?;
-    let key_path = paths.age_key();
-    let key = Secret::from_file(&key_path)?;
-    let identity = Identity::parse(key.expose()).map_err(|error| PublishError::Identity {
-        path: key_path.display().to_string(),
-        reason: error.to_string(),
-    })?;
+    let opener = match &options.joined {
+        Some(joined) => signed_opener(paths, joined)?,
+        None => Opener::Key(tenant_key(paths)?),
+    };
     let host = HostFiles {
         passwd: read_accounts(&paths.passwd())?,
         group: read_accounts(&paths.group())?,
@@ -287,17 +298,48 @@ pub fn gather(paths: &Paths, options: &Options) -> Result<Inputs, PublishError> 
     Ok(Inputs {
         sources: inputs(&options.sources)?,
         directory: directory.transpose()?,
-        identity,
-        access: AccessInput {
-            fetched: read_small(&paths.access_rules(), LONGEST_RULES)?,
-            last_good: read_small(&paths.good_access_rules(), LONGEST_RULES)?,
-        },
+        access: access(paths, &opener)?,
+        opener,
         name_rule: options.name_rule.clone(),
         hostname: options.hostname.clone(),
         limits,
         host,
         ratchet: Ratchet::load(&paths.ratchet())?,
     })
+}
+
+fn tenant_key(paths: &Paths) -> Result<Identity, PublishError> {
+    let path = paths.age_key();
+    let key = Secret::from_file(&path)?;
+    Identity::parse(key.expose()).map_err(|error| PublishError::Identity {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+/// The policy that was accepted last, and every key that the host was given.
+fn signed_opener(paths: &Paths, joined: &Joined) -> Result<Opener, PublishError> {
+    let keeper = Keeper::new(paths.trust_folder(), joined.clone());
+    let policy = keeper.policy(&keeper.memory()?)?.ok_or(PublishError::NoPolicy)?;
+    Ok(Opener::Signed {
+        policy: Box::new(policy),
+        keys: keeper.epoch_keys()?,
+    })
+}
+
+/// The access rules: a source like others where everything is signed.
+fn access(paths: &Paths, opener: &Opener) -> Result<AccessInput, PublishError> {
+    let last_good = read_small(&paths.good_access_rules(), LONGEST_RULES)?;
+    let body = paths.sealed(ACCESS_RULES);
+    let fetched = match opener {
+        Opener::Signed { .. } if paths.trust_closed().exists() => Some(NOBODY.to_vec()),
+        Opener::Signed { policy, keys } if body.exists() => {
+            // Why it cannot be used is told where the last good ones stand in for it.
+            super::open::signed_rules(&Body::File(body), policy, keys).ok()
+        }
+        _ => read_small(&paths.access_rules(), LONGEST_RULES)?,
+    };
+    Ok(AccessInput { fetched, last_good })
 }
 
 /// Without the host's accounts no clash with them can be seen, so their absence is an error.

@@ -5,7 +5,8 @@
 
 use dirless_copy::{Overlay, Unfit};
 use dirless_directory::{DnKey, Schema};
-use dirless_model::snapshot::{self, Caps, Meta, RawEntry, RawGroup, RawUser, Sink};
+use dirless_model::snapshot::{Caps, Meta, RawEntry, RawGroup, RawUser, Sink};
+use dirless_seal::trust::Right;
 
 use super::drops::{Drops, Kind, shown};
 use super::input::{Body, DirectoryInput, Inputs, SourceInput, SourceState};
@@ -116,7 +117,11 @@ fn read(
             "`dirless refresh` fetches it again",
         ));
     };
-    let plaintext = open::open(body, source.note.as_ref(), &inputs.identity)?;
+    let opening = open::open(body, source, inputs)?;
+    let scope = opening.scope();
+    if scope.is_some_and(|scope| !scope.may(Right::Entries)) {
+        return Err(open::beyond("entries of the tree"));
+    }
     let mut reader = Reader {
         source: &source.name,
         schema,
@@ -125,13 +130,7 @@ fn read(
         drops: Drops::default(),
         full: false,
     };
-    let meta = snapshot::read(plaintext, Caps::default(), &mut reader).map_err(|error| {
-        BodyError::new(
-            "unreadable",
-            error.to_string(),
-            "find out which program wrote it; `dirless-syncer once` pushes a good one",
-        )
-    })?;
+    let mut meta = opening.read(Caps::default(), &mut reader)?;
     if reader.full {
         let reason = format!("its entries take more than {} MiB", MOST >> 20);
         return Err(BodyError::new("too-large", reason, "split the tree among audiences"));
@@ -143,7 +142,14 @@ fn read(
             "the backend serves one source's snapshot as another's; find out who runs it",
         ));
     }
-    let checked = inputs.ratchet.check(&source.name, meta.sequence);
+    let checked = match scope {
+        // The version of the manifest was checked before the body was fetched.
+        Some(_) => {
+            meta.sequence = None;
+            Ok(())
+        }
+        None => inputs.ratchet.check(&source.name, meta.sequence),
+    };
     checked.map_err(|rollback| {
         BodyError::new(
             "replayed",

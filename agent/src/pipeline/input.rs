@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use dirless_model::NameRule;
 use dirless_seal::Identity;
+use dirless_seal::trust::{Policy, Wrap};
 
 use super::limits::HostLimits;
 use super::ratchet::Ratchet;
@@ -117,6 +118,20 @@ pub struct DirectoryInput {
     pub sources: Vec<SourceInput>,
 }
 
+/// What opens the bodies, and vouches for them or not.
+#[derive(Debug)]
+pub enum Opener {
+    /// The tenant's one key: whoever knows its public half may have sealed them.
+    Key(Identity),
+    /// Keys of epochs, for bodies that come with manifests which were accepted.
+    Signed {
+        /// The policy that holds: it says what publishers may say.
+        policy: Box<Policy>,
+        /// The keys that this host was given.
+        keys: Vec<Wrap>,
+    },
+}
+
 /// Everything that a run depends on.
 #[derive(Debug)]
 pub struct Inputs {
@@ -124,8 +139,8 @@ pub struct Inputs {
     pub sources: Vec<SourceInput>,
     /// What the directory copy is made from besides; none when there is to be no copy.
     pub directory: Option<DirectoryInput>,
-    /// The tenant's key.
-    pub identity: Identity,
+    /// What opens the bodies.
+    pub opener: Opener,
     /// The access rules.
     pub access: AccessInput,
     /// How raw names become names.

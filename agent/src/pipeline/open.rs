@@ -1,8 +1,14 @@
-//! Opening a sealed body: from bytes that anybody may have made to a reader of plaintext.
+//! Opening a sealed body: from bytes that anybody may have made to a reader of plaintext, and for signed ones on to the
+//! content root.
 
-use dirless_seal::{Identity, Limits, OpenError, Opened};
+use std::io::Read;
 
-use super::input::{Body, SourceNote};
+use dirless_model::snapshot::{self, Caps, Meta, Part, ReadError, Sink};
+use dirless_seal::trust::{Manifest, Policy, Scope, Wrap};
+use dirless_seal::{Content, Identity, Limits, OpenError, Opened, RecordKind};
+
+use super::input::{Body, Inputs, Opener, SourceInput, SourceNote};
+use crate::trust::SignedBody;
 
 /// No plaintext is larger than this: three million users with keys.
 const MOST_PLAINTEXT: u64 = 1 << 30;
@@ -33,24 +39,211 @@ impl BodyError {
     }
 }
 
-/// Opens `body` with `identity`. What the reader gives may be used only after its end was reached
-/// without an error.
+/// A body that opens. What it holds may be used only after it was read to its end without an error.
+pub(super) struct Opening<'a> {
+    plaintext: Box<dyn Read + 'a>,
+    signed: Option<Signed<'a>>,
+}
+
+/// What vouches for a body.
+struct Signed<'a> {
+    manifest: Manifest,
+    scope: &'a Scope,
+}
+
+impl<'a> Opening<'a> {
+    /// Of bytes in clear, as tests make them.
+    #[cfg(test)]
+    pub(super) fn of(plaintext: &'a [u8]) -> Self {
+        Self {
+            plaintext: Box::new(plaintext),
+            signed: None,
+        }
+    }
+
+    /// What the publisher may say; none when nobody vouches for the body.
+    pub(super) fn scope(&self) -> Option<&'a Scope> {
+        self.signed.as_ref().map(|signed| signed.scope)
+    }
+
+    /// Reads it as a snapshot, to its end. The records of a signed one have the signed content root.
+    ///
+    /// # Errors
+    /// When it is none, or the records are not those that were signed.
+    pub(super) fn read(self, caps: Caps, sink: &mut dyn Sink) -> Result<Meta, SnapshotError> {
+        let Some(signed) = self.signed else {
+            return Ok(snapshot::read(self.plaintext, caps, sink)?);
+        };
+        let mut content = Content::default();
+        let meta = snapshot::read_records(self.plaintext, caps, sink, &mut |part, bytes| {
+            content.add(kind(part).leaf(bytes));
+        })?;
+        if content.root() == signed.manifest.content {
+            Ok(meta)
+        } else {
+            Err(SnapshotError::Content)
+        }
+    }
+
+    /// Reads it whole: of the access rules.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what was signed.
+    fn bytes(mut self) -> Result<Vec<u8>, BodyError> {
+        let mut bytes = Vec::new();
+        self.plaintext
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(&error))?;
+        let mut content = Content::default();
+        content.add(RecordKind::Other.leaf(&bytes));
+        match self.signed {
+            Some(signed) if signed.manifest.content != content.root() => Err(SnapshotError::Content.into()),
+            _ => Ok(bytes),
+        }
+    }
+}
+
+fn kind(part: Part) -> RecordKind {
+    match part {
+        Part::User => RecordKind::User,
+        Part::Group => RecordKind::Group,
+        Part::Entry => RecordKind::Entry,
+        Part::Other => RecordKind::Other,
+    }
+}
+
+/// A body that opened is no snapshot that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SnapshotError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("its records do not have the content root that its publisher signed")]
+    Content,
+}
+
+impl From<SnapshotError> for BodyError {
+    fn from(error: SnapshotError) -> Self {
+        let (code, hint) = match &error {
+            SnapshotError::Content => (
+                "content-root",
+                "the publisher signed one thing and sealed another: look at it",
+            ),
+            SnapshotError::Read(error) if error.is_io() => (
+                "unreadable",
+                "it was cut or changed on its way, or is far larger than any directory; push it again",
+            ),
+            SnapshotError::Read(_) => (
+                "unreadable",
+                "find out which program wrote it; `dirless-syncer once` pushes a good one",
+            ),
+        };
+        Self::new(code, error.to_string(), hint)
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> BodyError {
+    BodyError::new(
+        "unreadable",
+        format!("the fetched file cannot be read: {error}"),
+        "look at the disk; `dirless refresh` fetches it again",
+    )
+}
+
+/// Opens `body` of `source` as `inputs` allow.
 ///
 /// # Errors
-/// When it is no sealed body for this key. A body in clear is never taken.
-pub(super) fn open<'a>(
-    body: &'a Body,
-    note: Option<&SourceNote>,
-    identity: &Identity,
-) -> Result<Opened<'a>, BodyError> {
-    let unreadable = |error: std::io::Error| {
-        BodyError::new(
+/// When it is no sealed body for this host. A body in clear is never taken, nor one that nobody vouches for where
+/// bodies are signed.
+pub(super) fn open<'a>(body: &'a Body, source: &SourceInput, inputs: &'a Inputs) -> Result<Opening<'a>, BodyError> {
+    match &inputs.opener {
+        Opener::Key(identity) => Ok(Opening {
+            plaintext: Box::new(with_key(body, source.note.as_ref(), identity)?),
+            signed: None,
+        }),
+        Opener::Signed { policy, keys } => signed(body, &source.name, policy, keys),
+    }
+}
+
+/// The access rules in a signed body.
+///
+/// # Errors
+/// As [`open`], and when its publisher may not make rules.
+pub(crate) fn signed_rules(body: &Body, policy: &Policy, keys: &[Wrap]) -> Result<Vec<u8>, BodyError> {
+    let opening = signed(body, crate::trust::ACCESS_RULES, policy, keys)?;
+    let may = opening
+        .scope()
+        .is_some_and(|scope| scope.may(dirless_seal::trust::Right::Access));
+    if may {
+        opening.bytes()
+    } else {
+        Err(beyond("access rules"))
+    }
+}
+
+fn signed<'a>(body: &'a Body, source: &str, policy: &'a Policy, keys: &[Wrap]) -> Result<Opening<'a>, BodyError> {
+    let Body::File(path) = body else {
+        return Err(BodyError::new(
             "unreadable",
-            format!("the fetched file cannot be read: {error}"),
-            "look at the disk; `dirless refresh` fetches it again",
-        )
+            "a signed body lies in a file",
+            "fetch it again",
+        ));
     };
-    let (reader, len) = body.open().map_err(unreadable)?;
+    let again = "`dirless refresh` fetches it again";
+    let found = SignedBody::open(path).map_err(|error| BodyError::new("unreadable", error.to_string(), again))?;
+    let found = found.ok_or_else(|| BodyError::new("unreadable", "the fetched body is gone", again))?;
+    let manifest = found.manifest;
+    if manifest.source.as_str() != source {
+        return Err(BodyError::new("mixed", "it is the body of another source", again));
+    }
+    let publisher = policy.publisher(&manifest.publisher);
+    let scope = publisher
+        .map(|publisher| &publisher.scope)
+        .filter(|scope| scope.covers_source(&manifest.source));
+    let scope = scope.ok_or_else(|| beyond(&format!("source {source}")))?;
+    let key = keys.iter().find(|wrap| wrap.identity.recipient() == manifest.recipient);
+    let key = key.ok_or_else(|| {
+        BodyError::new(
+            "no-key",
+            format!(
+                "this host has no key of epoch {} of {}",
+                manifest.epoch, manifest.compartment
+            ),
+            "it was not admitted to it, or was revoked; `dirless status` tells",
+        )
+    })?;
+    if manifest.plaintext_size > MOST_PLAINTEXT {
+        return Err(BodyError::new(
+            "too-large",
+            format!(
+                "{} bytes of plaintext are signed, {MOST_PLAINTEXT} are allowed",
+                manifest.plaintext_size
+            ),
+            "split the directory",
+        ));
+    }
+    let limits = Limits {
+        plaintext: manifest.plaintext_size,
+        ..Limits::default()
+    };
+    let opened = dirless_seal::open_file(&key.identity, found.sealed, limits);
+    let plaintext = opened.map_err(|error| explain(&error, None, &key.identity))?;
+    Ok(Opening {
+        plaintext: Box::new(plaintext),
+        signed: Some(Signed { manifest, scope }),
+    })
+}
+
+/// What a publisher said is not its to say.
+pub(super) fn beyond(what: &str) -> BodyError {
+    BodyError::new(
+        "out-of-scope",
+        format!("the policy does not let its publisher speak of {what}"),
+        "widen the publisher's scope in the policy, or find out why it says so",
+    )
+}
+
+fn with_key<'a>(body: &'a Body, note: Option<&SourceNote>, identity: &Identity) -> Result<Opened<'a>, BodyError> {
+    let (reader, len) = body.open().map_err(|error| unreadable(&error))?;
     let plaintext = len.saturating_mul(MOST_RATIO).clamp(SMALL_PLAINTEXT, MOST_PLAINTEXT);
     let limits = Limits {
         plaintext,

@@ -3,17 +3,16 @@
 //! A record that makes no sense is left out with its reason; a document that is none, or that was cut
 //! or changed under way, is refused whole.
 
-use std::io::Read;
-
 use dirless_model::key::{self, MOST_KEYS};
 use dirless_model::merge::{GroupEntry, KeyEntry, Part, UserEntry};
-use dirless_model::snapshot::{self, Caps, Field, Meta, RawGroup, RawUser, RecordError, Sink};
+use dirless_model::snapshot::{Caps, Field, Meta, RawGroup, RawUser, RecordError, Sink};
 use dirless_model::texts::{Symbol, Texts, TooMuchText};
 use dirless_model::{NameKind, NameRule};
+use dirless_seal::trust::{Right, Scope};
 
 use super::drops::{Drops, Kind, shown};
 use super::explain::Watch;
-use super::open::BodyError;
+use super::open::{self, BodyError, Opening};
 
 /// One source, read to its end.
 #[derive(Debug)]
@@ -26,13 +25,13 @@ pub(super) struct Source {
     pub drops: Drops,
 }
 
-/// Reads the snapshot of `source` from `plaintext`; texts go to `texts`.
+/// Reads the snapshot of `source` from `opening`; texts go to `texts`.
 ///
 /// # Errors
 /// When it is no snapshot of that source, or not whole.
 pub(super) fn read(
     source: &str,
-    plaintext: impl Read,
+    opening: Opening<'_>,
     rule: &NameRule,
     texts: &mut Texts,
     watch: Option<&mut Watch>,
@@ -40,6 +39,7 @@ pub(super) fn read(
     let mut reader = Reader {
         source,
         rule,
+        scope: opening.scope(),
         texts,
         part: Part::default(),
         drops: Drops::watching(watch.as_ref().map(|watch| watch.name.as_str())),
@@ -48,14 +48,7 @@ pub(super) fn read(
         found: Vec::new(),
         full: None,
     };
-    let meta = snapshot::read(plaintext, Caps::default(), &mut reader).map_err(|error| {
-        let hint = if error.is_io() {
-            "it was cut or changed on its way, or is far larger than any directory; push it again"
-        } else {
-            "find out which program wrote it; `dirless-syncer once` pushes a good one"
-        };
-        BodyError::new("unreadable", error.to_string(), hint)
-    })?;
+    let meta = opening.read(Caps::default(), &mut reader)?;
     if let Some(full) = reader.full {
         return Err(BodyError::new("too-large", full.to_string(), "split the directory"));
     }
@@ -76,6 +69,8 @@ pub(super) fn read(
 struct Reader<'a> {
     source: &'a str,
     rule: &'a NameRule,
+    /// What the publisher may say; none when everybody may say everything.
+    scope: Option<&'a Scope>,
     texts: &'a mut Texts,
     part: Part,
     drops: Drops,
@@ -101,6 +96,9 @@ impl Reader<'_> {
             watch.saw_user(self.source, self.rule, raw, checked.as_ref().err());
         }
         match checked {
+            Ok(user) if !self.may(Right::Users, &user.name, &[user.uid.number(), user.gid.number()]) => {
+                self.drop_beyond(Kind::User, raw.label());
+            }
             Ok(user) => {
                 let name = self.texts.intern(&user.name)?;
                 let entry = UserEntry {
@@ -150,6 +148,10 @@ impl Reader<'_> {
                 return Ok(());
             }
         };
+        if !self.may(Right::Groups, group.name.as_str(), &[group.gid.number()]) {
+            self.drop_beyond(Kind::Group, raw.label());
+            return Ok(());
+        }
         let start = place(self.part.members.len())?;
         self.part.members.reserve(members.len());
         let mut found = std::mem::take(&mut self.found);
@@ -195,6 +197,10 @@ impl Reader<'_> {
             });
             return Ok(());
         };
+        if !self.may(Right::Keys, self.texts.name(name), &[]) {
+            self.drop_beyond(Kind::Keys, username);
+            return Ok(());
+        }
         let lines = key::sort_lines(text);
         for (number, error) in &lines.refused {
             self.drops.add(self.source, Kind::Keys, username, "key-line", || {
@@ -251,6 +257,21 @@ impl Reader<'_> {
         self.plain.get(symbol.index()) == Some(&true)
     }
 
+    /// May the publisher say such a thing of this name and these numbers?
+    fn may(&self, right: Right, name: &str, numbers: &[u32]) -> bool {
+        self.scope.is_none_or(|scope| {
+            scope.may(right) && scope.covers_name(name) && numbers.iter().all(|number| scope.covers_id(*number))
+        })
+    }
+
+    /// Its name stays free for whoever may use it.
+    fn drop_beyond(&mut self, kind: Kind, label: &str) {
+        let error = open::beyond("such a record");
+        self.drops.add(self.source, kind, label, error.code, || {
+            (error.reason.clone(), error.hint.clone())
+        });
+    }
+
     fn refuse(&mut self, kind: Kind, label: &str, error: &RecordError) {
         self.drops.add(self.source, kind, label, code(error), || {
             (error.to_string(), hint(error).to_owned())
@@ -304,7 +325,13 @@ mod tests {
 
     fn read_text(text: &str) -> Result<(Texts, Source), BodyError> {
         let mut texts = Texts::new();
-        let source = read("local", text.as_bytes(), &NameRule::default(), &mut texts, None)?;
+        let source = read(
+            "local",
+            Opening::of(text.as_bytes()),
+            &NameRule::default(),
+            &mut texts,
+            None,
+        )?;
         Ok((texts, source))
     }
 

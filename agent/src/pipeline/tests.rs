@@ -39,7 +39,7 @@ impl Host {
             inputs: Some(Inputs {
                 directory: None,
                 sources: Vec::new(),
-                identity: Identity::parse(&secret).unwrap(),
+                opener: Opener::Key(Identity::parse(&secret).unwrap()),
                 access: AccessInput {
                     fetched: Some(OPEN.to_vec()),
                     last_good: None,

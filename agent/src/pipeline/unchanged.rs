@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use ring::digest::{Context, SHA256};
 
-use super::{Body, Inputs, Options, Ratchet, Report, Taken};
+use super::{Body, Inputs, Opener, Options, Ratchet, Report, Taken};
 
 /// A digest of all that a run of `inputs` with `options` depends on, as long as it takes what was
 /// fetched; `ratchet` is the one that it starts from. Sealed files count by what the daemon changes when
@@ -20,7 +20,7 @@ pub(super) fn digest(options: &Options, inputs: &Inputs, ratchet: &Ratchet) -> i
         sources,
         // A run that makes a directory copy is never left out.
         directory: _,
-        identity,
+        opener,
         access,
         name_rule,
         hostname,
@@ -32,7 +32,7 @@ pub(super) fn digest(options: &Options, inputs: &Inputs, ratchet: &Ratchet) -> i
     hasher.text(&format!(
         "{} {options:?} {} {name_rule:?} {hostname:?} {limits:?} {ratchet:?}",
         env!("CARGO_PKG_VERSION"),
-        identity.recipient().as_str(),
+        opened_by(opener),
     ));
     hasher.bytes(access.fetched.as_deref().unwrap_or_default());
     hasher.text(&host.passwd);
@@ -46,6 +46,13 @@ pub(super) fn digest(options: &Options, inputs: &Inputs, ratchet: &Ratchet) -> i
     }
     let digest = hasher.0.finish();
     Ok(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn opened_by(opener: &Opener) -> String {
+    match opener {
+        Opener::Key(identity) => identity.recipient().to_string(),
+        Opener::Signed { policy, keys } => format!("{policy:?} {keys:?}"),
+    }
 }
 
 /// Did the run that `report` tells of take nothing but what was fetched? Otherwise its outcome depends

@@ -138,8 +138,11 @@ fn success_writes_the_files_of_deployed_tools_and_no_more() {
             .starts_with("AGE-SECRET-KEY-1")
     );
     let config = config::load(&setting.paths.config(), &setting.paths, "web-1").unwrap();
-    assert_eq!((config.tenant.as_str(), config.agent_id.as_str()), (TENANT, "node-a"));
-    assert_eq!(config.secret.expose(), SECRET);
+    assert_eq!(
+        (config.classic().unwrap().tenant.as_str(), config.agent_id.as_str()),
+        (TENANT, "node-a")
+    );
+    assert_eq!(config.classic().unwrap().secret.expose(), SECRET);
 
     let asked = setting.fake.asked();
     assert_eq!(asked.len(), 1);
@@ -379,7 +382,7 @@ fn an_enrolment_is_replaced_only_when_that_is_said() {
         0
     );
     let config = config::load(&setting.paths.config(), &setting.paths, "web-1").unwrap();
-    assert_eq!(config.tenant.as_str(), "another");
+    assert_eq!(config.classic().unwrap().tenant.as_str(), "another");
     // A refused replacement leaves the old one whole.
     let before = std::fs::read(setting.paths.config()).unwrap();
     setting.fake.answer(ENROLL, Answer::json(401, "{}"));
@@ -396,7 +399,7 @@ fn the_tenant_is_derived_from_an_account_given_or_learnt() {
     assert_eq!(setting.enroll(&["--account", "123456789012"]).code, 0);
     // The vector of the wire reference.
     let config = config::load(&setting.paths.config(), &setting.paths, "web-1").unwrap();
-    assert_eq!(config.tenant.as_str(), TENANT);
+    assert_eq!(config.classic().unwrap().tenant.as_str(), TENANT);
     assert_eq!(
         std::fs::read_to_string(setting.paths.hmac_key()).unwrap().trim(),
         SECRET

@@ -1,0 +1,22 @@
+//! The verified protocol on a host: fetch a tenant's signed files from whoever has them, and keep what the tenant's own
+//! keys vouch for.
+//!
+//! ```text
+//! policies → head and lease → manifest → body → key → (worker) content root, scope, host limits
+//! ```
+//!
+//! `docs/protocol.md` has the order of the checks; `dirless_seal::trust` makes them. What always holds: what was accepted is
+//! remembered on disk before anything that depends on it is put in place; a refusal leaves everything as it was.
+
+mod body;
+mod join;
+mod keeper;
+mod walk;
+
+pub use body::{SignedBody, SignedBodyError};
+pub use join::{JoinArguments, JoinError, Joining, join};
+pub use keeper::{Joined, Keeper, KeeperError};
+pub use walk::{Alarm, Installed, Walked, follow_policies, walk};
+
+/// The source whose body is the access rules: the JSON that the classic protocol answers with.
+pub const ACCESS_RULES: &str = "access-rules";

@@ -1,0 +1,484 @@
+//! One walk over a tenant's files: from the policies to the bodies, each step believed only after its check.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use dirless_client::{Files, FilesError};
+use dirless_seal::trust::{Entry, Freshness, Head, Manifest, Memory, Object, Policy, Refusal, Wrap};
+use dirless_seal::{Digester, Label, Note};
+use jiff::Timestamp;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::SignedBody;
+use super::keeper::{Keeper, KeeperError};
+
+/// Most policies that one walk takes: whoever has more waiting goes on with the next walk.
+const MOST_POLICIES: usize = 1000;
+/// No sealed body is longer than this, whatever its publisher signed.
+const LONGEST_BODY: u64 = 1 << 30;
+/// No wrap is longer.
+const LONGEST_WRAP: usize = 16 * 1024;
+
+/// Something that an operator must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// A stable word: a refusal's code, `no-head`, `not-admitted`, `stale`, `expired`, `clock-behind`, `policy-expired`,
+    /// `unreachable` or `disk`.
+    pub code: &'static str,
+    /// Which file, or which publisher.
+    pub what: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {} ({})", self.what, self.reason, self.code)
+    }
+}
+
+/// A source that was put in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The source.
+    pub source: Label,
+    /// Version of its manifest.
+    pub version: u64,
+    /// Whether it is another one than before the walk.
+    pub changed: bool,
+}
+
+/// What came of a walk.
+#[derive(Clone, Debug, Default)]
+pub struct Walked {
+    /// The policy that holds now.
+    pub policy: Option<Policy>,
+    /// The heads that were accepted, and how far each can be relied on.
+    pub heads: Vec<(Head, Freshness)>,
+    /// Sources whose bodies are in place.
+    pub installed: Vec<Installed>,
+    /// Sources that the policy or a head no longer has: there is nothing of them any more.
+    pub withdrawn: Vec<Label>,
+    /// What went wrong, in the order of the checks.
+    pub alarms: Vec<Alarm>,
+}
+
+impl Walked {
+    /// What is trusted, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Some(policy) = &self.policy else {
+            return "no policy was accepted yet".to_owned();
+        };
+        let mut line = format!(
+            "policy {} of {} roots, {} needed",
+            policy.version,
+            policy.roots.len(),
+            policy.threshold
+        );
+        for (head, freshness) in &self.heads {
+            let state = match freshness {
+                Freshness::Fresh => "fresh",
+                Freshness::Stale => "stale",
+                Freshness::Expired => "expired",
+                Freshness::ClockBehind => "signed after this host's clock",
+            };
+            line.push_str(&format!(
+                "; head of {}: signed {}, {state}",
+                head.publisher, head.issued
+            ));
+        }
+        line
+    }
+}
+
+/// Stops a step. The next source or publisher is still looked at.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error("{0}: {1}")]
+    Disk(PathBuf, io::Error),
+    #[error("{0} is not there, though what names it is: the server lost it, or holds it back")]
+    Missing(String),
+    #[error("no key of compartment {0} is there for this host: it is not admitted to it, or was revoked")]
+    NotAdmitted(Label),
+}
+
+impl Stop {
+    fn alarm(&self, what: impl Into<String>) -> Alarm {
+        let code = match self {
+            Self::Refused(refusal) => refusal.code(),
+            // More bytes than anything of the kind may have is the doing of whoever serves it.
+            Self::Files(FilesError::TooLong { .. }) => "too-long",
+            Self::Files(_) => "unreachable",
+            Self::Keeper(_) | Self::Disk(..) => "disk",
+            Self::Missing(_) => "missing",
+            Self::NotAdmitted(_) => "not-admitted",
+        };
+        Alarm {
+            code,
+            what: what.into(),
+            reason: self.to_string(),
+        }
+    }
+}
+
+/// Walks over `files` at `now`. Bodies are put at `place(source)`, each with its manifest. Nothing but what was
+/// accepted is written, and what goes wrong is in the alarms.
+pub async fn walk(
+    files: &Files,
+    keeper: &Keeper,
+    place: &(dyn Fn(&Label) -> PathBuf + Sync),
+    now: Timestamp,
+) -> Walked {
+    let mut walked = Walked::default();
+    let mut memory = match keeper.memory() {
+        Ok(memory) => memory,
+        Err(error) => {
+            walked.alarms.push(Stop::from(error).alarm("memory"));
+            return walked;
+        }
+    };
+    let mut walker = Walker {
+        files,
+        keeper,
+        place,
+        now,
+        memory: &mut memory,
+        walked: &mut walked,
+    };
+    match walker.policies().await {
+        Ok(Some(policy)) => walker.publishers(policy).await,
+        Ok(None) => {}
+        Err(stop) => walked.alarms.push(stop.alarm("policy")),
+    }
+    walked
+}
+
+/// Follows the policies over `files` as far as they go: the newest one that holds, for a host that joins.
+///
+/// # Errors
+/// What was refused or could not be had.
+pub async fn follow_policies(files: &Files, keeper: &Keeper, now: Timestamp) -> Result<Policy, Alarm> {
+    let mut walked = Walked::default();
+    let failed = |error: Stop| error.alarm("policy");
+    let mut memory = keeper.memory().map_err(|error| failed(error.into()))?;
+    let place = |_: &Label| PathBuf::new();
+    let mut walker = Walker {
+        files,
+        keeper,
+        place: &place,
+        now,
+        memory: &mut memory,
+        walked: &mut walked,
+    };
+    let found = walker.policies().await.map_err(failed)?;
+    let missing = || failed(Stop::Missing(format!("policy/{}", keeper.joined().policy)));
+    found.ok_or_else(|| walked.alarms.into_iter().next().unwrap_or_else(missing))
+}
+
+struct Walker<'a> {
+    files: &'a Files,
+    keeper: &'a Keeper,
+    place: &'a (dyn Fn(&Label) -> PathBuf + Sync),
+    now: Timestamp,
+    memory: &'a mut Memory,
+    walked: &'a mut Walked,
+}
+
+impl Walker<'_> {
+    /// Follows the policies as far as they go; the newest one that holds.
+    async fn policies(&mut self) -> Result<Option<Policy>, Stop> {
+        let mut current = self.keeper.policy(self.memory)?;
+        let first = self
+            .memory
+            .policy()
+            .map_or(self.keeper.joined().policy, |seen| seen.version);
+        let mut next = current.as_ref().map_or(first, |policy| policy.version + 1);
+        for _ in 0..MOST_POLICIES {
+            let path = format!("policy/{next}");
+            let step = self.policy(&path, current.as_ref()).await;
+            match step {
+                Ok(Some(policy)) => {
+                    next = policy.version + 1;
+                    current = Some(policy);
+                }
+                Ok(None) => break,
+                // Whatever is served in place of the next one, the one that is known holds.
+                Err(stop) => {
+                    self.walked.alarms.push(stop.alarm(path));
+                    break;
+                }
+            }
+        }
+        if current.is_none() && self.walked.alarms.is_empty() {
+            return Err(Stop::Missing(format!("policy/{next}")));
+        }
+        let expired = current.as_ref().filter(|policy| policy.expires < self.now);
+        if let Some(policy) = expired {
+            self.walked.alarms.push(Alarm {
+                code: "policy-expired",
+                what: format!("policy/{}", policy.version),
+                reason: format!("it expired at {}: have the roots sign a new one", policy.expires),
+            });
+        }
+        self.walked.policy.clone_from(&current);
+        Ok(current)
+    }
+
+    async fn policy(&mut self, path: &str, current: Option<&Policy>) -> Result<Option<Policy>, Stop> {
+        let Some(note) = self.note(path, "policy", Policy::MOST).await? else {
+            return Ok(None);
+        };
+        let mut memory = self.memory.clone();
+        let policy = memory.policy_after(current, &note)?;
+        // The memory first: a policy file that it does not know is fetched again, one that it knows must not be lost.
+        self.keeper.remember(&memory)?;
+        self.keeper.keep_policy(&note)?;
+        *self.memory = memory;
+        Ok(Some(policy))
+    }
+
+    async fn publishers(&mut self, policy: Policy) {
+        let mut named = BTreeSet::new();
+        let mut heads_whole = true;
+        for publisher in &policy.publishers {
+            let name = publisher.key.name();
+            match self.head(&policy, name).await {
+                Ok(Some(head)) => {
+                    for entry in self.own(&head) {
+                        named.insert(entry.source.clone());
+                        match self.entry(&policy, &head, &entry).await {
+                            Ok(installed) => self.walked.installed.push(installed),
+                            Err(stop) => {
+                                let at = format!("{} in {}", entry.source, entry.compartment);
+                                self.walked.alarms.push(stop.alarm(at));
+                            }
+                        }
+                    }
+                }
+                Ok(None) => heads_whole = false,
+                Err(stop) => {
+                    heads_whole = false;
+                    self.walked.alarms.push(stop.alarm(format!("head/{name}")));
+                }
+            }
+        }
+        self.withdraw(&policy, &named, heads_whole);
+    }
+
+    /// The entries of `head` that are for this host: one for each source.
+    fn own(&self, head: &Head) -> Vec<Entry> {
+        let sources: BTreeSet<&Label> = head.entries.iter().map(|entry| &entry.source).collect();
+        let compartments = &self.keeper.joined().compartments;
+        let first = |source| {
+            compartments
+                .iter()
+                .find_map(|compartment| head.entry(source, compartment))
+        };
+        sources.into_iter().filter_map(first).cloned().collect()
+    }
+
+    /// Notes the sources that nobody of the policy has any more, when every head says so.
+    fn withdraw(&mut self, policy: &Policy, named: &BTreeSet<Label>, heads_whole: bool) {
+        for source in self.memory.sources() {
+            let owner = policy
+                .publishers
+                .iter()
+                .find(|publisher| publisher.scope.covers_source(&source));
+            let gone = match owner {
+                None => true,
+                Some(_) => heads_whole && !named.contains(&source),
+            };
+            if gone && !self.walked.withdrawn.contains(&source) {
+                self.walked.withdrawn.push(source);
+            }
+        }
+    }
+
+    async fn head(&mut self, policy: &Policy, publisher: &Label) -> Result<Option<Head>, Stop> {
+        let path = format!("head/{publisher}");
+        let Some(note) = self.note(&path, "head", Head::MOST).await? else {
+            self.walked.alarms.push(Alarm {
+                code: "no-head",
+                what: path,
+                reason: format!(
+                    "publisher {publisher} of the policy has no head: it never published, or it is held back"
+                ),
+            });
+            return Ok(None);
+        };
+        let mut memory = self.memory.clone();
+        let (head, freshness) = memory.head(policy, &note, self.now)?;
+        if head.publisher != *publisher {
+            return Err(Refusal::Mixed("head").into());
+        }
+        if memory != *self.memory {
+            self.keeper.remember(&memory)?;
+        }
+        *self.memory = memory;
+        let (code, reason) = match freshness {
+            Freshness::Fresh => ("", String::new()),
+            Freshness::Stale => ("stale", format!("nothing newer than {} is being served", head.issued)),
+            Freshness::Expired => ("expired", format!("its lease ran out at {}", head.expires_at())),
+            Freshness::ClockBehind => (
+                "clock-behind",
+                format!(
+                    "this host's clock says {}, but {} was signed already: set the clock",
+                    self.now, head.issued
+                ),
+            ),
+        };
+        if !code.is_empty() {
+            self.walked.alarms.push(Alarm {
+                code,
+                what: path,
+                reason,
+            });
+        }
+        self.walked.heads.push((head.clone(), freshness));
+        Ok(Some(head))
+    }
+
+    /// Brings one source up to date.
+    async fn entry(&mut self, policy: &Policy, head: &Head, entry: &Entry) -> Result<Installed, Stop> {
+        let Entry {
+            source,
+            compartment,
+            version,
+            manifest,
+        } = entry;
+        let target = (self.place)(source);
+        let installed = |changed| Installed {
+            source: source.clone(),
+            version: *version,
+            changed,
+        };
+        // A damaged file is fetched again.
+        let there = SignedBody::open(&target).ok().flatten();
+        if there.is_some_and(|there| there.digest == *manifest && there.manifest.compartment == *compartment) {
+            return Ok(installed(false));
+        }
+        let path = format!("manifest/{}/{source}/{compartment}/{version}", head.publisher);
+        let note = self
+            .note(&path, "manifest", Manifest::MOST)
+            .await?
+            .ok_or(Stop::Missing(path))?;
+        let mut memory = self.memory.clone();
+        let manifest = memory.manifest(policy, head, &note)?;
+        // Without the key nothing else of it is of use, and most hosts lack those of other compartments.
+        self.key(&manifest).await?;
+        self.keeper.remember(&memory)?;
+        *self.memory = memory;
+        self.body(&target, &note, &manifest).await?;
+        Ok(installed(true))
+    }
+
+    /// Sees that the key which opens what `manifest` describes is kept.
+    async fn key(&self, manifest: &Manifest) -> Result<(), Stop> {
+        let (compartment, epoch) = (&manifest.compartment, manifest.epoch);
+        let fits = |wrap: &Wrap| {
+            let own = wrap.tenant == manifest.tenant && wrap.compartment == *compartment && wrap.epoch == epoch;
+            own && wrap.identity.recipient() == manifest.recipient
+        };
+        if self.keeper.epoch_key(compartment, epoch)?.as_ref().is_some_and(fits) {
+            return Ok(());
+        }
+        let node = self.keeper.signing_key()?;
+        let path = format!("wrap/{compartment}/{epoch}/{}", node.verifying().name());
+        let Some(sealed) = self.files.get(&path, LONGEST_WRAP).await? else {
+            return Err(Stop::NotAdmitted(compartment.clone()));
+        };
+        let wrap = Wrap::open(&sealed, &self.keeper.identity()?).ok().filter(fits);
+        wrap.ok_or(Refusal::Epoch(epoch))?;
+        self.keeper.keep_wrap(compartment, epoch, &sealed)?;
+        Ok(())
+    }
+
+    /// Fetches the body aside, checks it, and puts it in place with its manifest.
+    async fn body(&self, target: &Path, note: &Note, manifest: &Manifest) -> Result<(), Stop> {
+        let signed = manifest.ciphertext_size;
+        if signed > LONGEST_BODY {
+            return Err(Refusal::Size {
+                found: signed,
+                signed: LONGEST_BODY,
+            }
+            .into());
+        }
+        let disk = |error| Stop::Disk(target.to_owned(), error);
+        let folder = target.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new()
+            .prefix(".fetch-")
+            .tempfile_in(folder)
+            .map_err(disk)?;
+        SignedBody::begin(file.as_file_mut(), note).map_err(disk)?;
+        let mut sink = Hashing {
+            file: tokio::fs::File::from_std(file.as_file().try_clone().map_err(disk)?),
+            digester: Digester::default(),
+        };
+        let path = format!("blob/{}", manifest.ciphertext);
+        let length = match self.files.copy(&path, signed, &mut sink).await {
+            Err(FilesError::TooLong { .. }) => {
+                return Err(Refusal::Size {
+                    found: signed + 1,
+                    signed,
+                }
+                .into());
+            }
+            length => length?.ok_or(Stop::Missing(path))?,
+        };
+        sink.file.flush().await.map_err(disk)?;
+        if length != signed {
+            return Err(Refusal::Size { found: length, signed }.into());
+        }
+        if sink.digester.finish() != manifest.ciphertext {
+            return Err(Refusal::Body.into());
+        }
+        file.as_file().sync_all().map_err(disk)?;
+        file.persist(target).map_err(|error| disk(error.error))?;
+        std::fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(disk)
+    }
+
+    async fn note(&self, path: &str, kind: &'static str, most: usize) -> Result<Option<Note>, Stop> {
+        let Some(bytes) = self.files.get(path, most).await? else {
+            return Ok(None);
+        };
+        let note = Note::parse(&bytes, most).map_err(|error| Refusal::NoNote(kind, error))?;
+        Ok(Some(note))
+    }
+}
+
+/// A file whose digest is taken while it is written.
+struct Hashing {
+    file: tokio::fs::File,
+    digester: Digester,
+}
+
+impl AsyncWrite for Hashing {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.file).poll_write(context, bytes);
+        if let Poll::Ready(Ok(count)) = written {
+            self.digester.update(bytes.get(..count).unwrap_or_default());
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.file).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.file).poll_shutdown(context)
+    }
+}

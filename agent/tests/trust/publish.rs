@@ -1,0 +1,344 @@
+//! From a join code to a lookup table, over a folder of signed files.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use dirless_agent::config;
+use dirless_agent::daemon::{CycleOptions, Engine, Outcome, WorkerCommand};
+use dirless_agent::enroll::Terminal;
+use dirless_agent::host::sshd_program::SshdProgram;
+use dirless_agent::paths::Paths;
+use dirless_agent::pipeline::Report;
+use dirless_agent::trust::{JoinArguments, JoinError, join};
+use dirless_program::{Clock, Secret};
+use dirless_seal::trust::{Enroller, JoinCode, JoinRequest, OnExpiry, Right};
+use dirless_seal::{Content, Identity, Limits, Note, RecordKind, SigningKey};
+use dirless_table::Table;
+
+use crate::support::{Tenant, at, label};
+
+struct Nobody(String);
+
+impl Terminal for Nobody {
+    fn is_there(&self) -> bool {
+        true
+    }
+
+    fn ask(&mut self, _prompt: &str) -> std::io::Result<String> {
+        Ok(self.0.clone())
+    }
+
+    fn confirm(&mut self, _question: &str) -> std::io::Result<bool> {
+        Ok(false)
+    }
+
+    fn standard_input(&mut self) -> std::io::Result<Option<Secret>> {
+        Ok(None)
+    }
+}
+
+/// A tenant with an enroller, and a host in a folder of its own.
+struct Setting {
+    tenant: Tenant,
+    enroller: Identity,
+    code: JoinCode,
+    paths: Paths,
+    clock: Clock,
+    runtime: tokio::runtime::Runtime,
+    _root: tempfile::TempDir,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let mut tenant = Tenant::new(&root.join("srv/tenant"));
+        let enroller = Identity::generate();
+        let key = SigningKey::generate(label("enroller-1")).unwrap();
+        tenant.next_policy(|policy| {
+            policy.enrollers = vec![Enroller {
+                key: key.verifying().clone(),
+                recipient: enroller.recipient(),
+            }];
+            policy.publishers[0].scope.sources.insert(label("access-rules"));
+        });
+        let code = JoinCode {
+            url: "file:///srv/tenant".to_owned(),
+            tenant: tenant.id,
+            roots: tenant.policy.fingerprint(),
+            policy: 2,
+            compartments: [label("all")].into(),
+            code: label("web"),
+            secret: JoinCode::secret().unwrap(),
+        };
+        let paths = Paths::under(root);
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::write(paths.passwd(), "root:x:0:0::/root:/bin/sh\n").unwrap();
+        fs::write(paths.group(), "root:x:0:\nsudo:x:27:\n").unwrap();
+        Self {
+            tenant,
+            enroller,
+            code,
+            paths,
+            clock: Clock::manual(at(0)),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+            _root: folder,
+        }
+    }
+
+    fn join(&self, again: bool) -> Result<dirless_agent::trust::Joining, JoinError> {
+        let arguments = JoinArguments {
+            code_file: None,
+            from: None,
+            request: Some(self.paths.root().join("request.age")),
+            ca_file: None,
+            again,
+        };
+        let mut terminal = Nobody(self.code.expose().unwrap().as_str().to_owned());
+        self.runtime
+            .block_on(join(&arguments, &self.paths, &self.clock, &mut terminal))
+    }
+
+    /// What the enroller does with the request.
+    fn admit(&mut self) {
+        use std::io::Read;
+        let sealed = fs::read(self.paths.root().join("request.age")).unwrap();
+        let mut note = Vec::new();
+        let limits = Limits::default();
+        dirless_seal::open_file(&self.enroller, sealed.as_slice(), limits)
+            .unwrap()
+            .read_to_end(&mut note)
+            .unwrap();
+        let note = Note::parse(&note, 4096).unwrap();
+        let request = JoinRequest::read(&note).unwrap();
+        assert!(request.check(&note, self.tenant.id, &self.code.secret).is_ok());
+        self.tenant.wrap(request.key.name(), &request.recipient);
+        self.tenant.nodes.push((request.key.name().clone(), request.recipient));
+    }
+
+    /// Publishes records of `source` under a head of this minute.
+    fn publish(&mut self, source: &str, users: &[String], minute: i64) {
+        let text = format!(r#"{{"users":[{}]}}"#, users.join(","));
+        let mut content = Content::default();
+        users
+            .iter()
+            .for_each(|user| content.add(RecordKind::User.leaf(user.as_bytes())));
+        self.publish_as(source, &text, &content, minute);
+    }
+
+    fn publish_as(&mut self, source: &str, text: &str, content: &Content, minute: i64) {
+        let mut manifest = self.tenant.stage(source, text, minute);
+        let place = self
+            .tenant
+            .manifests
+            .iter()
+            .position(|note| crate::support::manifest(note) == manifest);
+        self.tenant.manifests.remove(place.unwrap());
+        manifest.content = content.root();
+        self.tenant.put_manifest(&manifest);
+        self.tenant.sign_head(minute);
+    }
+
+    fn publish_rules(&mut self, text: &str, minute: i64) {
+        let mut content = Content::default();
+        content.add(RecordKind::Other.leaf(text.as_bytes()));
+        self.publish_as("access-rules", text, &content, minute);
+    }
+
+    /// A whole cycle at this minute, with the real worker.
+    fn cycle(&self, minute: i64) -> Outcome {
+        let config = config::load(&self.paths.config(), &self.paths, "web-1").unwrap();
+        let root = self.paths.root().display().to_string();
+        let worker = WorkerCommand {
+            program: env!("CARGO_BIN_EXE_dirless-agent").into(),
+            arguments: ["publish", "--root", &root].map(str::to_owned).to_vec(),
+            timeout: std::time::Duration::from_secs(120),
+        };
+        let clock = Clock::manual(at(minute));
+        let mut engine = Engine::new(config, self.paths.clone(), clock, worker, SshdProgram::none()).unwrap();
+        self.runtime
+            .block_on(engine.cycle(&CycleOptions::default(), &mut || {}))
+    }
+
+    fn report(&self) -> Report {
+        Report::load(&self.paths.report()).unwrap().unwrap()
+    }
+
+    /// Names that a lookup finds.
+    fn names(&self) -> Vec<String> {
+        let owner = fs::metadata(self.paths.root()).unwrap().uid();
+        let table = Table::open(&self.paths.table(), owner).unwrap();
+        let mut names: Vec<String> = table
+            .users()
+            .map(|user| String::from_utf8(user.unwrap().name().to_vec()).unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn user(name: &str, uid: u32) -> String {
+    format!(r#"{{"username":"{name}","uid":{uid},"gid":{uid},"gecos":"","home":"/home/{name}","shell":"/bin/bash"}}"#)
+}
+
+/// Names of the default sources: `local` and `aws-identity-center`; the tenant here has `local` and `staff`.
+fn only_these_sources(setting: &Setting) {
+    let mut text = fs::read_to_string(setting.paths.config()).unwrap();
+    text.push_str("[agent]\nsources = [\"local\", \"staff\"]\n");
+    fs::write(setting.paths.config(), text).unwrap();
+}
+
+#[test]
+fn a_host_joins_is_admitted_and_finds_its_people() {
+    let mut setting = Setting::new();
+    let joining = setting.join(false).unwrap();
+    assert_eq!(joining.policy, 2);
+    only_these_sources(&setting);
+    setting.publish("local", &[user("alice", 10_001), user("bob", 10_002)], 0);
+    setting.publish("staff", &[], 0);
+
+    // Not admitted yet: nothing is taken, and nobody is let in by mistake.
+    let outcome = setting.cycle(0);
+    assert!(
+        outcome.problems.iter().any(|problem| problem.contains("not-admitted")),
+        "{outcome:?}"
+    );
+    assert!(!setting.paths.table().exists());
+
+    setting.admit();
+    let outcome = setting.cycle(1);
+    assert_eq!(outcome.problems, Vec::<String>::new());
+    assert_eq!(setting.names(), ["alice", "bob"]);
+    assert!(
+        fs::read_to_string(setting.paths.trust_summary())
+            .unwrap()
+            .contains("fresh")
+    );
+
+    // A removed person is gone with the next cycle; a cycle without news runs no worker.
+    setting.publish("local", &[user("bob", 10_002)], 2);
+    assert!(setting.cycle(2).changed);
+    assert_eq!(setting.names(), ["bob"]);
+    assert!(!setting.cycle(3).worked);
+}
+
+#[test]
+fn what_a_publisher_may_not_say_is_dropped_alone() {
+    let mut setting = Setting::new();
+    setting.join(false).unwrap();
+    only_these_sources(&setting);
+    setting.admit();
+    setting.tenant.next_policy(|policy| {
+        policy.publishers[0].scope.names = vec!["a*".parse().unwrap()];
+        policy.publishers[0].scope.may.remove(&Right::Keys);
+    });
+    let records = [
+        user("alice", 10_001),
+        user("bob", 10_002),
+        user("adam", 20_000),
+        user("anna", 1000),
+    ];
+    setting.publish("local", &records, 0);
+    assert!(setting.cycle(0).changed);
+    assert_eq!(setting.names(), ["alice"]);
+    assert_eq!(setting.report().dropped.by_code.get("out-of-scope"), Some(&3));
+}
+
+#[test]
+fn records_that_were_not_signed_leave_the_last_good_ones() {
+    let mut setting = Setting::new();
+    setting.join(false).unwrap();
+    only_these_sources(&setting);
+    setting.admit();
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    assert!(setting.cycle(0).problems.is_empty());
+    // A publisher that signs one thing and seals another.
+    let text = format!(r#"{{"users":[{},{}]}}"#, user("alice", 10_001), user("mallory", 10_666));
+    let mut content = Content::default();
+    content.add(RecordKind::User.leaf(user("alice", 10_001).as_bytes()));
+    setting.publish_as("local", &text, &content, 1);
+    let outcome = setting.cycle(1);
+    assert!(
+        outcome.problems.iter().any(|problem| problem.contains("content root")),
+        "{outcome:?}"
+    );
+    assert_eq!(setting.names(), ["alice"]);
+}
+
+#[test]
+fn access_rules_are_signed_like_everything_else() {
+    let mut setting = Setting::new();
+    setting.join(false).unwrap();
+    only_these_sources(&setting);
+    setting.admit();
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    setting.publish_rules(r#"{"enforce_group_memberships":true,"host_group_rules":[]}"#, 0);
+    setting.cycle(0);
+    assert_eq!(setting.names(), Vec::<String>::new());
+    setting.publish_rules(r#"{"enforce_group_memberships":false,"host_group_rules":[]}"#, 1);
+    setting.cycle(1);
+    assert_eq!(setting.names(), ["alice"]);
+}
+
+#[test]
+fn a_compartment_that_closes_lets_nobody_in_once_its_lease_has_run_out() {
+    let mut setting = Setting::new();
+    setting.join(false).unwrap();
+    only_these_sources(&setting);
+    setting.admit();
+    setting
+        .tenant
+        .next_policy(|policy| policy.compartments[0].on_expiry = OnExpiry::Close);
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    setting.cycle(0);
+    assert_eq!(setting.names(), ["alice"]);
+    assert!(
+        setting
+            .cycle(60 * 24 + 1)
+            .problems
+            .iter()
+            .any(|problem| problem.contains("(expired)"))
+    );
+    assert_eq!(setting.names(), Vec::<String>::new());
+    setting.tenant.sign_head(60 * 24 + 2);
+    setting.cycle(60 * 24 + 2);
+    assert_eq!(setting.names(), ["alice"]);
+}
+
+#[test]
+fn joining_twice_or_over_the_classic_protocol_needs_a_decision() {
+    let setting = Setting::new();
+    let first = setting.join(false).unwrap().node;
+    assert!(matches!(setting.join(false), Err(JoinError::Joined(_))));
+    assert_ne!(setting.join(true).unwrap().node, first);
+    fs::write(setting.paths.config(), "[backend]\nurl = \"https://h\"\n").unwrap();
+    assert!(matches!(setting.join(true), Err(JoinError::Configured(_))));
+}
+
+#[test]
+fn a_code_of_other_roots_joins_nothing() {
+    let mut setting = Setting::new();
+    setting.code.roots = dirless_seal::Digest::of(b"others");
+    let error = setting.join(false).unwrap_err();
+    assert!(
+        matches!(&error, JoinError::Policy(alarm) if alarm.code == "other-roots"),
+        "{error}"
+    );
+    assert!(!setting.paths.config().exists());
+}
+
+#[test]
+fn no_secret_is_readable_by_others_or_shown() {
+    let setting = Setting::new();
+    setting.join(false).unwrap();
+    for name in ["node.key", "node.age", "memory", "policy"] {
+        let mode = fs::metadata(setting.paths.trust_folder().join(name)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let config = config::load(&setting.paths.config(), &setting.paths, "web-1").unwrap();
+    let shown = format!("{config:?}{:?}", setting.code);
+    assert!(!shown.contains(setting.code.secret.expose().as_str()), "{shown}");
+}
