@@ -12,6 +12,7 @@ pub mod audience;
 pub mod command;
 pub mod config;
 pub mod cycle;
+mod database;
 pub mod document;
 pub mod engines;
 pub mod guard;

@@ -19,6 +19,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
+use crate::database::OpenError;
+
 /// What a token's text starts with, so that scanners for leaked secrets know it.
 const PREFIX: &str = "dsy_";
 /// How exact the time of the last use is.
@@ -151,6 +153,16 @@ pub enum TokenError {
     /// The database failed.
     #[error("the tokens' database failed: {0}")]
     Database(#[from] rusqlite::Error),
+}
+
+impl From<OpenError> for TokenError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::File { path, cause } => Self::File { path, cause },
+            OpenError::Database(error) => Self::Database(error),
+            OpenError::Newer { path, reason } => Self::Newer { path, reason },
+        }
+    }
 }
 
 /// All tokens. Every method takes as long as SQLite does: microseconds to look up, a disk's write to

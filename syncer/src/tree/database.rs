@@ -1,18 +1,11 @@
 //! The database file: opening connections, their settings, and the history of the tables.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
 use super::TreeError;
-
-/// How long a writer waits for another process's writer.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every change of the tables, oldest first. Entries are never edited once released.
 fn migrations() -> Migrations<'static> {
@@ -61,35 +54,16 @@ CREATE TABLE settings (
 
 /// Opens the connection that writes, makes the file when it is missing, and brings it up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, TreeError> {
-    let file = |cause| TreeError::File {
-        path: path.to_owned(),
-        cause,
-    };
-    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-        dirless_program::fs::ensure_folder(folder, 0o700).map_err(file)?;
-    }
-    // Made by us, so that its mode does not depend on the umask; SQLite gives -wal and -shm the same.
-    match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(file(error)),
-        _ => {}
-    }
-    let mut connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A write that was acknowledged survives a power cut.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", "ON")?;
-    // 32 MiB of pages: the inner pages of a million entries and their indexes stay in memory.
-    connection.pragma_update(None, "cache_size", -32 * 1024)?;
-    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    let settings = [
+        // A write that was acknowledged survives a power cut.
+        ("synchronous", "FULL"),
+        ("foreign_keys", "ON"),
+        // 32 MiB of pages: the inner pages of a million entries and their indexes stay in memory.
+        ("cache_size", "-32768"),
+        ("journal_size_limit", "67108864"),
+    ];
+    let connection = crate::database::open(path, &migrations(), &settings)?;
     connection.set_prepared_statement_cache_capacity(64);
-    migrations().to_latest(&mut connection).map_err(|error| match error {
-        rusqlite_migration::Error::RusqliteError { err, .. } => TreeError::Database(err),
-        other => TreeError::Newer {
-            path: path.to_owned(),
-            reason: other.to_string(),
-        },
-    })?;
     Ok(connection)
 }
 
@@ -97,7 +71,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, TreeError> {
 pub(super) fn open_reader(path: &Path) -> Result<Connection, TreeError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    crate::database::ready(&connection)?;
     connection.pragma_update(None, "cache_size", -8 * 1024)?;
     connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
     connection.set_prepared_statement_cache_capacity(64);

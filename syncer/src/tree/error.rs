@@ -6,6 +6,8 @@ use dirless_directory::encoded::EncodedError;
 use dirless_directory::schema::{SchemaError, Violation};
 use dirless_directory::{AttributeName, Dn};
 
+use crate::database::OpenError;
+
 /// Why an operation on the tree did not happen. Nothing of it did.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,6 +131,16 @@ pub enum TreeError {
     /// The database failed.
     #[error("the tree's database failed: {0}")]
     Database(#[from] rusqlite::Error),
+}
+
+impl From<OpenError> for TreeError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::File { path, cause } => Self::File { path, cause },
+            OpenError::Database(error) => Self::Database(error),
+            OpenError::Newer { path, reason } => Self::Newer { path, reason },
+        }
+    }
 }
 
 impl TreeError {
