@@ -232,6 +232,30 @@ impl From<TokenError> for Problem {
     }
 }
 
+/// For the description: what every route with a token may answer.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "a list of what there is, which nobody makes")]
+pub(crate) enum Refusals {
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(ProblemReply),
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemReply),
+    #[response(status = 429, content_type = "application/problem+json")]
+    RateLimited(ProblemReply),
+}
+
+/// For the description: what every route with a body may answer besides.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "a list of what there is, which nobody makes")]
+pub(crate) enum BodyRefusals {
+    #[response(status = 408, content_type = "application/problem+json")]
+    RequestTimeout(ProblemReply),
+    #[response(status = 413, content_type = "application/problem+json")]
+    PayloadTooLarge(ProblemReply),
+    #[response(status = 415, content_type = "application/problem+json")]
+    UnsupportedMediaType(ProblemReply),
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.reply.code.status();

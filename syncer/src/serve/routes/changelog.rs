@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{Query, search};
 use crate::serve::app::{App, Reads};
 use crate::serve::body;
-use crate::serve::problem::{Code, Problem, ProblemReply};
+use crate::serve::problem::{Code, Problem, ProblemReply, Refusals};
 use crate::tree::Change;
 
 /// Changes that a stream reads at once.
@@ -85,9 +85,7 @@ pub(crate) struct ChangelogReply {
 #[utoipa::path(get, path = "/v1/changelog", tag = "changes", operation_id = "changelog", params(PageQuery),
     responses((status = 200, body = ChangelogReply),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn page(
     _who: Reads,
@@ -129,10 +127,8 @@ pub(crate) struct StreamQuery {
     params(StreamQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Number of the last change received")),
     responses((status = 200, body = String, content_type = "text/event-stream"),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 503, body = ProblemReply, content_type = "application/problem+json")),
+        (status = 503, body = ProblemReply, content_type = "application/problem+json"),
+        Refusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn stream(
     _who: Reads,

@@ -18,7 +18,7 @@ use crate::serve::body;
 use crate::serve::etag::{self, Conditions};
 use crate::serve::json;
 use crate::serve::passwords;
-use crate::serve::problem::{Code, Problem, ProblemReply};
+use crate::serve::problem::{BodyRefusals, Code, Problem, ProblemReply, Refusals};
 use crate::tree::{Batch, Expect, Put, Record, TreeError};
 
 /// An entry.
@@ -103,10 +103,8 @@ pub(crate) struct ReadQuery {
     responses((status = 200, body = EntryReply, headers(("ETag" = String))),
         (status = 304, description = "The copy at hand is current"),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn read(
     _who: Reads,
@@ -153,15 +151,10 @@ pub(crate) fn names(list: Option<&str>) -> Vec<String> {
     responses((status = 200, body = WriteReply, headers(("ETag" = String))),
         (status = 201, body = WriteReply, headers(("ETag" = String))),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json", description = "There is no entry above it"),
-        (status = 408, body = ProblemReply, content_type = "application/problem+json"),
         (status = 412, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 413, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 415, body = ProblemReply, content_type = "application/problem+json"),
         (status = 422, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals, BodyRefusals),
     security(("bearer" = ["write"])))]
 pub(super) async fn put(
     Writes(actor): Writes,
@@ -242,13 +235,11 @@ pub(crate) struct DeleteQuery {
         ("If-Match" = Option<String>, Header, description = "Tag of the entry that is to be removed")),
     responses((status = 200, body = WriteReply),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json"),
         (status = 409, body = ProblemReply, content_type = "application/problem+json"),
         (status = 412, body = ProblemReply, content_type = "application/problem+json"),
         (status = 422, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals),
     security(("bearer" = ["write"])))]
 pub(super) async fn delete(
     Writes(actor): Writes,
@@ -321,16 +312,11 @@ impl RenameBody {
         ("If-Match" = Option<String>, Header, description = "Tag of the entry that is to be renamed")),
     responses((status = 200, body = WriteReply, headers(("ETag" = String))),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 408, body = ProblemReply, content_type = "application/problem+json"),
         (status = 409, body = ProblemReply, content_type = "application/problem+json"),
         (status = 412, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 413, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 415, body = ProblemReply, content_type = "application/problem+json"),
         (status = 422, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals, BodyRefusals),
     security(("bearer" = ["write"])))]
 pub(super) async fn rename(
     Writes(actor): Writes,

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{Query, search};
 use crate::serve::app::{App, Reads, name};
 use crate::serve::body;
-use crate::serve::problem::{Problem, ProblemReply};
+use crate::serve::problem::{Problem, ProblemReply, Refusals};
 
 /// How many entries stand in a part of the tree.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,9 +44,7 @@ pub(crate) struct StatsReply {
 /// Counts of what is there.
 #[utoipa::path(get, path = "/v1/stats", tag = "tree", operation_id = "stats",
     responses((status = 200, body = StatsReply),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn stats(_who: Reads, State(app): State<Arc<App>>) -> Result<Response, Problem> {
     app.work(|app| {
@@ -107,10 +105,8 @@ pub(crate) struct TreeReply {
 #[utoipa::path(get, path = "/v1/tree", tag = "tree", operation_id = "tree", params(TreeQuery),
     responses((status = 200, body = TreeReply),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn tree(
     _who: Reads,

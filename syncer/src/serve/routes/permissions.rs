@@ -12,7 +12,7 @@ use crate::permissions::tree::{Question, QuestionError, ask};
 use crate::permissions::{Answer, Permission};
 use crate::serve::app::{App, Reads};
 use crate::serve::body;
-use crate::serve::problem::{Code, Problem, ProblemReply};
+use crate::serve::problem::{Code, Problem, ProblemReply, Refusals};
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -31,10 +31,8 @@ pub(crate) struct CheckQuery {
     params(CheckQuery),
     responses((status = 200, body = Answer),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json", description = "There is no such user or tenant"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn check(
     _who: Reads,

@@ -16,7 +16,7 @@ use super::entries::EntryReply;
 use crate::serve::app::{App, Reads, name};
 use crate::serve::body;
 use crate::serve::json::Secrets;
-use crate::serve::problem::{Code, Problem, ProblemReply};
+use crate::serve::problem::{BodyRefusals, Code, Problem, ProblemReply, Refusals};
 use crate::tree;
 
 /// Entries of one page when nobody says how many, and at most.
@@ -70,14 +70,9 @@ pub(crate) struct SearchReply {
 #[utoipa::path(post, path = "/v1/search", tag = "entries", operation_id = "search", request_body = SearchBody,
     responses((status = 200, body = SearchReply),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json", description = "There is no such base"),
-        (status = 408, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 413, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 415, body = ProblemReply, content_type = "application/problem+json"),
         (status = 422, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals, BodyRefusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn search(
     _who: Reads,

@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::Path;
 use crate::serve::app::{App, Syncs};
 use crate::serve::body;
-use crate::serve::problem::{Code, Problem, ProblemReply};
+use crate::serve::problem::{Code, Problem, ProblemReply, Refusals};
 use crate::serve::triggers::{SyncReply, Trigger, TriggerError};
 
 /// Reads sources or runs engines now, and answers when that is done. A part that failed is told in its
@@ -17,12 +17,10 @@ use crate::serve::triggers::{SyncReply, Trigger, TriggerError};
 #[utoipa::path(post, path = "/v1/sync/{what}", tag = "sync", operation_id = "sync",
     params(("what" = Trigger, Path, description = "What to sync")),
     responses((status = 200, body = SyncReply),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json"),
         (status = 409, body = ProblemReply, content_type = "application/problem+json", description = "Nothing of that kind is configured"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 503, body = ProblemReply, content_type = "application/problem+json")),
+        (status = 503, body = ProblemReply, content_type = "application/problem+json"),
+        Refusals),
     security(("bearer" = ["sync"])))]
 pub(super) async fn run(
     Syncs(token): Syncs,

@@ -18,7 +18,7 @@ use super::{Path, Query, search};
 use crate::serve::app::{App, Reads};
 use crate::serve::body;
 use crate::serve::etag;
-use crate::serve::problem::{Code, Problem, ProblemReply};
+use crate::serve::problem::{Code, Problem, ProblemReply, Refusals};
 use crate::tree::skeleton::{tenant, unit};
 use crate::tree::{self, Reader, Record, Scope, TreeError};
 
@@ -88,10 +88,8 @@ impl ObjectReply {
     params(("kind" = Kind, Path, description = "Kind of object"), ListQuery),
     responses((status = 200, body = ObjectsReply),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json", description = "There is no such tenant or kind"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn list(
     _who: Reads,
@@ -124,11 +122,9 @@ pub(super) async fn list(
     params(("kind" = Kind, Path, description = "Kind of object"), ("name" = String, Path, description = "Its name"), OneQuery),
     responses((status = 200, body = ObjectReply, headers(("ETag" = String))),
         (status = 400, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 401, body = ProblemReply, content_type = "application/problem+json"),
-        (status = 403, body = ProblemReply, content_type = "application/problem+json"),
         (status = 404, body = ProblemReply, content_type = "application/problem+json"),
         (status = 409, body = ProblemReply, content_type = "application/problem+json", description = "Several have that name"),
-        (status = 429, body = ProblemReply, content_type = "application/problem+json")),
+        Refusals),
     security(("bearer" = ["read"])))]
 pub(super) async fn one(
     _who: Reads,
