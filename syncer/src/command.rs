@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use dirless_program::command::{GenerateArguments, generate};
-use dirless_program::log::LogFormat;
+use dirless_program::log::{LogConfig, LogFormat};
 use dirless_program::{Clock, Lookup};
 
 use crate::audience::{Audiences, Target};
@@ -135,6 +135,10 @@ impl Arguments {
         let mut config = Config::load(&path)?;
         if let Some(format) = self.log_format {
             config.log.format = format;
+        }
+        // A command says what it did in its own words.
+        if config.log.level == LogConfig::default().level && !matches!(self.command, Command::Run | Command::Serve) {
+            config.log.level = "warn".to_owned();
         }
         // The SDK logs each missing answer of the metadata service in full; our own errors say it in a line.
         if !config.log.level.contains('=') {

@@ -36,11 +36,18 @@ pub struct Difference {
     pub groups: Changes,
     /// Memberships that appear, as `group: member`.
     pub joined: Vec<String>,
-    /// Memberships that disappear from groups that stay.
+    /// Memberships that disappear from groups that stay, of users who stay.
     pub left: Vec<String>,
+    /// How many memberships disappear besides, with users or groups that do.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub ended: usize,
     /// Among the tree's entries that are neither users nor groups.
     #[serde(default, skip_serializing_if = "Changes::is_empty")]
     pub entries: Changes,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Changes {
@@ -85,6 +92,7 @@ impl Difference {
                 }
             }
         }
+        difference.ended = ended(before, after);
         difference
     }
 
@@ -124,7 +132,7 @@ impl Difference {
             self.groups.removed.len(),
             self.groups.changed.len(),
             self.joined.len(),
-            self.left.len()
+            self.left.len() + self.ended
         );
         if !self.entries.is_empty() {
             let Changes {
@@ -201,6 +209,18 @@ fn group_fields(old: &GroupShape, new: &GroupShape) -> Vec<String> {
         fields.push(format!("gid {} -> {}", old.gid, new.gid));
     }
     fields
+}
+
+/// Memberships of users and groups that are gone altogether.
+fn ended(before: &Shape, after: &Shape) -> usize {
+    let of = |(key, group): (&String, &GroupShape)| match after.groups.contains_key(key) {
+        false => group.members.len(),
+        true => {
+            let gone = |member: &&String| !after.users.contains_key(*member);
+            group.members.iter().filter(gone).count()
+        }
+    };
+    before.groups.iter().map(of).sum()
 }
 
 /// What the guard says.
@@ -346,7 +366,10 @@ mod tests {
         assert_eq!(Difference::between(&before, &after).left.len(), 10);
         after.groups.get_mut("g0").unwrap().members.clear();
         assert!(matches!(verdict(&before, &after, 20), Verdict::Hold(_)));
-        assert!(Difference::between(&before, &shape(0..95, 0..1)).left.is_empty());
+        let gone = Difference::between(&before, &shape(0..95, 0..1));
+        assert!(gone.left.is_empty() && gone.summary().ends_with("memberships +0 -5"));
+        let without = Difference::between(&before, &shape(0..100, 0..0));
+        assert_eq!((without.left.len(), without.ended), (0, 100));
     }
 
     #[test]
@@ -358,7 +381,7 @@ mod tests {
         assert_eq!(one.id(), same.id());
         assert_ne!(one.id(), other.id());
         assert_eq!(one.id().len(), 12);
-        assert_eq!(one.summary(), "users +0 -50 ~0, groups +0 -0 ~0, memberships +0 -0");
+        assert_eq!(one.summary(), "users +0 -50 ~0, groups +0 -0 ~0, memberships +0 -100");
     }
 
     proptest! {
