@@ -15,6 +15,9 @@ use super::record::Record;
 
 /// Above this many candidates reading the range in order is as good, and needs no memory.
 const MOST: usize = 20_000;
+/// How far the parts of a conjunction are counted before the next larger step: most searches have one
+/// part that few entries match, and need not know how many match the others.
+const STEPS: [usize; 2] = [64, 1_024];
 /// A further index is read when it holds at most this many times what is left: reading a row of an
 /// index costs about a tenth of reading and matching an entry.
 const WORTH: usize = 8;
@@ -100,7 +103,7 @@ pub(super) enum Candidates {
 
 impl Candidates {
     pub(super) fn of(reader: Reader<'_>, filter: &Filter, range: &Range) -> Result<Self, TreeError> {
-        let Some(estimate) = estimate(reader, filter)? else {
+        let Some(estimate) = estimate(reader, filter, MOST)? else {
             return Ok(Self::Anything);
         };
         if estimate > MOST || (estimate > 0 && range.count(reader, estimate + 1)? <= estimate) {
@@ -155,8 +158,9 @@ impl Stretch {
         }
     }
 
-    fn count(&self, reader: Reader<'_>) -> Result<usize, TreeError> {
-        let most = i64::try_from(MOST + 1).unwrap_or(i64::MAX);
+    /// How many rows it has, counted up to just above `most`.
+    fn count(&self, reader: Reader<'_>, most: usize) -> Result<usize, TreeError> {
+        let most = i64::try_from(most.saturating_add(1)).unwrap_or(i64::MAX);
         match &self.end {
             Some(end) => count(
                 reader,
@@ -260,24 +264,15 @@ fn known(reader: Reader<'_>, filter: &Filter) -> Known {
     }
 }
 
-/// At most how many entries match, as far as indexes can tell; counted up to just above [`MOST`].
-fn estimate(reader: Reader<'_>, filter: &Filter) -> Result<Option<usize>, TreeError> {
+/// At most how many entries match, as far as indexes can tell; counted up to just above `most`.
+fn estimate(reader: Reader<'_>, filter: &Filter, most: usize) -> Result<Option<usize>, TreeError> {
     match filter {
-        Filter::And(filters) => {
-            let mut smallest = None;
-            for filter in filters {
-                if let Some(count) = estimate(reader, filter)? {
-                    smallest = Some(smallest.map_or(count, |smallest: usize| smallest.min(count)));
-                }
-            }
-            Ok(smallest)
-        }
+        Filter::And(filters) => Ok(smallest(reader, filters, most)?.map(|(_, count)| count)),
         Filter::Or(filters) => {
-            let mut all = 0;
+            let mut all = 0_usize;
             for filter in filters {
-                match estimate(reader, filter)? {
-                    Some(count) if all <= MOST => all += count,
-                    Some(_) => {}
+                match estimate(reader, filter, most.saturating_sub(all))? {
+                    Some(count) => all = all.saturating_add(count),
                     None => return Ok(None),
                 }
             }
@@ -286,35 +281,51 @@ fn estimate(reader: Reader<'_>, filter: &Filter) -> Result<Option<usize>, TreeEr
         single => match known(reader, single) {
             Known::Nothing => Ok(None),
             Known::Never => Ok(Some(0)),
-            Known::Within(stretch) => stretch.count(reader).map(Some),
+            Known::Within(stretch) => stretch.count(reader, most).map(Some),
         },
     }
+}
+
+/// The place of the part of a conjunction that the fewest match, and how many those are.
+fn smallest(reader: Reader<'_>, filters: &[Filter], most: usize) -> Result<Option<(usize, usize)>, TreeError> {
+    let steps = STEPS.into_iter().filter(|step| *step < most).chain([most]);
+    let mut found = None;
+    for step in steps {
+        found = None;
+        for (at, filter) in filters.iter().enumerate() {
+            if let Some(count) = estimate(reader, filter, step)?
+                && found.is_none_or(|(_, least)| count < least)
+            {
+                found = Some((at, count));
+            }
+        }
+        if found.is_none_or(|(_, count)| count <= step) {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The entries that may match; none when the indexes cannot tell or there are too many.
 fn collect(reader: Reader<'_>, filter: &Filter) -> Result<Option<BTreeSet<i64>>, TreeError> {
     match filter {
         Filter::And(filters) => {
-            let mut parts = Vec::new();
-            for filter in filters {
-                if let Some(count) = estimate(reader, filter)?.filter(|count| *count <= MOST) {
-                    parts.push((count, filter));
-                }
-            }
-            parts.sort_by_key(|(count, _)| *count);
-            let mut left: Option<BTreeSet<i64>> = None;
-            for (count, filter) in parts {
-                let worth = left
-                    .as_ref()
-                    .is_none_or(|left| count <= left.len().saturating_mul(WORTH));
-                if !worth {
-                    break;
-                }
-                if let Some(ids) = collect(reader, filter)? {
-                    left = Some(match left {
-                        None => ids,
-                        Some(left) => left.intersection(&ids).copied().collect(),
-                    });
+            let Some((first, _)) = smallest(reader, filters, MOST)?.filter(|(_, count)| *count <= MOST) else {
+                return Ok(None);
+            };
+            let mut left = match filters.get(first) {
+                Some(filter) => collect(reader, filter)?,
+                None => None,
+            };
+            for (at, filter) in filters.iter().enumerate() {
+                let Some(ids) = left.as_mut().filter(|ids| at != first && !ids.is_empty()) else {
+                    continue;
+                };
+                let worth = ids.len().saturating_mul(WORTH).min(MOST);
+                if estimate(reader, filter, worth)?.is_some_and(|count| count <= worth)
+                    && let Some(others) = collect(reader, filter)?
+                {
+                    ids.retain(|id| others.contains(id));
                 }
             }
             Ok(left)

@@ -1,6 +1,6 @@
 //! What every operation on the tree needs besides the database: names, schema, and what is indexed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use dirless_directory::schema::AttributeType;
 use dirless_directory::{AttributeName, Dn, DnKey, Entry, MatchingRule, Schema};
@@ -85,6 +85,9 @@ pub(super) struct Context {
     pub(super) base: Dn,
     pub(super) base_key: DnKey,
     pub(super) indexed: Vec<Indexed>,
+    /// Places in `indexed`, by every name and OID in lower case under which such an attribute or one
+    /// derived from it is held.
+    held_as: HashMap<String, Vec<usize>>,
     /// What the changelog does not tell.
     pub(super) secrets: Secrets,
 }
@@ -115,13 +118,27 @@ impl Context {
                 name,
             })
         });
+        let indexed: Vec<Indexed> = indexed.collect();
+        let mut held_as: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, own) in indexed.iter().enumerate() {
+            for spelling in schema.spellings(&own.name).unwrap_or_default() {
+                held_as.entry(spelling.to_ascii_lowercase()).or_default().push(at);
+            }
+        }
         Ok(Self {
-            indexed: indexed.collect(),
+            indexed,
+            held_as,
             secrets: Secrets::passwords(&schema),
             schema,
             base,
             base_key,
         })
+    }
+
+    /// Gives up the indexes, for a tree whose indexes were made for another schema.
+    pub(super) fn without_indexes(&mut self) {
+        self.indexed.clear();
+        self.held_as.clear();
     }
 
     /// The name as names are compared.
@@ -139,15 +156,12 @@ impl Context {
     pub(super) fn index_values(&self, entry: &Entry) -> BTreeSet<(i64, Vec<u8>)> {
         let mut all = BTreeSet::new();
         for (name, values) in entry.attributes() {
-            for indexed in &self.indexed {
-                if name.kind().eq_ignore_ascii_case(&indexed.name)
-                    || self.schema.is_subtype(name.as_str(), &indexed.name)
-                {
-                    let keys = values
-                        .iter()
-                        .filter_map(|value| indexed.value(&self.schema, value.as_bytes()));
-                    all.extend(keys.map(|key| (indexed.id, key)));
-                }
+            let places = self.held_as.get(&name.kind().to_ascii_lowercase());
+            for indexed in places.into_iter().flatten().filter_map(|at| self.indexed.get(*at)) {
+                let keys = values
+                    .iter()
+                    .filter_map(|value| indexed.value(&self.schema, value.as_bytes()));
+                all.extend(keys.map(|key| (indexed.id, key)));
             }
         }
         all

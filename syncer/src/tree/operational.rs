@@ -1,6 +1,6 @@
 //! What the server adds to every write: canonical names, naming values, the owner, stamps. Pure.
 
-use dirless_directory::schema::{AttributeType, ClassKind, object_class};
+use dirless_directory::schema::{AttributeType, ObjectClass, object_class};
 use dirless_directory::{AttributeName, Dn, Entry, Rdn, Schema, Value};
 use jiff::Timestamp;
 
@@ -184,18 +184,9 @@ pub(super) fn add_owner(schema: &Schema, entry: &mut Entry, otherwise: impl FnOn
 
 /// The structural class of an entry that the schema has passed: the one that no other is below.
 pub(super) fn structural_class<'a>(schema: &'a Schema, entry: &Entry) -> &'a str {
-    let closure = schema.class_closure(entry.values(&object_class()));
-    let structural = || closure.iter().filter(|class| class.kind == ClassKind::Structural);
-    let is_above = |class: &str, other: &str| {
-        class != other
-            && schema
-                .class_closure(&[Value::from(other)])
-                .iter()
-                .any(|above| above.name() == class)
-    };
-    structural()
-        .find(|class| !structural().any(|other| is_above(class.name(), other.name())))
-        .map_or("top", |class| class.name())
+    schema
+        .structural_class(&schema.class_closure(entry.values(&object_class())))
+        .map_or("top", ObjectClass::name)
 }
 
 /// Checks `entry` and stamps it. `old` is what it replaces; `parent_dn` the reason it can stand there.

@@ -79,7 +79,7 @@ impl TreeStore {
             context: &context,
         };
         if reader.fingerprint()? != Some(context.fingerprint()) {
-            context.indexed.clear();
+            context.without_indexes();
         }
         Ok(Self {
             writer: Mutex::new(connection),

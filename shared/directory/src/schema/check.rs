@@ -49,6 +49,17 @@ pub enum Violation {
     Naming(String),
 }
 
+impl ObjectClass {
+    /// Does the class name the attribute among those that an entry must or may have?
+    fn allows(&self, attribute: &AttributeType) -> bool {
+        let is = |name: &str| {
+            let mut own = std::iter::once(&attribute.oid).chain(&attribute.names);
+            own.any(|own| own.eq_ignore_ascii_case(name))
+        };
+        self.must.iter().chain(&self.may).any(|name| is(name))
+    }
+}
+
 impl Schema {
     /// Every class of the entry and every class above those, without repeats.
     #[must_use]
@@ -83,19 +94,13 @@ impl Schema {
         let closure = self.class_closure(classes);
         self.check_structure(&closure)?;
         self.check_required(entry, &closure)?;
-        let allowed: BTreeSet<&str> = closure
-            .iter()
-            .flat_map(|class| class.must.iter().chain(&class.may))
-            .filter_map(|name| self.attribute(name))
-            .map(|attribute| attribute.oid.as_ref())
-            .collect();
         let all_allowed = closure.iter().any(|class| class.oid.as_ref() == EXTENSIBLE_OBJECT);
         for (name, values) in entry.attributes() {
             let attribute = self
                 .attribute(name.as_str())
                 .ok_or_else(|| Violation::UnknownAttribute(name.to_string()))?;
             let operational = attribute.usage == Usage::Operational;
-            if !(operational || all_allowed || allowed.contains(attribute.oid.as_ref())) {
+            if !(operational || all_allowed || closure.iter().any(|class| class.allows(attribute))) {
                 return Err(Violation::NotAllowed(name.to_string()));
             }
             self.check_values(name, attribute, values)?;
@@ -110,24 +115,35 @@ impl Schema {
             .is_some_and(|attribute| self.check_values(name, attribute, std::slice::from_ref(value)).is_ok())
     }
 
+    /// The structural classes of `closure` that no other structural class of it is below.
+    fn leaves<'a>(&'a self, closure: &[&'a ObjectClass]) -> Vec<&'a ObjectClass> {
+        let structural = || closure.iter().filter(|class| class.kind == ClassKind::Structural);
+        let mut above: Vec<&ObjectClass> = Vec::new();
+        let mut open: Vec<&ObjectClass> = structural().copied().collect();
+        while let Some(class) = open.pop() {
+            for superior in class.superiors.iter().filter_map(|name| self.class(name)) {
+                if !above.iter().any(|seen| std::ptr::eq(*seen, superior)) {
+                    above.push(superior);
+                    open.push(superior);
+                }
+            }
+        }
+        let is_leaf = |class: &&&ObjectClass| !above.iter().any(|seen| std::ptr::eq(*seen, **class));
+        structural().filter(is_leaf).copied().collect()
+    }
+
+    /// The class of an entry with these classes and those above them that says what it is
+    /// (RFC 4512 section 2.4.2); none when no class is structural.
+    #[must_use]
+    pub fn structural_class<'a>(&'a self, closure: &[&'a ObjectClass]) -> Option<&'a ObjectClass> {
+        self.leaves(closure).first().copied()
+    }
+
     fn check_structure(&self, closure: &[&ObjectClass]) -> Result<(), Violation> {
-        let structural: Vec<&ObjectClass> = closure
-            .iter()
-            .copied()
-            .filter(|class| class.kind == ClassKind::Structural)
-            .collect();
-        let above = |class: &ObjectClass, other: &ObjectClass| {
-            let name = Value::from(other.name());
-            class.oid != other.oid && self.class_closure(&[name]).iter().any(|above| above.oid == class.oid)
-        };
-        // The most specific class is the one that no other structural class of the entry is below.
-        let mut leaves = structural
-            .iter()
-            .filter(|class| !structural.iter().any(|other| above(class, other)));
-        match (leaves.next(), leaves.next()) {
-            (None, _) => Err(Violation::NoStructuralClass),
-            (Some(_), None) => Ok(()),
-            (Some(one), Some(two)) => Err(Violation::TwoStructuralClasses(
+        match self.leaves(closure).as_slice() {
+            [] => Err(Violation::NoStructuralClass),
+            [_] => Ok(()),
+            [one, two, ..] => Err(Violation::TwoStructuralClasses(
                 one.name().to_owned(),
                 two.name().to_owned(),
             )),
