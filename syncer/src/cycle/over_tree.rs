@@ -17,6 +17,8 @@ use crate::tree::{Actor, TreeError, TreeStore, by_hand, derive, people};
 pub(super) struct TreeWork {
     wanted: SourceEntries,
     pub(super) plan: reconcile::Plan,
+    /// The state of the tree that the plan was made on.
+    state: u64,
 }
 
 /// The tree that a cycle works on.
@@ -55,11 +57,13 @@ impl Tree<'_> {
         }
     }
 
-    fn plan(&self, wanted: &SourceEntries) -> Result<reconcile::Plan, TreeError> {
+    /// What the read would do, and the state of the tree that this holds for.
+    fn plan(&self, wanted: &SourceEntries) -> Result<(reconcile::Plan, u64), TreeError> {
+        let on = |store: &TreeStore| store.read(|reader| Ok((reconcile::plan(&reader, wanted)?, reader.state()?)));
         match self {
-            Self::Nothing(nothing, _) => reconcile::plan(nothing.as_ref(), wanted),
-            Self::Shared(store) => store.read(|reader| reconcile::plan(&reader, wanted)),
-            Self::Own(store) => store.read(|reader| reconcile::plan(&reader, wanted)),
+            Self::Nothing(nothing, _) => Ok((reconcile::plan(nothing.as_ref(), wanted)?, 0)),
+            Self::Shared(store) => on(store),
+            Self::Own(store) => on(store),
         }
     }
 }
@@ -151,23 +155,24 @@ impl Cycle<'_> {
         document: &mut Document,
     ) -> anyhow::Result<TreeWork> {
         let wanted = people::entries(self.source.name(), tree.base(), tree.schema(), directory, document);
-        let plan = usable(self.config, tree.plan(&wanted))?;
+        let (mut plan, state) = usable(self.config, tree.plan(&wanted))?;
         if plan.refused.iter().any(|refused| refused.is_person) {
             // Nobody loses a login because the tree cannot hold what the source says of them.
             tracing::warn!(
                 event = "tree.bypassed",
                 "published as the source has it, for the tree lacks some of it"
             );
-            return Ok(TreeWork { wanted, plan });
+            return Ok(TreeWork { wanted, plan, state });
         }
-        let (derived, unfit) = derive::document(tree.schema(), &plan.people);
+        // They have told what they are for.
+        let (derived, unfit) = derive::document(tree.schema(), &std::mem::take(&mut plan.people));
         for unfit in unfit {
             tracing::warn!(event = "entry.unfit", dn = %unfit.dn, "{}", unfit.reason);
         }
         document.users = derived.users;
         document.groups = derived.groups;
         document.ssh_keys = derived.ssh_keys;
-        Ok(TreeWork { wanted, plan })
+        Ok(TreeWork { wanted, plan, state })
     }
 
     /// Does what was planned, unless the tree has changed since.
@@ -179,11 +184,15 @@ impl Cycle<'_> {
             return Ok(());
         }
         let done = store.write(&Actor::source(self.source.name()), |batch| -> Result<bool, TreeError> {
-            let now = reconcile::plan(&batch.reader(), &work.wanted)?;
-            if now != work.plan {
-                return Ok(false);
+            // Only where somebody wrote meanwhile does it have to be made again, to be held against.
+            if batch.reader().state()? != work.state {
+                let mut now = reconcile::plan(&batch.reader(), &work.wanted)?;
+                now.people.clone_from(&work.plan.people);
+                if now != work.plan {
+                    return Ok(false);
+                }
             }
-            reconcile::apply(batch, &now)?;
+            reconcile::apply(batch, &work.plan)?;
             Ok(true)
         });
         if !usable(self.config, done)? {

@@ -47,7 +47,8 @@ fn both(store: &TreeStore, name: &str, source: &SourceDirectory, primary: Primar
         .unwrap();
     assert!(plan.refused.is_empty(), "{:?}", plan.refused);
     let held = store.read(|reader| reconcile::View::held(&reader, name)).unwrap();
-    let (derived, unfit) = document(store.schema(), held.values());
+    let held: Vec<Entry> = held.values().map(|record| record.entry().unwrap()).collect();
+    let (derived, unfit) = document(store.schema(), &held);
     assert!(unfit.is_empty(), "{unfit:?}");
     let (planned, _) = document(store.schema(), &plan.people);
     assert_eq!(planned, derived, "a plan tells what the tree then says");

@@ -13,6 +13,7 @@ use crate::tree::operational::{
     add_naming_values, add_owner, canonical, holds, is_kept_by_server, name, says_the_same,
 };
 use crate::tree::people::{MANAGED, is_person};
+use crate::tree::record::Record;
 use crate::tree::{Actor, TreeError};
 
 /// Compares what the source has with what the tree has.
@@ -22,8 +23,11 @@ use crate::tree::{Actor, TreeError};
 pub fn plan(view: &dyn View, wanted: &SourceEntries) -> Result<Plan, TreeError> {
     let held = view.held(wanted.source())?;
     let mut by_id: HashMap<Identity, Option<DnKey>> = HashMap::new();
-    for (key, entry) in &held {
-        if let Some(identity) = Identity::of(view.schema(), entry) {
+    let mut further_before = 0;
+    for (key, record) in &held {
+        let entry = record.entry()?;
+        further_before += usize::from(!is_person(&entry));
+        if let Some(identity) = Identity::of(view.schema(), &entry) {
             // An id that two entries have identifies neither.
             let twice = by_id.contains_key(&identity);
             by_id.insert(identity, (!twice).then(|| key.clone()));
@@ -33,7 +37,7 @@ pub fn plan(view: &dyn View, wanted: &SourceEntries) -> Result<Plan, TreeError> 
         view,
         source: wanted.source(),
         plan: Plan {
-            further_before: held.values().filter(|entry| !is_person(entry)).count(),
+            further_before,
             ..Plan::default()
         },
         held,
@@ -78,7 +82,7 @@ struct Compare<'a> {
     source: &'a str,
     plan: Plan,
     /// The source's entries that are not accounted for yet.
-    held: BTreeMap<DnKey, Entry>,
+    held: BTreeMap<DnKey, Record>,
     by_id: HashMap<Identity, Option<DnKey>>,
     /// The names of all entries that the source will have.
     after: BTreeSet<DnKey>,
@@ -172,21 +176,27 @@ impl Compare<'_> {
     }
 
     /// Takes the entry that this one was until now out of those that are held.
-    fn old(&mut self, entry: &Entry, key: &DnKey) -> Option<(DnKey, Entry)> {
+    fn old(&mut self, entry: &Entry, key: &DnKey) -> Result<Option<(DnKey, Entry)>, TreeError> {
+        let taken = |held: Option<(DnKey, Record)>| match held {
+            Some((key, record)) => Ok(Some((key, record.entry()?))),
+            None => Ok(None),
+        };
         if let Some(identity) = Identity::of(self.view.schema(), entry) {
             if let Some(Some(old)) = self.by_id.get(&identity) {
                 let moves_alone = old == key || !self.has_own_below(old);
                 if moves_alone && let Some(held) = self.held.remove_entry(old) {
-                    return Some(held);
+                    return taken(Some(held));
                 }
             }
             // Somebody else of that name: the old entry goes, this one is new.
-            let other_id = self.held.get(key)?.values(&name("aitherSourceId")).first();
-            if other_id.is_some() {
-                return None;
+            let Some(other) = self.held.get(key) else {
+                return Ok(None);
+            };
+            if !other.entry()?.values(&name("aitherSourceId")).is_empty() {
+                return Ok(None);
             }
         }
-        self.held.remove_entry(key)
+        taken(self.held.remove_entry(key))
     }
 
     fn has_own_below(&self, key: &DnKey) -> bool {
@@ -199,7 +209,7 @@ impl Compare<'_> {
             self.refuse(entry.dn(), is_person, "the source has that name twice".to_owned());
             return Ok(());
         }
-        let mut old = self.old(entry, &key);
+        let mut old = self.old(entry, &key)?;
         match self.place(&key)? {
             Place::Taken(reason) => {
                 self.refuse(entry.dn(), is_person, reason);
@@ -250,7 +260,8 @@ impl Compare<'_> {
 
     fn finish(mut self) -> Result<Plan, TreeError> {
         // From the deepest up, so that an entry goes after those below it.
-        for (key, entry) in std::mem::take(&mut self.held).into_iter().rev() {
+        for (key, record) in std::mem::take(&mut self.held).into_iter().rev() {
+            let entry = record.entry()?;
             if self.stays(&key, &entry)? {
                 self.plan.kept.push(entry.dn().clone());
                 self.after.insert(key);

@@ -7,6 +7,7 @@ use dirless_directory::{Dn, DnKey, Entry, Filter, Schema, Value};
 
 use crate::tree::operational::name;
 use crate::tree::read::{Query, Reader, Scope};
+use crate::tree::record::Record;
 use crate::tree::{TreeError, skeleton};
 
 /// One state of a tree.
@@ -14,11 +15,12 @@ pub trait View {
     /// The schema that entries follow.
     fn schema(&self) -> &Schema;
 
-    /// The entries of a source, by name.
+    /// The entries of a source, by name, as they are stored: a fifth of the memory that they take when
+    /// they are taken apart.
     ///
     /// # Errors
     /// When the database fails.
-    fn held(&self, source: &str) -> Result<BTreeMap<DnKey, Entry>, TreeError>;
+    fn held(&self, source: &str) -> Result<BTreeMap<DnKey, Record>, TreeError>;
 
     /// The entry of that name.
     ///
@@ -46,7 +48,7 @@ impl View for Reader<'_> {
         Reader::schema(self)
     }
 
-    fn held(&self, source: &str) -> Result<BTreeMap<DnKey, Entry>, TreeError> {
+    fn held(&self, source: &str) -> Result<BTreeMap<DnKey, Record>, TreeError> {
         let filter = Filter::Equality(name("aitherSource"), Value::from(source));
         let query = Query {
             base: &Dn::ROOT,
@@ -55,18 +57,11 @@ impl View for Reader<'_> {
             after: None,
         };
         let mut held = BTreeMap::new();
-        let mut damaged = Ok(());
-        self.visit(&query, |record| match record.entry() {
-            Ok(entry) => {
-                held.insert(record.key().clone(), entry);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                damaged = Err(error);
-                ControlFlow::Break(())
-            }
+        self.visit(&query, |record| {
+            held.insert(record.key().clone(), record);
+            ControlFlow::Continue(())
         })?;
-        damaged.map(|()| held)
+        Ok(held)
     }
 
     fn get(&self, key: &DnKey) -> Result<Option<Entry>, TreeError> {
@@ -129,7 +124,7 @@ impl View for Nothing {
         &self.schema
     }
 
-    fn held(&self, _: &str) -> Result<BTreeMap<DnKey, Entry>, TreeError> {
+    fn held(&self, _: &str) -> Result<BTreeMap<DnKey, Record>, TreeError> {
         Ok(BTreeMap::new())
     }
 
