@@ -7,6 +7,8 @@ use tokio::time::Instant;
 const SLOWEST: f64 = 0.5;
 /// What is left of the pace after a throttled call.
 const CUT: f64 = 0.8;
+/// What is left of it at least, however few calls were answered since the last cut: a moment says little.
+const DEEPEST_CUT: f64 = 0.5;
 /// Throttled replies that come closer together than this are one event.
 const ONE_EVENT: Duration = Duration::from_millis(500);
 /// How much faster the pace gets within a second without throttling, as a share of itself.
@@ -107,9 +109,13 @@ impl Pace {
         state.cut_at = Some(now);
         let window = now.saturating_duration_since(state.window_start).as_secs_f64().max(0.1);
         let seen = state.window_calls / window;
-        let before = state.rate.map_or(seen, |rate| rate.min(seen.max(SLOWEST)));
-        state.rate = Some((before * CUT).max(SLOWEST));
+        let least = state.rate.unwrap_or(seen) * DEEPEST_CUT;
+        let before = state.rate.map_or(seen, |rate| rate.min(seen));
+        state.rate = Some((before * CUT).max(least).max(SLOWEST));
         state.next = state.next.max(now);
+        // What the service lets through from here on is its quota, without the burst that went before.
+        state.window_start = now;
+        state.window_calls = 0.0;
     }
 
     /// Calls a second, when limited.
@@ -120,9 +126,14 @@ impl Pace {
 }
 
 /// How long the `attempt`-th repetition of one throttled call waits: doubling from 0.1 s to 5 s,
-/// with `jitter` (0 to 1) choosing between half and all of it.
-pub(super) fn backoff(attempt: u32, jitter: f64) -> Duration {
-    let full = (0.1 * f64::from(2_u32.saturating_pow(attempt.min(10)))).min(5.0);
+/// with `jitter` (0 to 1) choosing between half and all of it. A chain, of which there are two at most,
+/// begins with a quarter: while the many wait, the service has room for it.
+pub(super) fn backoff(line: Line, attempt: u32, jitter: f64) -> Duration {
+    let first = match line {
+        Line::Common => 0.1,
+        Line::Chain => 0.025,
+    };
+    let full = (first * f64::from(2_u32.saturating_pow(attempt.min(10)))).min(5.0);
     Duration::from_secs_f64(full * (0.5 + jitter.clamp(0.0, 1.0) / 2.0))
 }
 
@@ -153,6 +164,37 @@ mod tests {
         let last = (0..80).filter_map(|_| pace.reserve(Line::Common, now)).last().unwrap();
         let took = (last - now).as_secs_f64();
         assert!((0.9..1.1).contains(&took), "80 calls take {took} s");
+    }
+
+    /// A burst lets many calls through before the first complaint; what comes through after it is the
+    /// quota.
+    #[test]
+    fn the_second_complaint_knows_the_quota() {
+        let start = Instant::now();
+        let pace = Pace::new(start);
+        let mut now = start;
+        for _ in 0..450 {
+            now += Duration::from_micros(2_222);
+            pace.succeeded(now);
+        }
+        pace.throttled(now);
+        assert!(pace.rate().unwrap() > 300.0, "all that is known is the burst");
+        for _ in 0..120 {
+            now += Duration::from_millis(5);
+            pace.succeeded(now);
+        }
+        pace.throttled(now);
+        let rate = pace.rate().unwrap();
+        assert!((150.0..200.0).contains(&rate), "{rate} for a quota of 200");
+        for _ in 0..3 {
+            now += Duration::from_millis(600);
+            pace.throttled(now);
+        }
+        let last = pace.rate().unwrap();
+        assert!(
+            (rate / 8.01..rate / 7.9).contains(&last),
+            "never more than half at once: {last}"
+        );
     }
 
     /// A pace of 80 calls a second.
@@ -206,9 +248,10 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_ceiling() {
-        assert_eq!(backoff(0, 1.0), Duration::from_millis(100));
-        assert_eq!(backoff(3, 1.0), Duration::from_millis(800));
-        assert_eq!(backoff(3, 0.0), Duration::from_millis(400));
-        assert_eq!(backoff(60, 1.0), Duration::from_secs(5));
+        assert_eq!(backoff(Line::Common, 0, 1.0), Duration::from_millis(100));
+        assert_eq!(backoff(Line::Common, 3, 1.0), Duration::from_millis(800));
+        assert_eq!(backoff(Line::Common, 3, 0.0), Duration::from_millis(400));
+        assert_eq!(backoff(Line::Chain, 2, 1.0), Duration::from_millis(100));
+        assert_eq!(backoff(Line::Chain, 60, 1.0), Duration::from_secs(5));
     }
 }

@@ -156,7 +156,7 @@ where
             Err(error) if is_throttling(&error) => {
                 pace.throttled(Instant::now());
                 tracing::debug!(operation, repeats, "throttled");
-                tokio::time::sleep(backoff(repeats, rand::random())).await;
+                tokio::time::sleep(backoff(line, repeats, rand::random())).await;
                 repeats += 1;
             }
             Err(error) => return Err(classify(operation, &error)),
