@@ -4,8 +4,11 @@
 //! mounts of some kinds, so the folders are looked at as well, as often as that costs next to nothing.
 //! What counts is the look: a notice without another fingerprint is no change.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +36,8 @@ pub struct Watch {
     watched: Vec<Watched>,
     notices: Option<Notices>,
     every: Duration,
+    /// From a notice to the look: longer while notices are about nothing of interest.
+    delay: Duration,
 }
 
 /// A folder and what of it is of interest.
@@ -71,6 +76,7 @@ impl Watch {
             watched: watched.collect(),
             notices: None,
             every: EVERY,
+            delay: SHORTEST,
         };
         watch.renew();
         watch
@@ -94,6 +100,7 @@ impl Watch {
         loop {
             let now = self.look();
             if now != self.seen() {
+                self.delay = SHORTEST;
                 self.rest(now).await;
                 return true;
             }
@@ -109,10 +116,13 @@ impl Watch {
                 }
             };
             if noticed {
-                // The folder above may be a busy place.
-                tokio::time::sleep(self.every.saturating_sub(EVERY) + SHORTEST).await;
+                tokio::time::sleep(self.delay).await;
+                // Should this be about nothing, the next one waits, so that looks keep to their share.
+                self.delay = self.every.saturating_sub(EVERY) + SHORTEST;
                 // New folders are to be watched as well, before they are looked at.
                 self.renew();
+            } else {
+                self.delay = SHORTEST;
             }
         }
     }
@@ -150,23 +160,46 @@ impl Watch {
     }
 
     fn renew(&mut self) {
-        let folders = self.watched.iter().flat_map(|watched| {
-            let mut folders = watched.folder.folders();
+        let mut all: BTreeMap<PathBuf, Interest> = BTreeMap::new();
+        for watched in &self.watched {
+            for folder in watched.folder.folders() {
+                all.insert(folder, Interest::Everything);
+            }
+        }
+        for path in self.watched.iter().map(|watched| watched.folder.path()) {
             // A folder that is replaced as a whole, by rename or link, is noticed above it.
-            folders.extend(watched.folder.path().parent().map(PathBuf::from));
-            folders
-        });
-        self.notices = Notices::of(folders.collect());
+            if let (Some(above), Some(name)) = (path.parent(), path.file_name()) {
+                let of = all
+                    .entry(above.to_owned())
+                    .or_insert_with(|| Interest::In(BTreeSet::new()));
+                if let Interest::In(names) = of {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        self.notices = Notices::of(&all);
     }
+}
+
+/// What is of interest in a folder: it may be a busy place for other reasons.
+#[derive(Debug)]
+enum Interest {
+    Everything,
+    /// What has one of these names.
+    In(BTreeSet<OsString>),
 }
 
 /// Notices of the kernel.
 #[derive(Debug)]
-struct Notices(AsyncFd<OwnedFd>);
+struct Notices {
+    queue: AsyncFd<OwnedFd>,
+    /// By the watch's number, for folders in which not everything is of interest.
+    names: BTreeMap<i32, BTreeSet<OsString>>,
+}
 
 impl Notices {
     /// Notices on `folders`; `None` when the kernel has none left to give, or outside of a runtime.
-    fn of(folders: Vec<PathBuf>) -> Option<Self> {
+    fn of(folders: &BTreeMap<PathBuf, Interest>) -> Option<Self> {
         tokio::runtime::Handle::try_current().ok()?;
         let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
         let of_interest = WatchFlags::CREATE
@@ -176,26 +209,43 @@ impl Notices {
             | WatchFlags::ATTRIB
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF;
-        for folder in folders {
+        let mut names = BTreeMap::new();
+        for (folder, interest) in folders {
             // One that is gone is noticed in the folder above; past the limit of watches looks remain.
-            let _ = inotify::add_watch(&queue, &folder, of_interest | WatchFlags::ONLYDIR);
+            let added = inotify::add_watch(&queue, folder, of_interest | WatchFlags::ONLYDIR);
+            if let (Ok(watch), Interest::In(own)) = (added, interest) {
+                names.insert(watch, own.clone());
+            }
         }
         #[expect(
             deprecated,
             reason = "its successor is unsafe for the sake of types that lie about their descriptor, which OwnedFd cannot"
         )]
-        AsyncFd::new(queue).ok().map(Self)
+        let queue = AsyncFd::new(queue).ok()?;
+        Some(Self { queue, names })
     }
 
-    /// Waits for the next notice, and takes all that are there.
+    /// Waits for the next notice of interest, and takes all that are there.
     async fn next(&self) {
-        let Ok(mut ready) = self.0.readable().await else {
-            // The runtime is going down; the caller's own deadline ends the wait.
-            return std::future::pending().await;
-        };
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = Reader::new(self.0.get_ref(), &mut buffer);
-        while reader.next().is_ok() {}
-        ready.clear_ready();
+        loop {
+            let Ok(mut ready) = self.queue.readable().await else {
+                // The runtime is going down; the caller's own deadline ends the wait.
+                return std::future::pending().await;
+            };
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut reader = Reader::new(self.queue.get_ref(), &mut buffer);
+            let mut is_due = false;
+            while let Ok(event) = reader.next() {
+                is_due |= match (self.names.get(&event.wd()), event.file_name()) {
+                    (Some(names), Some(name)) => names.contains(OsStr::from_bytes(name.to_bytes())),
+                    // Something of the folder itself, an overflow, or a folder that is all of interest.
+                    _ => true,
+                };
+            }
+            ready.clear_ready();
+            if is_due {
+                return;
+            }
+        }
     }
 }
