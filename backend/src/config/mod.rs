@@ -12,13 +12,15 @@ use std::path::{Path, PathBuf};
 use dirless_program::Lookup;
 use dirless_program::config::{self, ConfigError};
 use dirless_program::log::LogConfig;
+/// `[tls]`: own TLS 1.2 and 1.3.
+pub use dirless_program::tls::TlsFiles as TlsConfig;
 use serde::Deserialize;
 
 pub use address::{Network, NetworkError};
 pub use secret::{BearerOrigin, BearerSecret, SecretSourceError, resolve as resolve_secret};
 pub use sections::{
     CacheConfig, HealthConfig, HmacConfig, KeysConfig, LimitsConfig, MetricsConfig, ServerConfig, StorageConfig,
-    SyncConfig, TlsConfig,
+    SyncConfig,
 };
 
 /// Where the file is unless `DIRLESS_CONFIG` or `--config` say otherwise.

@@ -190,13 +190,3 @@ impl Default for CacheConfig {
         }
     }
 }
-
-/// `[tls]`: own TLS 1.2 and 1.3.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// Certificate chain, PEM, leaf first.
-    pub certificate: PathBuf,
-    /// Its private key, PEM, readable by its owner alone.
-    pub key: PathBuf,
-}

@@ -15,6 +15,7 @@ pub mod fs;
 pub mod log;
 mod secret;
 pub mod service;
+pub mod tls;
 
 pub use clock::Clock;
 pub use secret::{Secret, SecretError};

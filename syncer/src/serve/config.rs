@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use dirless_directory::{AttributeName, Dn};
+use dirless_program::tls::TlsFiles;
 use serde::Deserialize;
 
 use crate::tree::secrets;
@@ -37,16 +38,6 @@ impl Default for ServeConfig {
             ldap: None,
         }
     }
-}
-
-/// `[serve.tls]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsFiles {
-    /// The certificate and those between it and the authority, PEM.
-    pub certificate: PathBuf,
-    /// Its key, PEM, readable by the syncer alone.
-    pub key: PathBuf,
 }
 
 /// `[serve.ldap]`

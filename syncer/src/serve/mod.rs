@@ -16,7 +16,6 @@ mod passwords;
 pub mod problem;
 pub mod requests;
 mod routes;
-pub mod tls;
 pub mod tokens;
 pub mod triggers;
 
@@ -26,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use dirless_program::Clock;
+use dirless_program::tls::Tls;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -35,7 +35,6 @@ pub use config::ServeConfig;
 use ldap::Ldap;
 pub use ldap::{PassThrough, Sources};
 pub use routes::{description, router};
-use tls::Tls;
 use tokens::TokenStore;
 use triggers::Triggers;
 
@@ -69,7 +68,11 @@ impl Server {
         pass_through: Option<Arc<dyn PassThrough>>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|files| Tls::load(files, "serve.tls"))
+            .transpose()?;
         let rest = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listening on {} ([serve] listen)", config.listen))?;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
+use dirless_program::tls::TlsFiles;
 use dirless_syncer::serve::ServeConfig;
-use dirless_syncer::serve::config::TlsFiles;
 use dirless_syncer::serve::tokens::Scope;
 use reqwest::Method;
 use serde_json::json;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use dirless_ldap::{Listener, Setup};
 use dirless_program::Clock;
+use dirless_program::tls::Tls;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{PassThrough, TreeDirectory};
 use crate::serve::config::LdapConfig;
-use crate::serve::tls::Tls;
 use crate::tree::TreeStore;
 
 /// The LDAP server with its sockets bound.
