@@ -32,7 +32,7 @@ pub(crate) fn catch_up(current: &Connection, spare: &Connection, schema: &Schema
             insert.execute(params![row.get::<_, i64>(0)?, row.get::<_, String>(1)?])?;
         }
     }
-    let mut writer = Rows::new(schema.clone(), false);
+    let mut writer = Rows::new(schema.clone());
     let mut gone = current.prepare("SELECT uuid, key, dn, number, added, created FROM gone WHERE number > ?1")?;
     let mut rows = gone.query([from])?;
     while let Some(row) = rows.next()? {

@@ -56,17 +56,19 @@ pub struct Summary {
 /// no trace.
 pub struct Draft {
     files: Files,
-    next: Connection,
+    pub(crate) next: Connection,
     before: Option<Before>,
-    rows: Rows,
+    pub(crate) rows: Rows,
     lineage: String,
     /// State number of the generation before.
-    start: i64,
-    number: i64,
+    pub(crate) start: i64,
+    pub(crate) number: i64,
     /// Microseconds since 1970.
-    time: i64,
+    pub(crate) time: i64,
     pending: Option<Pending>,
-    summary: Summary,
+    pub(crate) summary: Summary,
+    /// Entries of the generation before, when those that are not put stay.
+    kept: Option<u64>,
 }
 
 impl std::fmt::Debug for Draft {
@@ -87,7 +89,7 @@ struct Before {
 }
 
 /// An entry that waits for the next one: that tells whether it has subordinates.
-struct Pending {
+pub(crate) struct Pending {
     key: DnKey,
     dn: String,
     uuid: [u8; 16],
@@ -131,12 +133,15 @@ impl Draft {
             name = layout::text(before, meta::LINEAGE)?;
         } else {
             next.execute_batch(layout::TABLES)?;
-            next.execute_batch("CREATE TEMP TABLE staged(attribute INTEGER, key BLOB, entry INTEGER)")?;
             next.pragma_update(None, "user_version", layout::FORMAT)?;
+        }
+        let mut rows = Rows::new(schema);
+        if before.is_none() {
+            rows.sort_terms(&files.draft)?;
         }
         Ok(Self {
             files,
-            rows: Rows::new(schema, before.is_none()),
+            rows,
             before: before.map(|connection| Before {
                 connection,
                 ahead: VecDeque::new(),
@@ -151,6 +156,7 @@ impl Draft {
             time: now.as_microsecond().max(last + 1),
             pending: None,
             summary: Summary::default(),
+            kept: None,
         })
     }
 
@@ -197,10 +203,7 @@ impl Draft {
             self.delete(&key)?;
         }
         if self.before.is_none() {
-            self.next.execute_batch(
-                "INSERT INTO terms SELECT DISTINCT attribute, key, entry FROM temp.staged ORDER BY 1, 2, 3;
-                 DROP TABLE temp.staged;",
-            )?;
+            self.rows.insert_sorted(&self.next)?;
             self.next.execute_batch(layout::INDEXES)?;
         }
         if self.summary.deleted > 0 {
@@ -210,6 +213,11 @@ impl Draft {
         layout::set(&self.next, meta::NUMBER, self.number)?;
         layout::set(&self.next, meta::CONTENT, content)?;
         layout::set(&self.next, meta::TIME, self.time)?;
+        if let Some(kept) = self.kept {
+            self.summary.entries = (kept + self.summary.added).saturating_sub(self.summary.deleted);
+        }
+        let entries = i64::try_from(self.summary.entries).unwrap_or(i64::MAX);
+        layout::set(&self.next, meta::ENTRIES, entries)?;
         self.next.flush_prepared_statement_cache();
         self.next.execute_batch("COMMIT")?;
         drop(self.before.take());
@@ -246,14 +254,7 @@ impl Draft {
     /// Holds one entry against the generation before.
     fn take(&mut self, record: &Pending, has_subordinates: bool) -> Result<(), CopyError> {
         self.summary.entries += 1;
-        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        context.update(&[u8::from(has_subordinates)]);
-        context.update(&record.uuid);
-        context.update(record.dn.as_bytes());
-        context.update(&[0]);
-        context.update(&record.attributes);
-        let digest = context.finish();
-        let digest = digest.as_ref().get(..DIGEST).unwrap_or_default();
+        let digest = digest(&record.dn, &record.uuid, &record.attributes, has_subordinates);
         while let Some((key, held)) = self.old()? {
             match key.as_slice().cmp(record.key.as_bytes()) {
                 std::cmp::Ordering::Less => {
@@ -270,10 +271,10 @@ impl Draft {
                 std::cmp::Ordering::Greater => break,
             }
         }
-        self.write(record, digest, has_subordinates)
+        self.write(record, &digest, has_subordinates)
     }
 
-    fn write(&mut self, record: &Pending, digest: &[u8], has_subordinates: bool) -> Result<(), CopyError> {
+    pub(crate) fn write(&mut self, record: &Pending, digest: &[u8], has_subordinates: bool) -> Result<(), CopyError> {
         let mut old = None;
         let mut added = None;
         let mut created = None;
@@ -351,7 +352,7 @@ impl Draft {
         Ok(Some((added, created)))
     }
 
-    fn delete(&mut self, key: &[u8]) -> Result<(), CopyError> {
+    pub(crate) fn delete(&mut self, key: &[u8]) -> Result<(), CopyError> {
         // Not there any more: it has moved.
         match Existing::by_key(&self.next, key)? {
             Some(old) => self.delete_row(&old),
@@ -376,6 +377,31 @@ impl Draft {
                 old.created().unwrap_or_default()
             ])?;
         Ok(())
+    }
+
+    /// Entries of the generation before that are not put stay.
+    pub(crate) fn keep_the_rest(&mut self) -> Result<(), CopyError> {
+        if let Some(before) = &mut self.before {
+            let entries = layout::number(&before.connection, meta::ENTRIES)?;
+            self.kept = Some(u64::try_from(entries).unwrap_or(0));
+            before.ended = true;
+        }
+        Ok(())
+    }
+
+    /// Number and digest of the entry with that key.
+    pub(crate) fn held(&self, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, CopyError> {
+        let mut statement = self
+            .next
+            .prepare_cached("SELECT id, digest FROM entries WHERE key = ?1")?;
+        let found = statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(found.optional()?)
+    }
+
+    /// The key of the entry of that identity.
+    pub(crate) fn key_of(&self, uuid: &[u8; 16]) -> Result<Option<Vec<u8>>, CopyError> {
+        let mut statement = self.next.prepare_cached("SELECT key FROM entries WHERE uuid = ?1")?;
+        Ok(statement.query_row([uuid.as_slice()], |row| row.get(0)).optional()?)
     }
 
     /// Key and digest of the next entry of the generation before.
@@ -413,9 +439,32 @@ impl Drop for Draft {
     }
 }
 
+impl From<&Record<'_>> for Pending {
+    fn from(record: &Record<'_>) -> Self {
+        Self {
+            key: record.key.clone(),
+            dn: record.dn.to_owned(),
+            uuid: record.uuid,
+            attributes: record.attributes.to_vec(),
+            canonical: record.canonical,
+        }
+    }
+}
+
+/// Of what the publisher gave.
+pub(crate) fn digest(dn: &str, uuid: &[u8; 16], attributes: &[u8], has_subordinates: bool) -> [u8; DIGEST] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(&[u8::from(has_subordinates)]);
+    context.update(uuid);
+    context.update(dn.as_bytes());
+    context.update(&[0]);
+    context.update(attributes);
+    context.finish().as_ref().first_chunk().copied().unwrap_or_default()
+}
+
 /// `modifyTimestamp` and `entryCSN` of the change with that index in a generation of that time, in
 /// microseconds since 1970.
-fn stamps(time: i64, index: i64) -> (String, String) {
+pub(crate) fn stamps(time: i64, index: i64) -> (String, String) {
     let time = time.saturating_add(index >> 24);
     let moment = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
     let text = moment.strftime("%Y%m%d%H%M%S").to_string();

@@ -14,7 +14,7 @@ const DIGEST: usize = 12;
 const SECRET: [&str; 3] = ["userPassword", "aitherPasswordHash", "aitherSecretReference"];
 
 /// Attributes that nobody looks entries up by.
-const PASSED_OVER: [&str; 21] = [
+const PASSED_OVER: [&str; 22] = [
     "objectclass",
     "description",
     "gecos",
@@ -28,6 +28,7 @@ const PASSED_OVER: [&str; 21] = [
     "shadowexpire",
     "shadowflag",
     "createtimestamp",
+    "entrycsn",
     "creatorsname",
     "modifiersname",
     "structuralobjectclass",

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Version of the format, in `user_version`. Files of any other one are made anew.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 
 /// `entries.digest` is of what the publisher gave, without what the writer adds. `changed` is the state
 /// number of the last change, `added` that of the first. `secret` holds apart, in the same form, what no
@@ -46,6 +46,8 @@ pub(crate) mod meta {
     pub(crate) const OLDEST: &str = "oldest";
     /// Digest of the content that the publisher published.
     pub(crate) const CONTENT: &str = "content";
+    /// How many entries there are.
+    pub(crate) const ENTRIES: &str = "entries";
     /// Time of the last change, in seconds since 1970.
     pub(crate) const TIME: &str = "time";
 }

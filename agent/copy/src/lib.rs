@@ -15,7 +15,9 @@
 
 mod catch_up;
 mod draft;
+mod edit;
 mod files;
+mod hot;
 mod index;
 mod layout;
 mod overlay;
@@ -24,11 +26,14 @@ mod posix;
 mod reader;
 mod row;
 mod search;
+mod sorted;
 #[cfg(test)]
 mod tests;
 mod uuid;
 
 pub use draft::{Draft, Record, Summary};
+pub use edit::Edit;
+pub use hot::Hot;
 pub use overlay::{Layered, Overlay, Unfit};
 pub use posix::{Group, Posix, User};
 pub use reader::{Change, Kind, Position, Reader, Row, Scope, Wants};
@@ -64,6 +69,9 @@ pub enum CopyError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What is sorted outside memory cannot be written or read.
+    #[error("the directory copy: {0}")]
+    Sort(#[from] std::io::Error),
     /// The database is damaged or the disk is full.
     #[error("the directory copy: {0}")]
     Database(#[from] rusqlite::Error),

@@ -15,7 +15,7 @@ use crate::files::open_finished;
 use crate::layout::{self, meta};
 use crate::plan::{self, Planned};
 use crate::row::joined;
-use crate::{CopyError, index};
+use crate::{CopyError, Hot, index};
 
 /// Times that a generation which is replaced while it is opened is tried again.
 const TRIES: usize = 100;
@@ -93,6 +93,8 @@ pub struct Reader {
     pub(crate) class_sets: Vec<(i64, Vec<String>)>,
     /// What the index knows of the attributes that were asked for.
     planned: RefCell<HashMap<String, Option<Planned>>>,
+    /// Values that need not be looked for in the file.
+    pub(crate) hot: Option<Arc<Hot>>,
     position: Position,
     oldest: u64,
 }
@@ -134,6 +136,7 @@ impl Reader {
             attributes: HashMap::new(),
             class_sets: Vec::new(),
             planned: RefCell::default(),
+            hot: None,
             position: Position {
                 lineage: layout::text(&connection, meta::LINEAGE)?.into(),
                 number: u64::try_from(layout::number(&connection, meta::NUMBER)?).unwrap_or(0),
@@ -141,6 +144,8 @@ impl Reader {
             oldest: u64::try_from(layout::number(&connection, meta::OLDEST)?).unwrap_or(0),
             connection,
         };
+        // The file does not change: one transaction for all queries saves each of them one of its own.
+        reader.connection.execute_batch("BEGIN")?;
         {
             let mut statement = reader.connection.prepare("SELECT name, id FROM attributes")?;
             let mut rows = statement.query([])?;
@@ -166,6 +171,11 @@ impl Reader {
     pub fn again(&self) -> Result<Option<Self>, CopyError> {
         let other = Self::open(&self.path, Arc::clone(&self.schema))?;
         Ok((other.position == self.position).then_some(other))
+    }
+
+    /// From now on goes by values in memory, which must be those of its generation.
+    pub fn go_by(&mut self, hot: Option<Arc<Hot>>) {
+        self.hot = hot;
     }
 
     /// Is there no newer generation?
@@ -334,31 +344,57 @@ impl Reader {
         wants: Wants<'_>,
         visit: impl FnOnce(Row<'_>) -> R,
     ) -> Result<R, CopyError> {
-        let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        let dn = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        let small = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
-        let names = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+        let held = Held {
+            key: row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?,
+            dn: row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
+            small: row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?,
+            large: row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?,
+            id: row.get(4)?,
+        };
+        self.with_held(held, exact, wants, visit)
+    }
+
+    /// Shows a row, as [`Reader::with_row`] does.
+    pub(crate) fn with_held<R>(
+        &self,
+        held: Held<'_>,
+        exact: bool,
+        wants: Wants<'_>,
+        visit: impl FnOnce(Row<'_>) -> R,
+    ) -> Result<R, CopyError> {
         let whole;
+        let names = held.large;
         let attributes = if names.is_empty() || wants.is_some_and(|wants| !names.split(' ').any(wants)) {
-            small
+            held.small
         } else {
             let mut statement = self
                 .connection
                 .prepare_cached("SELECT large FROM entries WHERE id = ?1")?;
-            let mut rows = statement.query([row.get::<_, i64>(4)?])?;
+            let mut rows = statement.query([held.id])?;
             let Some(large) = rows.next()? else {
                 return Err(rusqlite::Error::QueryReturnedNoRows.into());
             };
-            whole = joined(small, large.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            whole = joined(held.small, large.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
             &whole
         };
         Ok(visit(Row {
-            key,
-            dn,
+            key: held.key,
+            dn: held.dn,
             attributes: Attributes::new(attributes)?,
             exact,
         }))
     }
+}
+
+/// A row without its large attributes.
+#[derive(Clone, Copy)]
+pub(crate) struct Held<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) dn: &'a str,
+    pub(crate) small: &'a [u8],
+    /// Names of the large ones, a space between two.
+    pub(crate) large: &'a str,
+    pub(crate) id: i64,
 }
 
 fn change(row: &rusqlite::Row<'_>, kind: Kind) -> rusqlite::Result<(i64, Change)> {

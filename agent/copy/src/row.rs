@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use dirless_directory::encoded::{Attribute, Attributes, EncodedError, put_attribute};
 use dirless_directory::{MatchingRule, Schema};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::sorted::{Sorter, Term};
 use crate::{CopyError, index};
 
 /// Length of the prefix of encoded entries.
@@ -181,17 +183,34 @@ pub(crate) struct Rows {
     names: HashMap<String, Option<(i64, MatchingRule)>>,
     secret: HashMap<String, bool>,
     classes: HashMap<Vec<u8>, i64>,
-    /// Terms go to a table of their own, to be sorted once.
-    pub(crate) staged: bool,
+    /// Takes the terms of a first generation, to be sorted once.
+    sorter: Option<Sorter>,
 }
 
 impl Rows {
-    pub(crate) fn new(schema: Schema, staged: bool) -> Self {
+    pub(crate) fn new(schema: Schema) -> Self {
         Self {
             schema,
-            staged,
             ..Self::default()
         }
+    }
+
+    /// From now on terms are kept, until [`Rows::insert_sorted`]. `draft` is the file they will be in.
+    pub(crate) fn sort_terms(&mut self, draft: &Path) -> Result<(), CopyError> {
+        self.sorter = Some(Sorter::new(draft).map_err(CopyError::file("sort beside", draft))?);
+        Ok(())
+    }
+
+    /// Inserts the terms that were kept, in the order of their index.
+    pub(crate) fn insert_sorted(&mut self, connection: &Connection) -> Result<(), CopyError> {
+        let Some(sorter) = self.sorter.take() else {
+            return Ok(());
+        };
+        let mut insert = connection.prepare("INSERT INTO terms(attribute, key, entry) VALUES(?1, ?2, ?3)")?;
+        sorter.finish(|term| {
+            insert.execute(params![term.attribute, term.key, term.entry])?;
+            Ok(())
+        })
     }
 
     /// Parts an entry into what queries show and what they do not; none when there is nothing to hide.
@@ -260,7 +279,7 @@ impl Rows {
     }
 
     /// Brings the terms of an entry from `before` to `after`, touching only values that differ.
-    fn change_terms(
+    pub(crate) fn change_terms(
         &mut self,
         connection: &Connection,
         id: i64,
@@ -302,18 +321,7 @@ impl Rows {
             return Ok(());
         };
         let (Some(old), new) = (before, after) else {
-            let insert = if self.staged {
-                "INSERT INTO staged(attribute, key, entry) VALUES(?1, ?2, ?3)"
-            } else {
-                "INSERT OR IGNORE INTO terms(attribute, key, entry) VALUES(?1, ?2, ?3)"
-            };
-            let mut insert = connection.prepare_cached(insert)?;
-            for value in after.into_iter().flat_map(|attribute| attribute.values) {
-                if let Some((key, _)) = index::key(&self.schema, rule, value) {
-                    insert.execute(params![attribute, key, id])?;
-                }
-            }
-            return Ok(());
+            return self.add_terms(connection, id, attribute, rule, after);
         };
         let held: HashSet<&[u8]> = old.values.collect();
         let wanted: HashSet<&[u8]> = new.into_iter().flat_map(|attribute| attribute.values).collect();
@@ -333,6 +341,33 @@ impl Rows {
             if let Some((key, _)) = index::key(&self.schema, rule, value) {
                 insert.execute(params![attribute, key, id])?;
             }
+        }
+        Ok(())
+    }
+
+    /// Adds the terms of an attribute that was not there.
+    fn add_terms(
+        &mut self,
+        connection: &Connection,
+        entry: i64,
+        attribute: i64,
+        rule: MatchingRule,
+        after: Option<Attribute<'_>>,
+    ) -> Result<(), CopyError> {
+        let values = after.into_iter().flat_map(|attribute| attribute.values);
+        let keys = values.filter_map(|value| index::key(&self.schema, rule, value).map(|(key, _)| key));
+        if let Some(sorter) = &mut self.sorter {
+            let attribute = u32::try_from(attribute).unwrap_or(u32::MAX);
+            for key in keys {
+                let key = key.as_slice();
+                sorter.push(Term { attribute, key, entry })?;
+            }
+            return Ok(());
+        }
+        let mut insert =
+            connection.prepare_cached("INSERT OR IGNORE INTO terms(attribute, key, entry) VALUES(?1, ?2, ?3)")?;
+        for key in keys {
+            insert.execute(params![attribute, key, entry])?;
         }
         Ok(())
     }

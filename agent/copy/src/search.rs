@@ -7,12 +7,14 @@ use rusqlite::params;
 
 use crate::CopyError;
 use crate::plan::{Planner, Terms, conjuncts, terms};
-use crate::reader::{Reader, Row, Scope, Wants};
+use crate::reader::{Held, Reader, Row, Scope, Wants};
 
 /// Most entries that are looked up one by one; with more the subtree is read in order.
 const MOST: usize = 2048;
 /// Entries of one set of classes that are looked at together.
 const BATCH: usize = 512;
+/// Entries whose rows are kept until they are sorted; of more, the keys alone.
+const FEW: usize = 64;
 // The columns that `with_row` reads come first.
 const BY_ID: &str = "SELECT key, dn, attributes, large_names, id, classes FROM entries WHERE id = ?1";
 const BY_KEY: &str = "SELECT key, dn, attributes, large_names, id FROM entries INDEXED BY entries_key
@@ -155,6 +157,11 @@ impl Reader {
         let limit = |have: usize| i64::try_from(most.saturating_sub(have) + 1).unwrap_or(i64::MAX);
         match condition {
             Terms::Nothing => {}
+            Terms::Equal { attributes, key, .. } if self.hot.as_ref().is_some_and(|hot| hot.has(attributes)) => {
+                for (attribute, hot) in attributes.iter().zip(self.hot.iter().cycle()) {
+                    hot.collect(*attribute, key, most, ids);
+                }
+            }
             Terms::Equal { attributes, key, .. } => {
                 for attribute in attributes.iter() {
                     let mut statement = self
@@ -223,6 +230,9 @@ impl Reader {
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
         let is_of = |set: i64| rest.classes.iter().all(|sets| sets.contains(&set));
+        if (2..=FEW).contains(&ids.len()) {
+            return self.visit_few(&ids, range, rest, wants, visit);
+        }
         if ids.len() > 1 {
             let mut statement = self
                 .connection
@@ -255,6 +265,35 @@ impl Reader {
                 }
             })?;
             if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Reader::visit_ids`], reading each row once: they are kept until all are there to be sorted.
+    fn visit_few(
+        &self,
+        ids: &[i64],
+        range: &Range<'_>,
+        rest: &Rest,
+        wants: Wants<'_>,
+        visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
+    ) -> Result<(), CopyError> {
+        let mut statement = self.connection.prepare_cached(BY_ID)?;
+        let mut kept = Kept::default();
+        for id in ids {
+            let mut rows = statement.query([id])?;
+            let Some(row) = rows.next()? else { continue };
+            let set = row.get(5)?;
+            let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+            if rest.classes.iter().all(|sets| sets.contains(&set)) && range.holds(key) {
+                kept.take(row)?;
+            }
+        }
+        let wants = wants.filter(|_| rest.exact);
+        for held in kept.in_order() {
+            if self.with_held(held, rest.exact, wants, &mut *visit)?.is_break() {
                 break;
             }
         }
@@ -346,6 +385,61 @@ impl Reader {
             }
             return Ok(());
         }
+    }
+}
+
+/// Rows that wait to be shown in the order of their keys, in one piece of memory.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    rows: Vec<KeptRow>,
+}
+
+/// Where the parts of a row end; each begins where the one before ends, the first at `start`.
+#[derive(Clone, Copy)]
+struct KeptRow {
+    start: usize,
+    key: usize,
+    dn: usize,
+    small: usize,
+    large: usize,
+    id: i64,
+}
+
+impl Kept {
+    fn take(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
+        let start = self.bytes.len();
+        let mut ends = [0; 4];
+        for (column, end) in ends.iter_mut().enumerate() {
+            self.bytes.extend_from_slice(row.get_ref(column)?.as_bytes()?);
+            *end = self.bytes.len();
+        }
+        let [key, dn, small, large] = ends;
+        self.rows.push(KeptRow {
+            start,
+            key,
+            dn,
+            small,
+            large,
+            id: row.get(4)?,
+        });
+        Ok(())
+    }
+
+    fn in_order(&mut self) -> impl Iterator<Item = Held<'_>> {
+        let bytes = &self.bytes;
+        let part = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
+        self.rows
+            .sort_unstable_by(|one, other| part(one.start, one.key).cmp(part(other.start, other.key)));
+        self.rows.iter().filter_map(move |row| {
+            Some(Held {
+                key: part(row.start, row.key),
+                dn: std::str::from_utf8(part(row.key, row.dn)).ok()?,
+                small: part(row.dn, row.small),
+                large: std::str::from_utf8(part(row.small, row.large)).ok()?,
+                id: row.id,
+            })
+        })
     }
 }
 

@@ -481,10 +481,21 @@ proptest! {
         // A follower keeps names by identity and learns of changes only.
         let mut follower: BTreeMap<u8, String> = BTreeMap::new();
         let mut known = 0;
+        let mut last: Option<Reader> = None;
         for (second, model) in (0..).zip(&series) {
             let entries = entries_of(model);
             publish(&folder.copy(), second, &entries);
-            let reader = folder.reader();
+            let mut reader = folder.reader();
+            // It goes by values in memory, which come from those before whenever they can.
+            let brought = match &last {
+                Some(old) => old.hot.as_ref().and_then(|hot| hot.brought_to(old, &reader).unwrap()),
+                None => None,
+            };
+            let hot = match brought {
+                Some(hot) => Some(hot),
+                None => Hot::read(&reader).unwrap(),
+            };
+            reader.go_by(hot.map(Arc::new));
             let mut expected: Vec<String> = entries.iter().map(|(_, entry)| entry.dn().to_string()).collect();
             expected.sort();
             prop_assert_eq!(found(&reader, "", Scope::Subtree, "(objectClass=*)"), expected);
@@ -505,6 +516,7 @@ proptest! {
             known = reader.position().number;
             let truth: BTreeMap<u8, String> = entries.iter().map(|(identity, entry)| (*identity, entry.dn().to_string())).collect();
             prop_assert_eq!(&follower, &truth);
+            last = Some(reader);
         }
     }
 }

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # dirless-ldapd beside slapd (mdb, indexed): the same entries, the same load, one after the other in one run.
 #
-#   agent/ldapd/benches/slapd.sh USERS [SECONDS]
+#   agent/ldapd/benches/slapd.sh USERS [SECONDS [FOLDER]]
+#
+# With FOLDER the entries are made there once and used again; with 0 SECONDS they are only made, so that the
+# time of a quiet machine goes to measuring.
 #
 # Needs a release build (cargo build --release -p dirless-ldapd -p dirless-copy --bins --examples) and the
 # Debian package slapd. Prints one line for each kind of work: operations a second, server microseconds of
@@ -12,14 +15,19 @@ cd "$(dirname "$0")/../../.."
 users=${1:?how many users}
 seconds=${2:-2}
 built=${CARGO_TARGET_DIR:-target}/release
-work=$(mktemp -d)
+work=${3:-}
 pids=()
-trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done; wait 2>/dev/null; rm -rf "$work"' EXIT
+temporary=
+[[ -n $work ]] || { work=$(mktemp -d) && temporary=$work; }
+mkdir -p "$work"
+trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done; wait 2>/dev/null; rm -rf "$temporary"' EXIT
 ours=127.0.0.1:3990 theirs=127.0.0.1:3991
 
 echo "== $users users"
-"$built/examples/make_copy" "$users" "$work/copy.db" measure
-"$built/examples/make_copy" "$users" "$work/copy.db" ldif >"$work/all.ldif"
+if [[ ! -e $work/made ]]; then
+    "$built/examples/make_copy" "$users" "$work/copy.db" measure
+    "$built/examples/make_copy" "$users" "$work/copy.db" ldif >"$work/all.ldif"
+fi
 
 cat >"$work/bis.schema" <<'SCHEMA'
 attributetype ( 1.3.6.1.1.1.1.2 NAME 'gecos' EQUALITY caseIgnoreIA5Match SYNTAX 1.3.6.1.4.1.1466.115.121.1.26 SINGLE-VALUE )
@@ -32,7 +40,7 @@ objectclass ( 1.3.6.1.1.1.2.1 NAME 'shadowAccount' SUP top AUXILIARY MUST uid MA
 objectclass ( 1.3.6.1.1.1.2.2 NAME 'posixGroup' SUP top AUXILIARY MUST gidNumber MAY ( userPassword $ memberUid $ description ) )
 objectclass ( 1.3.6.1.4.1.24552.500.1.1.2.0 NAME 'ldapPublicKey' SUP top AUXILIARY MAY ( sshPublicKey $ uid ) )
 SCHEMA
-mkdir "$work/mdb"
+mkdir -p "$work/mdb"
 cat >"$work/slapd.conf" <<CONF
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -50,9 +58,13 @@ suffix "dc=dirless"
 directory $work/mdb
 index objectClass,uid,cn,uidNumber,gidNumber,memberUid,member,entryUUID eq
 CONF
-start=$(date +%s.%N)
-slapadd -q -s -f "$work/slapd.conf" -l "$work/all.ldif" 2>&1 | grep -v '#####\|Closing' || true
-echo "slapadd -q: $(echo "$(date +%s.%N) - $start" | bc) s, $(du -sk "$work/mdb" | cut -f1) KiB"
+if [[ ! -e $work/made ]]; then
+    start=$(date +%s.%N)
+    slapadd -q -s -f "$work/slapd.conf" -l "$work/all.ldif" 2>&1 | grep -v '#####\|Closing' || true
+    echo "slapadd -q: $(echo "$(date +%s.%N) - $start" | bc) s, $(du -sk "$work/mdb" | cut -f1) KiB"
+    touch "$work/made"
+fi
+[[ $seconds != 0 ]] || exit 0
 /usr/sbin/slapd -d 0 -f "$work/slapd.conf" -h "ldap://$theirs" &
 slapd=$!
 pids+=("$slapd")
@@ -62,6 +74,8 @@ ldapd=$!
 pids+=("$ldapd")
 for address in "$ours" "$theirs"; do
     until (exec 3<>"/dev/tcp/${address/://}") 2>/dev/null; do sleep 0.1; done
+    # Answers once both have read what they read at their start.
+    "$built/examples/load" "$address" uid "users=$users" seconds=0.1 >/dev/null
 done
 
 field() { sed "s/.*\"$1\":\([0-9.]*\).*/\1/"; }

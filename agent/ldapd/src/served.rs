@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use dirless_copy::{CopyError, Kind, Position, Reader, Row};
+use dirless_copy::{CopyError, Hot, Kind, Position, Reader, Row};
 use dirless_directory::schema::object_class;
 use dirless_directory::{AttributeName, Dn, DnKey, Filter, Schema, Value};
 use dirless_ldap::{
@@ -20,6 +20,8 @@ const KEPT: usize = 8;
 struct Generation {
     position: Position,
     contexts: Vec<Dn>,
+    /// What all its readers go by.
+    hot: Option<Arc<Hot>>,
     /// Never lent, so that there is always one to tell whether this generation is the newest.
     first: Mutex<Reader>,
     waiting: Mutex<Vec<Reader>>,
@@ -62,11 +64,14 @@ impl Served {
         {
             return Ok(false);
         }
-        let first = Reader::open(&self.path, Arc::clone(&self.schema))?;
+        let mut first = Reader::open(&self.path, Arc::clone(&self.schema))?;
         let position = first.position().clone();
+        let hot = hot(current.as_deref(), &first)?;
+        first.go_by(hot.clone());
         let next = Generation {
             contexts: first.topmost()?.iter().filter_map(|dn| Dn::parse(dn).ok()).collect(),
             position: position.clone(),
+            hot,
             first: Mutex::new(first),
             waiting: Mutex::default(),
         };
@@ -92,7 +97,13 @@ impl Served {
         let waiting = lock(&generation.waiting).pop();
         let reader = match waiting {
             Some(reader) => reader,
-            None => Reader::open(&self.path, Arc::clone(&self.schema)).map_err(failure)?,
+            None => {
+                let mut reader = Reader::open(&self.path, Arc::clone(&self.schema)).map_err(failure)?;
+                if *reader.position() == generation.position {
+                    reader.go_by(generation.hot.clone());
+                }
+                reader
+            }
         };
         let result = read(&reader).map_err(failure);
         // One that was opened while a newer generation came is of that one: it is not kept here.
@@ -129,6 +140,17 @@ impl Served {
         })?;
         Ok(found)
     }
+}
+
+/// The values of the generation that `first` reads, brought along from the one before when they can be.
+fn hot(before: Option<&Generation>, first: &Reader) -> Result<Option<Arc<Hot>>, CopyError> {
+    if let Some(before) = before
+        && let Some(held) = &before.hot
+        && let Some(next) = held.brought_to(&lock(&before.first), first)?
+    {
+        return Ok(Some(Arc::new(next)));
+    }
+    Ok(Hot::read(first)?.map(Arc::new))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
