@@ -1,9 +1,10 @@
-//! `dirless`: enrol, look, ask why, refresh, install.
+//! `dirless`: enrol, look, ask why, refresh, install; and what an operator does for a whole tenant, which needs no agent.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser, Subcommand};
+use dirless_operator::Surroundings;
 use dirless_program::command::{EXIT_FAILURE, GenerateArguments, finish, generate};
 use dirless_program::{Clock, Lookup};
 use dirless_wire::SourceName;
@@ -18,7 +19,7 @@ use crate::host::sshd_program::SshdProgram;
 use crate::pipeline::forget_sequence;
 use crate::trust::{JoinArguments, join};
 
-/// Looks after this host's part of Dirless.
+/// Looks after this host's part of Dirless, and after a tenant's keys and policy.
 #[derive(Debug, Parser)]
 #[command(name = "dirless", version, about)]
 struct Arguments {
@@ -97,6 +98,8 @@ enum Command {
         #[command(subcommand)]
         command: authority::Command,
     },
+    #[command(flatten)]
+    Operator(dirless_operator::Command),
     /// Write man pages or shell completions
     #[command(hide = true)]
     Generate(GenerateArguments),
@@ -169,6 +172,12 @@ fn dispatch(arguments: &Arguments, environment: Lookup<'_>) -> anyhow::Result<Ex
             finish_plan(places, environment, &plan, *dry_run)?;
         }
         Command::Ssh { command } => authority::run(places, environment, command)?,
+        Command::Operator(command) => command.run(&mut Surroundings {
+            out: &mut std::io::stdout(),
+            terminal: &mut dirless_operator::SystemTerminal,
+            clock: Clock::system(),
+            environment,
+        })?,
         Command::Generate(what) => generate(Arguments::command(), what)?,
     }
     Ok(ExitCode::SUCCESS)

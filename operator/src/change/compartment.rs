@@ -1,0 +1,56 @@
+//! `dirless compartment`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use dirless_seal::Label;
+use dirless_seal::trust::{Compartment, OnExpiry};
+
+use super::{change, remove};
+use crate::Surroundings;
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add a compartment, or change what its hosts do when their lease has run out
+    Add {
+        /// The folder of the tenant
+        folder: PathBuf,
+        /// Its name
+        name: Label,
+        /// serve: go on without what was granted for a time only; close: let nobody in
+        #[arg(long, value_name = "serve|close", default_value = "serve")]
+        on_expiry: OnExpiry,
+    },
+    /// Remove a compartment
+    Remove {
+        /// The folder of the tenant
+        folder: PathBuf,
+        /// Its name
+        name: Label,
+    },
+}
+
+pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+    match command {
+        Command::Add {
+            folder,
+            name,
+            on_expiry,
+        } => change(folder, surroundings, |policy| {
+            policy.compartments.retain(|compartment| compartment.name != *name);
+            policy.compartments.push(Compartment {
+                name: name.clone(),
+                on_expiry: *on_expiry,
+            });
+            Ok(())
+        }),
+        Command::Remove { folder, name } => change(folder, surroundings, |policy| {
+            remove(
+                &mut policy.compartments,
+                &format!("compartment {name}"),
+                |compartment| compartment.name == *name,
+            )
+        }),
+    }
+}

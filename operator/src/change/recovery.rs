@@ -1,0 +1,63 @@
+//! `dirless recovery`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use dirless_seal::{Identity, Recipient};
+
+use super::{change, remove};
+use crate::options::Making;
+use crate::{Surroundings, keys};
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a recovery key, and show its recipient
+    Create {
+        /// The file to write it to, under a passphrase; never overwritten
+        file: PathBuf,
+        #[command(flatten)]
+        making: Making,
+    },
+    /// Seal to a recipient from the next epoch on
+    Add {
+        /// The folder of the tenant
+        folder: PathBuf,
+        /// The recipient (age1…)
+        recipient: Recipient,
+    },
+    /// Seal to a recipient no more
+    Remove {
+        /// The folder of the tenant
+        folder: PathBuf,
+        /// The recipient (age1…)
+        recipient: Recipient,
+    },
+}
+
+pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+    match command {
+        Command::Create { file, making } => {
+            let passphrases = making
+                .passphrase
+                .fresh(&[file.display().to_string()], surroundings.terminal)?;
+            let identity = Identity::generate();
+            for passphrase in &passphrases {
+                keys::write(file, &identity.expose(), passphrase, making.work)?;
+            }
+            writeln!(surroundings.out, "{}", identity.recipient())?;
+            Ok(())
+        }
+        Command::Add { folder, recipient } => change(folder, surroundings, |policy| {
+            policy.recovery.push(recipient.clone());
+            Ok(())
+        }),
+        Command::Remove { folder, recipient } => change(folder, surroundings, |policy| {
+            remove(
+                &mut policy.recovery,
+                &format!("recovery recipient {recipient}"),
+                |other| other == recipient,
+            )
+        }),
+    }
+}

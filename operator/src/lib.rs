@@ -1,0 +1,129 @@
+//! What an operator does for a tenant, away from the backend: root keys and policy, checks of a whole tenant, copies of it.
+//!
+//! A library of commands that a program flattens into its own ([`Command`]). They work on a **tenant folder**: the same
+//! files under the same names that a backend serves (`docs/protocol.md`), so that most need no network.
+//!
+//! What always holds: nothing signed is ever overwritten; a policy is written only when the thresholds of it
+//! and of the one before have signed; what is copied was checked first; no secret stands in an argument, an error or a log.
+
+#![forbid(unsafe_code)]
+
+mod change;
+mod draft;
+mod files;
+mod folder;
+mod keys;
+mod mirror;
+mod options;
+mod policy;
+mod sheet;
+mod show;
+mod tenant;
+mod terminal;
+mod verify;
+mod walk;
+
+use std::io::Write;
+
+use clap::Subcommand;
+use dirless_program::{Clock, Lookup};
+
+pub use terminal::{SystemTerminal, Terminal};
+pub use walk::Problem;
+
+/// What the commands need of their surroundings.
+pub struct Surroundings<'a> {
+    /// Where answers go.
+    pub out: &'a mut dyn Write,
+    /// Whoever can be asked.
+    pub terminal: &'a mut dyn Terminal,
+    /// The time.
+    pub clock: Clock,
+    /// The environment, for the editor's name.
+    pub environment: Lookup<'a>,
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Surroundings")
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Begin a tenant of one's own
+    Tenant {
+        /// What to do.
+        #[command(subcommand)]
+        command: tenant::Command,
+    },
+    /// Who may say what in a tenant: show it, change it, sign it
+    Policy {
+        /// What to do.
+        #[command(subcommand)]
+        command: policy::Command,
+    },
+    /// Root keys, which sign the policy
+    Root {
+        /// What to do.
+        #[command(subcommand)]
+        command: change::root::Command,
+    },
+    /// Who may publish, and what
+    Publisher {
+        /// What to do.
+        #[command(subcommand)]
+        command: change::publisher::Command,
+    },
+    /// Who may admit hosts
+    Enroller {
+        /// What to do.
+        #[command(subcommand)]
+        command: change::enroller::Command,
+    },
+    /// Parts of the data with keys of their own
+    Compartment {
+        /// What to do.
+        #[command(subcommand)]
+        command: change::compartment::Command,
+    },
+    /// Who can open everything when all else is lost
+    Recovery {
+        /// What to do.
+        #[command(subcommand)]
+        command: change::recovery::Command,
+    },
+    /// Check a whole tenant, as a host would and more, from any copy of it
+    ///
+    /// Exits with an error at the first thing that is wrong, and names the file and the code that hosts
+    /// give it.
+    Verify(Box<verify::Verify>),
+    /// Copy a tenant as plain files, for a web server or a stick
+    ///
+    /// Each file is checked before it is written, and heads come last. Run again, it goes on where it stopped.
+    Mirror(Box<mirror::Mirror>),
+}
+
+impl Command {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// What was wrong, where, and what to do next.
+    pub fn run(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+        match self {
+            Self::Tenant { command } => tenant::run(command, surroundings),
+            Self::Policy { command } => policy::run(command, surroundings),
+            Self::Root { command } => change::root::run(command, surroundings),
+            Self::Publisher { command } => change::publisher::run(command, surroundings),
+            Self::Enroller { command } => change::enroller::run(command, surroundings),
+            Self::Compartment { command } => change::compartment::run(command, surroundings),
+            Self::Recovery { command } => change::recovery::run(command, surroundings),
+            Self::Verify(verify) => verify.run(surroundings),
+            Self::Mirror(mirror) => mirror.run(surroundings),
+        }
+    }
+}

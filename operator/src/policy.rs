@@ -1,0 +1,234 @@
+//! `dirless policy`: shows, changes and signs the policy.
+
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use dirless_seal::trust::Policy;
+
+use crate::change::{begin, keep};
+use crate::draft::Draft;
+use crate::folder::{Current, Folder};
+use crate::options::{PassphraseFrom, days_after, whole_seconds};
+use crate::{Surroundings, files, keys, show};
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the policy in force and the draft of the next, with who signed it and who has to
+    Show {
+        /// The folder of the tenant
+        folder: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change the draft of the next policy: by options, or without any in $VISUAL or $EDITOR
+    Edit(Edit),
+    /// Add one root's signature to the draft; when enough have signed, it becomes the policy
+    Sign(Sign),
+    /// Drop the draft
+    Drop {
+        /// The folder of the tenant
+        folder: PathBuf,
+    },
+}
+
+/// Arguments of `dirless policy edit`.
+#[derive(Debug, clap::Args)]
+pub struct Edit {
+    /// The folder of the tenant
+    folder: PathBuf,
+    /// How many roots must sign
+    #[arg(long, value_name = "1-16")]
+    threshold: Option<usize>,
+    /// Longest lease of a head, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    lease: Option<u32>,
+    /// Days from now until hosts warn that nobody renewed the policy
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
+    valid_for: Option<u16>,
+}
+
+/// Arguments of `dirless policy sign`.
+#[derive(Debug, clap::Args)]
+pub struct Sign {
+    /// The folder of the tenant
+    folder: PathBuf,
+    /// File of the root key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Sign without asking; what is signed is shown all the same
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    passphrase: PassphraseFrom,
+}
+
+pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+    match command {
+        Command::Show { folder, json } => show_both(&Folder::new(folder), *json, surroundings),
+        Command::Edit(edit) => edit.run(surroundings),
+        Command::Sign(sign) => sign.run(surroundings),
+        Command::Drop { folder } => {
+            let folder = Folder::new(folder);
+            if folder.draft()?.is_none() {
+                bail!("{} has no draft", folder.path().display());
+            }
+            Ok(folder.drop_draft()?)
+        }
+    }
+}
+
+fn show_both(folder: &Folder, json: bool, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+    let (current, draft) = (folder.current()?, folder.draft()?);
+    let out = &mut *surroundings.out;
+    if json {
+        writeln!(out, "{:#}", show::as_json(Some(&current), draft.as_ref()))?;
+        return Ok(());
+    }
+    show::policy(&current.policy, out)?;
+    if let Some(draft) = draft {
+        writeln!(out, "\ndraft of version {}:", draft.policy().version)?;
+        write!(out, "{}", show::difference(&current.text(), draft.note().text()))?;
+        show::standing(&draft.standing(Some(&current.policy)), out)?;
+        if !draft.continues(&current) {
+            writeln!(
+                out,
+                "it does not continue the policy in force; begin again: dirless policy drop"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+impl Edit {
+    fn run(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+        let folder = Folder::new(&self.folder);
+        let now = whole_seconds(surroundings.clock.now());
+        let (current, mut policy) = begin(&folder, now)?;
+        if self.threshold.is_none() && self.lease.is_none() && self.valid_for.is_none() {
+            policy = self.in_editor(&policy, surroundings)?;
+        }
+        if let Some(threshold) = self.threshold {
+            policy.threshold = threshold;
+        }
+        if let Some(lease) = self.lease {
+            policy.lease = lease;
+        }
+        if let Some(days) = self.valid_for {
+            policy.expires = days_after(now, days)?;
+        }
+        keep(&folder, &current, &policy, surroundings)
+    }
+
+    fn in_editor(&self, policy: &Policy, surroundings: &Surroundings<'_>) -> anyhow::Result<Policy> {
+        let environment = surroundings.environment;
+        let editor = environment("VISUAL").or_else(|| environment("EDITOR"));
+        let editor = editor.context("neither $VISUAL nor $EDITOR names an editor; set one, or use the options")?;
+        let aside = tempfile::Builder::new()
+            .prefix("dirless-policy-")
+            .suffix(".txt")
+            .tempfile()?;
+        std::fs::write(aside.path(), Draft::new(policy)?.text())?;
+        run_editor(&editor, aside.path())?;
+        let bytes = files::read(aside.path(), 128 * 1024)?.context("the editor left no file")?;
+        match Draft::read(&bytes) {
+            Ok(draft) => Ok(draft.policy().clone()),
+            Err(error) => {
+                let (_, kept) = aside.keep()?;
+                Err(anyhow::Error::new(error).context(format!(
+                    "the draft is as it was; what you wrote is kept in {}",
+                    kept.display()
+                )))
+            }
+        }
+    }
+}
+
+/// As other programs do: the variable may hold options, and is the operator's own.
+fn run_editor(editor: &str, path: &Path) -> anyhow::Result<()> {
+    let mut words = editor.split_whitespace();
+    let program = words.next().context("the editor's name is empty")?;
+    let status = process::Command::new(program)
+        .args(words)
+        .arg(path)
+        .status()
+        .with_context(|| format!("starting the editor {program}"))?;
+    if !status.success() {
+        bail!("the editor {program} ended with {status}; the draft is as it was");
+    }
+    Ok(())
+}
+
+impl Sign {
+    fn run(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+        let folder = Folder::new(&self.folder);
+        let current = folder.current()?;
+        let mut draft = folder.draft()?.with_context(|| {
+            format!(
+                "{} has no draft; begin one with: dirless policy edit {0}, or publisher, enroller, compartment, recovery, root",
+                self.folder.display()
+            )
+        })?;
+        check(&draft, &current)?;
+        writeln!(surroundings.out, "policy {} would change:", draft.policy().version)?;
+        write!(
+            surroundings.out,
+            "{}",
+            show::difference(&current.text(), draft.note().text())
+        )?;
+        surroundings.out.flush()?;
+        let key = keys::signing(&self.key, &self.passphrase, surroundings.terminal)?;
+        let verifying = key.verifying();
+        if !draft.policy().roots.contains(verifying) && !current.policy.roots.contains(verifying) {
+            bail!(
+                "{verifying} is no root of the draft, nor of the policy in force; its signature would count for nothing"
+            );
+        }
+        self.confirm(surroundings)?;
+        draft.sign(&key);
+        let standing = draft.standing(Some(&current.policy));
+        show::standing(&standing, surroundings.out)?;
+        if standing.is_complete() {
+            let path = folder.publish(&draft)?;
+            writeln!(surroundings.out, "wrote {}", path.display())?;
+        } else {
+            folder.keep(&draft)?;
+            writeln!(
+                surroundings.out,
+                "next: another root signs {}",
+                folder.draft_path().display()
+            )?;
+        }
+        Ok(())
+    }
+
+    fn confirm(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        if !surroundings.terminal.is_there() {
+            bail!("there is no terminal to ask on; look at the changes above, and sign them with --yes");
+        }
+        if surroundings.terminal.confirm("Sign this?")? {
+            Ok(())
+        } else {
+            bail!("nothing was signed")
+        }
+    }
+}
+
+/// A draft that was made for another policy cannot come into force.
+fn check(draft: &Draft, current: &Current) -> anyhow::Result<()> {
+    if draft.continues(current) {
+        return Ok(());
+    }
+    bail!(
+        "the draft of version {} does not continue policy {}, which is in force; drop it (dirless policy drop) and make the \
+         change again",
+        draft.policy().version,
+        current.policy.version
+    )
+}

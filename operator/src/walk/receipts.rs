@@ -1,0 +1,82 @@
+//! Receipts of hosts, beside what this copy shows.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use dirless_seal::trust::{Object, Receipt, Refusal, Seen, SplitView, parse};
+use dirless_seal::{Label, Note};
+use jiff::Timestamp;
+
+use super::{Problem, Walk};
+use crate::files;
+
+/// The files that `path` names: itself, or those in it.
+pub(crate) fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let listed = std::fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut files = Vec::new();
+    for entry in listed {
+        let entry = entry.with_context(|| format!("reading {}", path.display()))?;
+        if entry.path().is_file() {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+impl Walk<'_> {
+    /// Reads the receipts in `paths`, and compares them with each other and with this copy.
+    pub(crate) fn receipts(&self, paths: &[PathBuf]) -> Result<usize, Problem> {
+        let mut receipts = paths
+            .iter()
+            .map(|path| self.receipt(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let count = receipts.len();
+        receipts.extend(self.own_view());
+        let split: Vec<String> = SplitView::find(&receipts).iter().map(ToString::to_string).collect();
+        if split.is_empty() {
+            return Ok(count);
+        }
+        Err(Problem::new("split-view", "receipts", split.join("; ")))
+    }
+
+    fn receipt(&self, path: &Path) -> Result<Receipt, Problem> {
+        let shown = path.display().to_string();
+        let refused = |refusal: Refusal| Problem::refused(&shown, &refusal);
+        let bytes = files::read(path, Receipt::MOST)
+            .map_err(|error| Problem::new("unreadable", &shown, format!("{error:#}")))?;
+        let bytes = bytes.ok_or_else(|| Problem::missing(&shown))?;
+        let note = Note::parse(&bytes, Receipt::MOST).map_err(|error| refused(Refusal::NoNote("receipt", error)))?;
+        let claimed: Receipt = parse(&note).map_err(|error| refused(Refusal::Malformed("receipt", error)))?;
+        let key = self.keys.get(&claimed.node).ok_or_else(|| {
+            Problem::new(
+                "unknown-node",
+                &shown,
+                format!("no node list has the node {}", claimed.node),
+            )
+        })?;
+        Receipt::accept(self.tenant(), key, &note).map_err(refused)
+    }
+
+    /// What a host would say that had applied this copy, under a name that no node has.
+    fn own_view(&self) -> Vec<Receipt> {
+        let Ok(node) = "this-copy".parse::<Label>() else {
+            return Vec::new();
+        };
+        let of = |policy: &Seen| Receipt {
+            tenant: self.tenant(),
+            node: node.clone(),
+            issued: Timestamp::UNIX_EPOCH,
+            policy: *policy,
+            heads: self.seen_heads(),
+            generation: 0,
+            users: 0,
+            groups: 0,
+            dropped: 0,
+        };
+        self.policies.iter().map(of).collect()
+    }
+}
