@@ -28,10 +28,15 @@ pub(crate) const PUBLIC_KEY: &str = "public-key";
 /// Name of the tags of all that hosts read, among a tenant's answers; no source can have it.
 pub(crate) const STATE: &str = "tenant state";
 
+/// What the names of objects of the verified protocol begin with, among a tenant's answers; no source can have it.
+pub(crate) const OBJECT: &str = "v2/";
+
 /// Shards of the map and of the epochs; a power of two.
 const SHARDS: usize = 64;
 /// Answers kept for one tenant; asking for thousands of absent sources must not fill the memory.
 const ANSWERS_PER_TENANT: usize = 32;
+/// Objects kept for one tenant: its heads, its current manifests and bodies, the end of its policies.
+const OBJECTS_PER_TENANT: usize = 64;
 /// What an entry costs besides its body: tenant id twice, map slots, headers, counters.
 const OVERHEAD: u64 = 1024;
 
@@ -160,8 +165,12 @@ impl Cache {
                 self.used
                     .fetch_sub(entries.swap_remove(place).cost(), Ordering::Relaxed);
             }
-            // Each heartbeat wants the state: it finds room however many absent sources were asked for.
-            if entries.len() >= ANSWERS_PER_TENANT && name != STATE {
+            if name.starts_with(OBJECT) {
+                self.make_room_for_object(entries);
+            } else if entries.iter().filter(|entry| !entry.name.starts_with(OBJECT)).count() >= ANSWERS_PER_TENANT
+                && name != STATE
+            {
+                // Each heartbeat wants the state: it finds room however many absent sources were asked for.
                 return;
             }
             entries.push(entry);
@@ -183,6 +192,7 @@ impl Cache {
                 self.forget(tenant, Some(CA_PUBLIC_KEY));
             }
             Change::Tenant { tenant } => self.forget(tenant, None),
+            Change::Object { tenant, path } => self.forget_object(tenant, path),
             // Settings and credentials are not among the answers kept here.
             Change::Setting { .. } | Change::Credentials => {}
             Change::Everything => self.forget_everything(),
@@ -212,6 +222,19 @@ impl Cache {
         }
     }
 
+    /// Forgets an object of the verified protocol, which the state of the classic one does not speak of.
+    fn forget_object(&self, tenant: &TenantId, path: &str) {
+        let shard = self.shard(tenant);
+        shard.epoch.fetch_add(1, Ordering::AcqRel);
+        let mut tenants = shard.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(entries) = tenants.get_mut(tenant) else { return };
+        let of_path = |entry: &Entry| entry.name.strip_prefix(OBJECT) == Some(path);
+        if let Some(place) = entries.iter().position(of_path) {
+            self.used
+                .fetch_sub(entries.swap_remove(place).cost(), Ordering::Relaxed);
+        }
+    }
+
     fn forget_everything(&self) {
         for shard in &self.shards {
             shard.epoch.fetch_add(1, Ordering::AcqRel);
@@ -221,6 +244,23 @@ impl Cache {
             tenants.clear();
         }
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Objects follow one another, so the tenant's oldest one that was not asked for lately gives way.
+    fn make_room_for_object(&self, entries: &mut Vec<Entry>) {
+        let objects = entries.iter().filter(|entry| entry.name.starts_with(OBJECT));
+        if objects.clone().count() < OBJECTS_PER_TENANT {
+            return;
+        }
+        let all_touched = objects.clone().all(|entry| entry.touched.load(Ordering::Relaxed));
+        if all_touched {
+            objects.for_each(|entry| entry.touched.store(false, Ordering::Relaxed));
+        }
+        let idle = |entry: &Entry| entry.name.starts_with(OBJECT) && !entry.touched.load(Ordering::Relaxed);
+        if let Some(place) = entries.iter().position(idle) {
+            // In order, so that the first is the oldest.
+            self.used.fetch_sub(entries.remove(place).cost(), Ordering::Relaxed);
+        }
     }
 
     /// Second chance: an entry that was asked for since it was last looked at goes to the back.
@@ -302,6 +342,36 @@ mod tests {
             generation: Generation(1),
             etag: ETag::strong("x").unwrap(),
         }
+    }
+
+    #[test]
+    fn objects_give_way_to_newer_ones_and_to_nobody_else() {
+        let cache = Cache::new(1 << 30, None);
+        let acme = tenant("acme");
+        cache.keep(&acme, "local", answer(10), cache.epoch(&acme));
+        cache.keep(&acme, STATE, answer(10), cache.epoch(&acme));
+        for number in 0..1000 {
+            cache.keep(&acme, &format!("v2/policy/{number}"), answer(10), cache.epoch(&acme));
+            assert!(
+                cache.find(&acme, "v2/policy/0").is_some(),
+                "it is asked for all the time"
+            );
+        }
+        let kept = (0..1000).filter(|number| cache.find(&acme, &format!("v2/policy/{number}")).is_some());
+        assert_eq!(kept.count(), OBJECTS_PER_TENANT);
+        assert_eq!(cache.used(), (OBJECTS_PER_TENANT as u64 + 2) * (OVERHEAD + 10));
+        let path = "policy/0".to_owned();
+        let change = Change::Object {
+            tenant: acme.clone(),
+            path,
+        };
+        cache.apply(&change);
+        assert!(cache.find(&acme, "v2/policy/0").is_none() && cache.find(&acme, "v2/policy/999").is_some());
+        assert!(cache.find(&acme, STATE).is_some() && cache.find(&acme, "local").is_some());
+        for number in 0..100 {
+            cache.keep(&acme, &format!("s{number}"), answer(10), cache.epoch(&acme));
+        }
+        assert!(cache.find(&acme, "s29").is_some() && cache.find(&acme, "s30").is_none());
     }
 
     #[test]

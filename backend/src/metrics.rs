@@ -18,6 +18,11 @@ const UPKEEP_EVERY: u32 = 5;
 pub(crate) enum Route {
     Enroll,
     Snapshot,
+    Object,
+    Credential,
+    Join,
+    Receipt,
+    Tenant,
     Heartbeat,
     Settings,
     SyncerSync,
@@ -28,9 +33,14 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 14] = [
         (Self::Enroll, "enroll"),
         (Self::Snapshot, "snapshot"),
+        (Self::Object, "object"),
+        (Self::Credential, "credential"),
+        (Self::Join, "join"),
+        (Self::Receipt, "receipt"),
+        (Self::Tenant, "tenant"),
         (Self::Heartbeat, "heartbeat"),
         (Self::Settings, "settings"),
         (Self::SyncerSync, "syncer_sync"),
@@ -51,14 +61,28 @@ impl Route {
             "/metrics" => Self::Metrics,
             "/openapi.json" => Self::OpenApi,
             _ if path.starts_with("/v1/snapshot/") => Self::Snapshot,
-            _ => Self::Other,
+            _ => path.strip_prefix("/v2/").map_or(Self::Other, Self::of_tenant),
+        }
+    }
+
+    /// The route of a path of the verified protocol, without what comes before the tenant.
+    fn of_tenant(path: &str) -> Self {
+        let mut parts = path.split('/').skip(1);
+        match parts.next() {
+            None | Some("") => Self::Tenant,
+            Some("policy" | "head" | "manifest" | "blob" | "nodes" | "wrap") => Self::Object,
+            Some("credential") => Self::Credential,
+            Some("join") => Self::Join,
+            Some("receipts") => Self::Receipt,
+            Some("heartbeat") => Self::Heartbeat,
+            Some(_) => Self::Other,
         }
     }
 }
 
 /// Statuses told apart; the rest counts as the last one of its class.
-const STATUSES: [u16; 20] = [
-    200, 304, 299, 400, 401, 403, 404, 405, 408, 409, 411, 412, 413, 415, 422, 429, 499, 503, 507, 599,
+const STATUSES: [u16; 22] = [
+    200, 201, 304, 299, 400, 401, 403, 404, 405, 408, 409, 411, 412, 413, 415, 422, 428, 429, 499, 503, 507, 599,
 ];
 
 /// All metrics of the server.
@@ -206,5 +230,19 @@ mod tests {
         }
         assert_eq!(Route::of("/v1/snapshot/local"), Route::Snapshot);
         assert_eq!(Route::of("/v1/snapshotx"), Route::Other);
+        for (path, route) in [
+            ("/v2/acme", Route::Tenant),
+            ("/v2/acme/", Route::Tenant),
+            ("/v2/acme/head/syncer", Route::Object),
+            ("/v2/acme/blob/00", Route::Object),
+            ("/v2/acme/credential", Route::Credential),
+            ("/v2/acme/join/a/b", Route::Join),
+            ("/v2/acme/heartbeat", Route::Heartbeat),
+            ("/v2/acme/receipts", Route::Receipt),
+            ("/v2/acme/more", Route::Other),
+            ("/v2", Route::Other),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
     }
 }

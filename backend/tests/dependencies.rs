@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -73,7 +74,48 @@ fn the_server_has_nothing_that_could_open_a_snapshot() {
     }
 }
 
+/// Whatever of a source makes keys or signatures. Checking them has names of its own.
+fn names_of_signing(source: &str) -> Vec<&'static str> {
+    const SIGNING: [&str; 9] = [
+        "KeyPair",
+        "SigningKey",
+        "hmac::sign",
+        "hmac::Key",
+        "from_seed",
+        "from_pkcs8",
+        "generate_pkcs8",
+        "dirless_seal",
+        "PrivateKey",
+    ];
+    let names = SIGNING.into_iter().filter(|name| source.contains(name));
+    names.collect()
+}
+
+#[test]
+fn the_server_names_nothing_that_signs() {
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut read = 0;
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            // The server's own certificate is the one thing it holds a private key for.
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = names_of_signing(&text);
+            let tls = path.ends_with("net/tls.rs") && names == ["PrivateKey"];
+            assert!(names.is_empty() || tls, "{} names {names:?}", path.display());
+            read += 1;
+        }
+    }
+    assert!(read > 50, "only {read} files");
+}
+
 #[test]
 fn the_check_can_fail() {
+    assert_eq!(names_of_signing("use ring::signature::Ed25519KeyPair;"), ["KeyPair"]);
+    assert!(names_of_signing("use ring::signature::{ED25519, UnparsedPublicKey};").is_empty());
     assert!(closure("dirless-seal").contains("age"));
 }

@@ -135,7 +135,7 @@ pub(crate) fn operator(app: &App, headers: &HeaderMap, client: &Client) -> Optio
 }
 
 /// What follows `Bearer` (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1).
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, rest) = value.split_at_checked(header::BEARER_PREFIX.len())?;
     let rest = rest.trim_ascii();

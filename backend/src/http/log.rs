@@ -86,7 +86,7 @@ fn write_line(method: &Method, path: &str, client: Option<Client>, response: &Re
     // A stranger's path is cut and printed escaped: it must not forge lines.
     let path: String = path.chars().take(128).collect();
     // Reads by the thousand are for debugging; writes and refusals are what an operator looks for.
-    let read = *method == Method::GET || *method == Method::HEAD || path == "/v1/agent/heartbeat";
+    let read = *method == Method::GET || *method == Method::HEAD || path.ends_with("/heartbeat");
     let usual = matches!(status, 200..=399 | 404);
     if read && usual {
         tracing::debug!(

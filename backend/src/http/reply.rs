@@ -6,6 +6,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use dirless_wire::trust::SCHEME;
 use dirless_wire::{AgePublicKey, ETag, ErrorCode, ErrorReply, StatusReply, header};
 use http::header::{ALLOW, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -19,6 +20,8 @@ pub(crate) struct Failure {
     reply: Box<ErrorReply>,
     retry_after: Option<u64>,
     allow: Option<&'static str>,
+    /// How to prove who one is (RFC 9110 section 11.6.1).
+    challenge: &'static str,
 }
 
 impl Failure {
@@ -27,6 +30,7 @@ impl Failure {
             reply: Box::new(ErrorReply::new(code, error)),
             retry_after: None,
             allow: None,
+            challenge: "Bearer",
         }
     }
 
@@ -46,6 +50,14 @@ impl Failure {
             ErrorCode::Unauthorized,
             "the bearer and the tenant id do not belong together, or one is unknown",
         )
+    }
+
+    /// The one answer of the verified protocol to whatever is wrong with who asks.
+    pub(crate) fn unauthorized_trust() -> Self {
+        let text = "the key or token and the tenant do not belong together, or one is unknown, or the time is wrong";
+        let mut failure = Self::new(ErrorCode::Unauthorized, text);
+        failure.challenge = SCHEME;
+        failure
     }
 
     pub(crate) fn suspended() -> Self {
@@ -119,7 +131,7 @@ impl IntoResponse for Failure {
         }
         if status == StatusCode::UNAUTHORIZED {
             // RFC 9110 section 15.5.2 wants a challenge.
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
         // The access log wants the code without parsing the body again.
         response.extensions_mut().insert(self.reply.code);

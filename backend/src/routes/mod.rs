@@ -16,6 +16,7 @@ mod settings;
 mod snapshot;
 mod state;
 mod syncer_sync;
+mod trust;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     tenants
         .into_iter()
         .chain(operators)
+        .chain(trust::routes())
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(unknown)
         // Every handler reads its body itself, with its own limit.

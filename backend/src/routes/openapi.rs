@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{
     authz_config, ca_public_key, duplicates, enrollment, health, heartbeat, metrics, public_key, settings, snapshot,
-    state, syncer_sync,
+    state, syncer_sync, trust,
 };
 
 #[derive(OpenApi)]
@@ -39,8 +39,23 @@ use super::{
         metrics::read,
         read,
     ),
-    components(schemas(dirless_wire::SourceName, dirless_wire::AgePublicKey, dirless_wire::AwsAccountId)),
-    modifiers(&Credentials)
+    components(schemas(
+        dirless_wire::SourceName,
+        dirless_wire::AgePublicKey,
+        dirless_wire::AwsAccountId,
+        dirless_wire::TenantId,
+        dirless_wire::trust::Label,
+        dirless_wire::trust::Version,
+        dirless_wire::trust::Digest,
+        dirless_wire::trust::KeyId,
+        dirless_wire::trust::CredentialRequest,
+        dirless_wire::trust::CredentialList,
+        dirless_wire::trust::JoinCodeRequest,
+        dirless_wire::trust::JoinList,
+        dirless_wire::trust::ReceiptList,
+        dirless_wire::trust::StoredList,
+    )),
+    modifiers(&Credentials, &Verified)
 )]
 struct Description;
 
@@ -53,6 +68,19 @@ impl Modify for Credentials {
         schemes.add_security_scheme("bearer", bearer);
         let tenant = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Tenant-ID")));
         schemes.add_security_scheme("tenant", tenant);
+        let signed = ApiKey::Header(ApiKeyValue::with_description(
+            "Authorization",
+            "Dirless-Ed25519 key=\"NAME+HASH\", time=\"…\", signature=\"…\", see docs/protocol.md",
+        ));
+        schemes.add_security_scheme("signed", SecurityScheme::ApiKey(signed));
+    }
+}
+
+struct Verified;
+
+impl Modify for Verified {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        trust::describe::add(openapi);
     }
 }
 

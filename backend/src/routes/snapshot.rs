@@ -99,7 +99,7 @@ async fn load(
 }
 
 /// A body as the cache keeps it. The copy that may be made of it is made on a thread for such work.
-async fn keep(app: &App, body: Bytes) -> Kept {
+pub(super) async fn keep(app: &App, body: Bytes) -> Kept {
     let (cache, whole) = (Arc::clone(&app.cache), body.clone());
     let kept = tokio::task::spawn_blocking(move || cache.kept(whole)).await;
     // The thread goes when the worker stops; the body itself is as good.

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use dirless_wire::TenantId;
+use dirless_wire::trust::KeyId;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
@@ -25,7 +26,7 @@ pub struct AuditEntry {
     pub realm: Option<RealmName>,
     /// The tenant it happened to, if to one.
     pub tenant: Option<TenantId>,
-    /// What the actor was: `classic`, `operator` or `console`.
+    /// What the actor was: `classic`, `operator`, `console`, `publisher`, `node` or `joining`.
     pub role: String,
     /// The token the actor used, if any.
     pub token: Option<TokenId>,
@@ -43,6 +44,7 @@ pub(crate) struct Actor {
     pub(crate) realm: Option<RealmName>,
     pub(crate) role: Role,
     pub(crate) token: Option<TokenId>,
+    pub(crate) key: Option<KeyId>,
     pub(crate) origin: Origin,
 }
 
@@ -52,6 +54,7 @@ impl Actor {
             realm,
             role: Role::Console,
             token: None,
+            key: None,
             origin: Origin::console(),
         }
     }
@@ -61,6 +64,7 @@ impl Actor {
             realm: Some(credential.realm.clone()),
             role: credential.role,
             token: credential.token.clone(),
+            key: None,
             origin,
         }
     }
@@ -75,6 +79,15 @@ pub(crate) fn record(
     action: &str,
     details: &serde_json::Value,
 ) -> Result<(), StoreError> {
+    // Keys stand among the particulars: the column of tokens is for tokens.
+    let details = match (&actor.key, details) {
+        (Some(key), serde_json::Value::Object(details)) => {
+            let mut details = details.clone();
+            details.insert("by".to_owned(), key.to_string().into());
+            serde_json::Value::Object(details)
+        }
+        _ => details.clone(),
+    };
     let mut insert = connection.prepare_cached(
         "INSERT INTO audit (at, realm, tenant, role, token, action, address, details) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

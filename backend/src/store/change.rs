@@ -53,6 +53,13 @@ pub enum Change {
         /// The tenant.
         tenant: TenantId,
     },
+    /// An object of the verified protocol was stored or deleted.
+    Object {
+        /// Its tenant.
+        tenant: TenantId,
+        /// Where, below the tenant.
+        path: String,
+    },
     /// Realms, secrets or tokens changed: cached credentials are void.
     Credentials,
     /// Another process wrote: forget everything.

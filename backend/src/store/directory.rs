@@ -8,10 +8,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use dirless_wire::trust::KeyId;
 use dirless_wire::{AgePublicKey, TenantId};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
+use super::trust::{self, KeyCredential};
 use super::types::{millis, timestamp};
 use super::{RealmName, RealmState, Role, Scope, SecretHash, StoreError, TokenId};
 
@@ -96,8 +98,25 @@ pub(crate) struct Binding {
     pub(crate) row: i64,
     pub(crate) tenant: TenantId,
     pub(crate) realm_row: i64,
-    pub(crate) public_key: AgePublicKey,
+    /// `None` for a tenant of the verified protocol that was never enrolled the classic way.
+    pub(crate) public_key: Option<AgePublicKey>,
 }
+
+/// What is known of a realm without asking the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RealmEntry {
+    pub(crate) name: RealmName,
+    pub(crate) state: RealmState,
+}
+
+/// What a write did to the keys of a tenant (its row first).
+#[derive(Debug)]
+pub(crate) enum KeyEffect {
+    Registered(i64, Arc<KeyCredential>),
+    Revoked(i64, KeyId),
+}
+
+type Keys = HashMap<i64, HashMap<KeyId, Arc<KeyCredential>>>;
 
 #[derive(Clone)]
 struct Bearer {
@@ -110,6 +129,9 @@ struct Bearer {
 struct Entries {
     bearers: HashMap<SecretHash, Bearer>,
     tenants: HashMap<TenantId, Arc<Binding>>,
+    realms: HashMap<i64, RealmEntry>,
+    /// By tenant's row.
+    keys: Keys,
 }
 
 #[derive(Default)]
@@ -147,6 +169,42 @@ impl Directory {
         entries.tenants.get(tenant).cloned()
     }
 
+    /// The tenant and its realm.
+    pub(crate) fn binding_with_realm(&self, tenant: &str) -> Option<(Arc<Binding>, RealmEntry)> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let binding = entries.tenants.get(tenant)?;
+        Some((Arc::clone(binding), entries.realms.get(&binding.realm_row)?.clone()))
+    }
+
+    /// A key of the tenant that is neither revoked nor expired at `now`.
+    pub(crate) fn key(
+        &self,
+        tenant: &str,
+        id: &KeyId,
+        now: Timestamp,
+    ) -> Option<(Arc<Binding>, RealmEntry, Arc<KeyCredential>)> {
+        let (binding, realm) = self.binding_with_realm(tenant)?;
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let key = entries.keys.get(&binding.row)?.get(id)?;
+        let alive = key.expires_at.is_none_or(|end| millis(now) < end);
+        alive.then(|| (binding, realm, Arc::clone(key)))
+    }
+
+    /// Without a new version: what that speaks of, bearers and tenants, is as it was.
+    pub(crate) fn apply_key(&self, effect: KeyEffect) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        match effect {
+            KeyEffect::Registered(tenant, key) => {
+                entries.keys.entry(tenant).or_default().insert(key.id().clone(), key);
+            }
+            KeyEffect::Revoked(tenant, id) => {
+                if let Some(keys) = entries.keys.get_mut(&tenant) {
+                    keys.remove(&id);
+                }
+            }
+        }
+    }
+
     pub(crate) fn bind(&self, binding: Arc<Binding>) {
         let mut entries = self.change();
         entries.tenants.insert(binding.tenant.clone(), binding);
@@ -163,9 +221,10 @@ impl Directory {
 
     /// Reads realms, secrets and tokens again.
     pub(crate) fn load_bearers(&self, connection: &Connection) -> Result<(), StoreError> {
-        let bearers = read_bearers(connection)?;
+        let (bearers, realms) = (read_bearers(connection)?, read_realms(connection)?);
         let mut entries = self.change();
         entries.bearers = bearers;
+        entries.realms = realms;
         Ok(())
     }
 
@@ -178,9 +237,17 @@ impl Directory {
             let binding = read_binding(row)?;
             tenants.insert(binding.tenant.clone(), Arc::new(binding));
         }
-        let bearers = read_bearers(connection)?;
-        let mut entries = self.change();
-        *entries = Entries { bearers, tenants };
+        let mut keys = Keys::new();
+        for (tenant, key) in trust::load_keys(connection)? {
+            keys.entry(tenant).or_default().insert(key.id().clone(), Arc::new(key));
+        }
+        let loaded = Entries {
+            bearers: read_bearers(connection)?,
+            tenants,
+            realms: read_realms(connection)?,
+            keys,
+        };
+        *self.change() = loaded;
         Ok(())
     }
 }
@@ -191,7 +258,10 @@ pub(crate) fn read_binding(row: &Row<'_>) -> Result<Binding, StoreError> {
         row: row.get(0)?,
         tenant: parsed(row, 1)?,
         realm_row: row.get(2)?,
-        public_key: parsed(row, 3)?,
+        public_key: match row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)? {
+            "" => None,
+            _ => Some(parsed(row, 3)?),
+        },
     })
 }
 
@@ -207,6 +277,20 @@ pub(crate) fn parsed_or_null<T: std::str::FromStr>(row: &Row<'_>, column: usize)
         rusqlite::types::ValueRef::Null => Ok(None),
         _ => parsed(row, column).map(Some),
     }
+}
+
+fn read_realms(connection: &Connection) -> Result<HashMap<i64, RealmEntry>, StoreError> {
+    let mut statement = connection.prepare("SELECT id, name, state FROM realms")?;
+    let mut rows = statement.query(())?;
+    let mut realms = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let entry = RealmEntry {
+            name: parsed(row, 1)?,
+            state: RealmState::parse(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?,
+        };
+        realms.insert(row.get(0)?, entry);
+    }
+    Ok(realms)
 }
 
 fn read_bearers(connection: &Connection) -> Result<HashMap<SecretHash, Bearer>, StoreError> {

@@ -51,7 +51,7 @@ impl Store {
         let (realm, actor) = (credential.realm_row, Actor::of(credential, origin));
         self.write(move |connection, effects| {
             let Some(binding) = find(connection, &tenant)? else {
-                let binding = insert(connection, &tenant, realm, &key, millis(now))?;
+                let binding = insert(connection, &tenant, realm, Some(&key), millis(now))?;
                 let details = json!({"public_key": key.as_str()});
                 audit::record(connection, now, &actor, Some(&tenant), "tenant.enroll", &details)?;
                 effects.binding = Some(Arc::new(binding));
@@ -61,9 +61,16 @@ impl Store {
             if binding.realm_row != realm {
                 return Ok(Enrolment::NotYours);
             }
-            match decide_key(Some(&binding.public_key), &key, KeyCall::Enroll, replace_by) {
+            match decide_key(binding.public_key.as_ref(), &key, KeyCall::Enroll, replace_by) {
                 KeyDecision::Refuse(registered) => Ok(Enrolment::KeyConflict { registered }),
-                KeyDecision::Same | KeyDecision::First => Ok(Enrolment::Unchanged),
+                KeyDecision::Same => Ok(Enrolment::Unchanged),
+                // It came by the verified protocol, which needs no such key.
+                KeyDecision::First => {
+                    tenant::replace_key(connection, effects, &binding, &key, now)?;
+                    let details = json!({"public_key": key.as_str()});
+                    audit::record(connection, now, &actor, Some(&tenant), "tenant.enroll", &details)?;
+                    Ok(Enrolment::Enrolled)
+                }
                 KeyDecision::Replace(previous) => {
                     tenant::replace_key(connection, effects, &binding, &key, now)?;
                     let details = json!({"public_key": key.as_str(), "previous": previous.as_str()});
@@ -76,18 +83,19 @@ impl Store {
     }
 }
 
-fn find(connection: &Connection, tenant: &TenantId) -> Result<Option<Binding>, StoreError> {
+pub(crate) fn find(connection: &Connection, tenant: &TenantId) -> Result<Option<Binding>, StoreError> {
     let mut select =
         connection.prepare_cached("SELECT id, tenant, realm_id, public_key FROM tenants WHERE tenant = ?1")?;
     let mut rows = select.query(params![tenant.as_str()])?;
     rows.next()?.map(read_binding).transpose()
 }
 
-fn insert(
+/// A tenant, with or without a key of the classic protocol.
+pub(crate) fn insert(
     connection: &Connection,
     tenant: &TenantId,
     realm: i64,
-    key: &AgePublicKey,
+    key: Option<&AgePublicKey>,
     now: i64,
 ) -> Result<Binding, StoreError> {
     let row = connection
@@ -95,13 +103,16 @@ fn insert(
             "INSERT INTO tenants (tenant, realm_id, public_key, enrolled_at, key_changed_at) \
              VALUES (?1, ?2, ?3, ?4, ?4) RETURNING id",
         )?
-        .query_row(params![tenant.as_str(), realm, key.as_str(), now], |row| row.get(0))
+        .query_row(
+            params![tenant.as_str(), realm, key.map_or("", AgePublicKey::as_str), now],
+            |row| row.get(0),
+        )
         .optional()?
         .ok_or_else(|| StoreError::corrupt("an insert that returned no row"))?;
     Ok(Binding {
         row,
         tenant: tenant.clone(),
         realm_row: realm,
-        public_key: key.clone(),
+        public_key: key.cloned(),
     })
 }

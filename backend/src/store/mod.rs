@@ -6,7 +6,8 @@
 //! are sealed and opaque.
 //!
 //! What always holds: a write that was answered is on disk; a tenant's data is reached only
-//! through its [`TenantHandle`], which only a credential of the realm that enrolled it gets; a
+//! through its [`TenantHandle`], which only a credential of the realm that enrolled it gets, or its
+//! [`TrustHandle`], for owners of its registered keys and operators of its realm; a
 //! secret is kept as its SHA-256 only; each write leaves its line in the audit log, in the same
 //! transaction. No type of the database engine appears in the interface, and the contract tests
 //! (`tests/store_contract.rs`) are written against the interface alone.
@@ -32,6 +33,7 @@ mod spool;
 mod tenant;
 mod tenant_state;
 mod token;
+mod trust;
 mod types;
 mod verify;
 mod writer;
@@ -60,6 +62,11 @@ pub use snapshot::{BodyReader, DeleteOutcome, PutOutcome, SnapshotMeta, Snapshot
 pub use spool::{BodyWriter, CHUNK_MAX, MEMORY_MAX, SpooledBody};
 pub use tenant::{KeyChange, TenantHandle};
 pub use token::{NewToken, Token, TokenCreation};
+pub use trust::{
+    Caller, JoinCode, JoinPost, JoinRequest, KeyCredential, KeyHolder, KeyInfo, NewTenant, ObjectMeta, ObjectPut,
+    PAGE_MAX, Page, Receipt, Registration, Revocation, TrustHandle,
+};
+pub(crate) use types::sha256 as sha256_of;
 pub use types::{
     BadRealmName, Generation, Origin, RealmName, RealmState, Role, Scope, SecretHash, TokenId, etag_of, generate_secret,
 };
@@ -121,6 +128,8 @@ struct Shared {
     clock: Clock,
     folder: PathBuf,
     token_uses: token::TokenUses,
+    key_uses: trust::KeyUses,
+    receipts: trust::Receipts,
     /// Kept for its lock, released last.
     _lock: lock::Lock,
 }
@@ -168,6 +177,8 @@ impl Store {
             clock: options.clock,
             folder,
             token_uses: token::TokenUses::default(),
+            key_uses: trust::KeyUses::default(),
+            receipts: trust::Receipts::default(),
             _lock: lock,
         })))
     }
@@ -186,8 +197,10 @@ impl Store {
     #[must_use]
     pub fn tenant(&self, credential: &Arc<Credential>, tenant: &str) -> Option<TenantHandle> {
         let binding = self.0.directory.binding(tenant)?;
-        (binding.realm_row == credential.realm_row)
-            .then(|| TenantHandle::new(self.clone(), binding, Arc::clone(credential)))
+        if binding.realm_row != credential.realm_row {
+            return None;
+        }
+        TenantHandle::new(self.clone(), binding, Arc::clone(credential))
     }
 
     /// A number that changes before any answer of [`Store::authenticate`] and [`Store::tenant`] does,
@@ -272,6 +285,14 @@ impl Store {
 
     pub(crate) fn token_uses(&self) -> &token::TokenUses {
         &self.0.token_uses
+    }
+
+    pub(crate) fn key_uses(&self) -> &trust::KeyUses {
+        &self.0.key_uses
+    }
+
+    pub(crate) fn receipts(&self) -> &trust::Receipts {
+        &self.0.receipts
     }
 
     pub(crate) fn directory(&self) -> &Directory {

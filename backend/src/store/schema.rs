@@ -21,7 +21,10 @@ pub(crate) const DATABASE: &str = "dirless.db";
 /// How long a connection waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-const STEPS: &[M<'_>] = &[M::up(include_str!("schema/0001-base.sql"))];
+const STEPS: &[M<'_>] = &[
+    M::up(include_str!("schema/0001-base.sql")),
+    M::up(include_str!("schema/0002-trust.sql")),
+];
 
 /// Newest schema number this program knows.
 pub(crate) const NEWEST: i64 = STEPS.len() as i64;

@@ -292,6 +292,7 @@ impl TenantHandle {
     pub fn reader(&self, meta: &SnapshotMeta) -> BodyReader {
         BodyReader {
             store: self.store().clone(),
+            chunks: "SELECT bytes FROM chunks WHERE generation_id = ?1 AND number = ?2",
             body: meta.body,
             left: meta.length,
             next: 0,
@@ -303,12 +304,23 @@ impl TenantHandle {
 #[derive(Debug)]
 pub struct BodyReader {
     store: Store,
+    chunks: &'static str,
     body: i64,
     left: u64,
     next: u32,
 }
 
 impl BodyReader {
+    pub(crate) fn of_object(store: &Store, object: i64, length: u64) -> Self {
+        Self {
+            store: store.clone(),
+            chunks: "SELECT bytes FROM object_chunks WHERE object_id = ?1 AND number = ?2",
+            body: object,
+            left: length,
+            next: 0,
+        }
+    }
+
     /// The next chunk; `None` after the last.
     ///
     /// # Errors
@@ -317,12 +329,11 @@ impl BodyReader {
         if self.left == 0 {
             return Ok(None);
         }
-        let (body, number) = (self.body, self.next);
+        let (chunks, body, number) = (self.chunks, self.body, self.next);
         let bytes = self
             .store
             .read(move |connection| {
-                let mut select =
-                    connection.prepare_cached("SELECT bytes FROM chunks WHERE generation_id = ?1 AND number = ?2")?;
+                let mut select = connection.prepare_cached(chunks)?;
                 let bytes: Option<Vec<u8>> = select.query_row(params![body, number], |row| row.get(0)).optional()?;
                 Ok(Bytes::from(bytes.ok_or(StoreError::Superseded)?))
             })

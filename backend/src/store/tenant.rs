@@ -42,12 +42,13 @@ pub enum KeyChange {
 }
 
 impl TenantHandle {
-    pub(crate) fn new(store: Store, binding: Arc<Binding>, credential: Arc<Credential>) -> Self {
-        Self {
+    /// `None` for a tenant that was never enrolled the classic way: it has no key that anything is sealed to.
+    pub(crate) fn new(store: Store, binding: Arc<Binding>, credential: Arc<Credential>) -> Option<Self> {
+        binding.public_key.is_some().then_some(Self {
             store,
             binding,
             credential,
-        }
+        })
     }
 
     /// The tenant.
@@ -63,9 +64,13 @@ impl TenantHandle {
     }
 
     /// The registered key. Memory only, never waits.
+    ///
+    /// # Panics
+    /// Never: a handle is made only of a binding with a key.
     #[must_use]
     pub fn public_key(&self) -> &AgePublicKey {
-        &self.binding.public_key
+        let key = self.binding.public_key.as_ref();
+        key.expect("a handle is made only of a binding with a key")
     }
 
     /// Brings another key, by the rule of `replace_by`.
@@ -82,7 +87,7 @@ impl TenantHandle {
         self.store
             .write(move |connection, effects| {
                 let binding = current(connection, row)?;
-                let decision = decide_key(Some(&binding.public_key), &offered, KeyCall::PutPublicKey, replace_by);
+                let decision = decide_key(binding.public_key.as_ref(), &offered, KeyCall::PutPublicKey, replace_by);
                 match decision {
                     KeyDecision::Refuse(registered) => Ok(KeyChange::Conflict { registered }),
                     KeyDecision::Same | KeyDecision::First => Ok(KeyChange::Unchanged),
@@ -132,7 +137,7 @@ pub(crate) fn replace_key(
         .prepare_cached("UPDATE tenants SET public_key = ?2, key_changed_at = ?3 WHERE id = ?1")?
         .execute(params![binding.row, key.as_str(), millis(now)])?;
     effects.binding = Some(Arc::new(Binding {
-        public_key: key.clone(),
+        public_key: Some(key.clone()),
         ..binding.clone()
     }));
     effects.changes.push(Change::Tenant {

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dirless_program::Secret;
 use dirless_wire::ETag;
+use dirless_wire::trust::KeyRole;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use ring::rand::SecureRandom;
@@ -111,6 +112,12 @@ impl SecretHash {
         Self(sha256(bearer))
     }
 
+    /// Of a hash that came instead of its secret.
+    #[must_use]
+    pub fn from_digest(digest: [u8; DIGEST]) -> Self {
+        Self(digest)
+    }
+
     pub(crate) fn from_column(bytes: &[u8]) -> Result<Self, StoreError> {
         Ok(Self(digest_column(bytes)?))
     }
@@ -190,6 +197,21 @@ pub enum Role {
     Operator,
     /// Someone at the server's own console.
     Console,
+    /// The owner of a publisher's key.
+    Publisher,
+    /// The owner of a node's key.
+    Node,
+    /// A host with a join code.
+    Joining,
+}
+
+impl From<KeyRole> for Role {
+    fn from(role: KeyRole) -> Self {
+        match role {
+            KeyRole::Publisher => Self::Publisher,
+            KeyRole::Node => Self::Node,
+        }
+    }
 }
 
 impl Role {
@@ -200,6 +222,9 @@ impl Role {
             Self::Classic => "classic",
             Self::Operator => "operator",
             Self::Console => "console",
+            Self::Publisher => "publisher",
+            Self::Node => "node",
+            Self::Joining => "joining",
         }
     }
 }
@@ -231,6 +256,8 @@ pub enum Scope {
     Metrics,
     /// Reading the audit log.
     Audit,
+    /// Making tenants of the verified protocol, registering their publishers, and reading what they store.
+    Tenants,
     /// Everything an operator can do over HTTP.
     Admin,
 }
@@ -243,12 +270,13 @@ impl Scope {
             Self::Health => "health",
             Self::Metrics => "metrics",
             Self::Audit => "audit",
+            Self::Tenants => "tenants",
             Self::Admin => "admin",
         }
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
-        [Self::Health, Self::Metrics, Self::Audit, Self::Admin]
+        [Self::Health, Self::Metrics, Self::Audit, Self::Tenants, Self::Admin]
             .into_iter()
             .find(|scope| scope.as_str() == text)
             .ok_or_else(|| StoreError::corrupt(format!("token scope {text:?}")))
@@ -329,7 +357,13 @@ mod tests {
 
     #[test]
     fn words_of_the_database_are_read_back() {
-        for scope in [Scope::Health, Scope::Metrics, Scope::Audit, Scope::Admin] {
+        for scope in [
+            Scope::Health,
+            Scope::Metrics,
+            Scope::Audit,
+            Scope::Tenants,
+            Scope::Admin,
+        ] {
             assert_eq!(Scope::parse(scope.as_str()).unwrap(), scope);
         }
         for state in [RealmState::Active, RealmState::Suspended] {

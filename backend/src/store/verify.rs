@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use dirless_wire::trust::Digest;
 use ring::digest::{Context, SHA256};
 use rusqlite::{Connection, OpenFlags, params};
 
@@ -27,6 +28,13 @@ pub enum Problem {
         /// What is wrong with it.
         what: String,
     },
+    /// An object of the verified protocol is not the one that was stored.
+    Object {
+        /// Its tenant and its path.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A source's pointer is wrong.
     Pointer {
         /// Row of the source.
@@ -42,6 +50,7 @@ impl fmt::Display for Problem {
             Self::Integrity(what) => write!(formatter, "integrity: {what}"),
             Self::ForeignKey(table) => write!(formatter, "a row of {table} points at nothing"),
             Self::Body { generation_row, what } => write!(formatter, "body of generation row {generation_row}: {what}"),
+            Self::Object { path, what } => write!(formatter, "object {path}: {what}"),
             Self::Pointer { source_row, what } => write!(formatter, "pointer of source row {source_row}: {what}"),
         }
     }
@@ -54,7 +63,7 @@ pub struct Verification {
     pub schema: i64,
     /// Tenants enrolled.
     pub tenants: u64,
-    /// Bodies read and hashed, replaced ones that are still kept included.
+    /// Bodies and objects read and hashed, replaced bodies that are still kept included.
     pub bodies: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -139,11 +148,14 @@ fn own_checks(connection: &Connection, seen: &mut Verification) -> Result<(), St
             length: row.get(2)?,
             chunks: row.get(3)?,
         };
-        let (bytes, wrong) = check_body(connection, generation_row, &stored)?;
+        let (bytes, wrong) = check_body(connection, CHUNKS, generation_row, &stored)?;
         seen.bodies += 1;
         seen.bytes += bytes;
         seen.problems
             .extend(wrong.into_iter().map(|what| Problem::Body { generation_row, what }));
+    }
+    if seen.schema >= 2 {
+        check_objects(connection, seen)?;
     }
     let wrong = check_pointers(connection)?;
     seen.problems.extend(
@@ -160,9 +172,49 @@ struct Stored {
     chunks: i64,
 }
 
-fn check_body(connection: &Connection, row: i64, stored: &Stored) -> Result<(u64, Vec<String>), StoreError> {
-    let mut select =
-        connection.prepare_cached("SELECT number, bytes FROM chunks WHERE generation_id = ?1 ORDER BY number")?;
+const CHUNKS: &str = "SELECT number, bytes FROM chunks WHERE generation_id = ?1 ORDER BY number";
+const OBJECT_CHUNKS: &str = "SELECT number, bytes FROM object_chunks WHERE object_id = ?1 ORDER BY number";
+
+/// Each object is what was stored, and a sealed body is named by its digest.
+fn check_objects(connection: &Connection, seen: &mut Verification) -> Result<(), StoreError> {
+    let mut select = connection.prepare(
+        "SELECT o.id, o.sha256, o.length, o.chunks, o.path, t.tenant FROM objects o JOIN tenants t \
+         ON t.id = o.tenant_id ORDER BY o.id",
+    )?;
+    let mut rows = select.query(())?;
+    while let Some(row) = rows.next()? {
+        let (object, path): (i64, String) = (row.get(0)?, row.get(4)?);
+        let stored = Stored {
+            digest: row.get(1)?,
+            length: row.get(2)?,
+            chunks: row.get(3)?,
+        };
+        let (bytes, mut wrong) = check_body(connection, OBJECT_CHUNKS, object, &stored)?;
+        seen.bodies += 1;
+        seen.bytes += bytes;
+        let digest = <[u8; 32]>::try_from(stored.digest.as_slice()).ok();
+        let digest = digest.map(|digest| Digest::from_bytes(digest).to_string());
+        if let Some(name) = path.strip_prefix("blob/")
+            && digest.as_deref() != Some(name)
+        {
+            wrong.push("its name is not its SHA-256".into());
+        }
+        let path = format!("{}/{path}", row.get::<_, String>(5)?);
+        seen.problems.extend(wrong.into_iter().map(|what| Problem::Object {
+            path: path.clone(),
+            what,
+        }));
+    }
+    Ok(())
+}
+
+fn check_body(
+    connection: &Connection,
+    chunks: &str,
+    row: i64,
+    stored: &Stored,
+) -> Result<(u64, Vec<String>), StoreError> {
+    let mut select = connection.prepare_cached(chunks)?;
     let mut rows = select.query(params![row])?;
     let mut digest = Context::new(&SHA256);
     let (mut length, mut chunks, mut wrong) = (0u64, 0i64, Vec::new());

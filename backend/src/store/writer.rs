@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::StoreError;
 use super::change::{Change, Notices};
-use super::directory::{Binding, Directory};
+use super::directory::{Binding, Directory, KeyEffect};
 
 /// How often an idle writer looks whether another process has written.
 const IDLE_TICK: Duration = Duration::from_millis(500);
@@ -44,6 +44,7 @@ pub(crate) struct Effects {
     pub(crate) changes: Vec<Change>,
     pub(crate) binding: Option<Arc<Binding>>,
     pub(crate) reload_bearers: bool,
+    pub(crate) key: Option<KeyEffect>,
 }
 
 /// A queued write. It may run more than once: when a group fails as a whole, each write of it is
@@ -353,6 +354,9 @@ impl Workshop {
             let effects = queued.effects;
             if let Some(binding) = effects.binding {
                 self.directory.bind(binding);
+            }
+            if let Some(key) = effects.key {
+                self.directory.apply_key(key);
             }
             if effects.reload_bearers
                 && let Err(error) = self.directory.load_bearers(&self.connection)

@@ -141,7 +141,7 @@ fn unknown_routes_and_methods_are_json_too() {
         "/v1/snapshots",
         "/v1/snapshot/",
         "/v1/snapshot/a/b",
-        "/v2/head",
+        "/v2/",
         "/%00",
     ] {
         let reply = ask("GET", path).tenant(SECRET, TENANT).send(&site);

@@ -25,3 +25,4 @@ mod state;
 mod support;
 mod syncer_sync;
 mod tls;
+mod trust;

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dirless_backend::store::{
-    Beat, Generation, HeartbeatLimits, HeartbeatSink, PutOutcome, SnapshotPut, SourceState, SpooledBody, Store,
-    TenantHandle, verify,
+    Beat, Expected, Generation, HeartbeatLimits, HeartbeatSink, ObjectPut, PutOutcome, SnapshotPut, SourceState,
+    SpooledBody, Store, TenantHandle, TrustHandle, verify,
 };
+use dirless_wire::trust::ObjectPath;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::common::{noise, open, origin, source, tenant};
+use crate::common::{noise, open, origin, path, source, tenant, trusted};
 
 /// Times the writer is killed.
 const ROUNDS: usize = 200;
@@ -40,6 +41,7 @@ pub(crate) fn write_until_killed(folder: &Path) {
         for writer in 0..WRITERS {
             tasks.spawn(write_one(store.clone(), handle.clone(), writer));
         }
+        tasks.spawn(write_objects(store.clone()));
         tasks.spawn(beat(store, handle));
         tasks.join_all().await;
     });
@@ -64,6 +66,54 @@ async fn write_one(store: Store, handle: TenantHandle, writer: usize) {
             .write_all(format!("{writer} {generation}\n").as_bytes())
             .unwrap();
     }
+}
+
+/// Objects, each written once, beside a head that follows; acknowledged as those of writer [`WRITERS`].
+async fn write_objects(store: Store) {
+    let tenant = trusted(&store, "v1").await;
+    let head = path("head/syncer");
+    let mut number = newest_object(&tenant).await;
+    loop {
+        number += 1;
+        let once = object(&body(WRITERS, number));
+        let put = tenant
+            .put_object(&policy(number), Expected::Anything, once, origin())
+            .await;
+        assert!(matches!(put, Ok(ObjectPut::Stored(_))), "{put:?}");
+        let before = tenant.object(&head, u64::MAX).await.unwrap();
+        let expected = before.map_or(Expected::Nothing, |(meta, _)| Expected::Tag(meta.etag));
+        let swap = tenant
+            .put_object(&head, expected, object(number.to_string().as_bytes()), origin())
+            .await;
+        assert!(
+            matches!(swap, Ok(ObjectPut::Stored(_) | ObjectPut::Same(_))),
+            "{swap:?}"
+        );
+        std::io::stdout()
+            .lock()
+            .write_all(format!("{WRITERS} {number}\n").as_bytes())
+            .unwrap();
+    }
+}
+
+fn policy(number: u64) -> ObjectPath {
+    path(&format!("policy/{number}"))
+}
+
+fn object(bytes: &[u8]) -> SpooledBody {
+    SpooledBody::from_bytes(Bytes::copy_from_slice(bytes))
+}
+
+async fn newest_object(tenant: &TrustHandle) -> u64 {
+    let mut number = match tenant.object(&path("head/syncer"), u64::MAX).await.unwrap() {
+        Some((_, bytes)) => std::str::from_utf8(&bytes.unwrap()).unwrap().parse().unwrap(),
+        None => 0,
+    };
+    // The policy is written before the head that names it.
+    while tenant.object(&policy(number + 1), 0).await.unwrap().is_some() {
+        number += 1;
+    }
+    number
 }
 
 /// Heartbeats and sweeping run beside, as in the server.
@@ -149,6 +199,31 @@ fn run_and_kill(folder: &Path) -> Vec<(usize, u64)> {
     whole.lines().map(parse).collect()
 }
 
+/// The acknowledged object is there, and the head names it, or the one after, or the one before when the last round was
+/// cut off between both writes.
+async fn check_objects(store: &Store, acknowledged: u64, round: usize) -> u64 {
+    let tenant = trusted(store, "v1").await;
+    let newest = newest_object(&tenant).await;
+    assert!(
+        (acknowledged..=acknowledged + 1).contains(&newest),
+        "round {round}: {newest}, {acknowledged}"
+    );
+    for number in [acknowledged, newest] {
+        let (_, bytes) = tenant.object(&policy(number), u64::MAX).await.unwrap().unwrap();
+        assert!(
+            bytes.unwrap() == body(WRITERS, number),
+            "round {round}: policy {number}"
+        );
+    }
+    let (_, head) = tenant.object(&path("head/syncer"), u64::MAX).await.unwrap().unwrap();
+    let named: u64 = std::str::from_utf8(&head.unwrap()).unwrap().parse().unwrap();
+    assert!(
+        (acknowledged.saturating_sub(1)..=newest).contains(&named),
+        "round {round}: the head names {named}"
+    );
+    newest
+}
+
 fn parse(line: &str) -> (usize, u64) {
     let (writer, generation) = line.split_once(' ').unwrap();
     (writer.parse().unwrap(), generation.parse().unwrap())
@@ -167,6 +242,10 @@ fn check(folder: &Path, acknowledged: &mut BTreeMap<usize, u64>, round: usize) {
         let store = open(folder);
         let handle = tenant(&store, "acme", "t1").await;
         for (writer, newest) in acknowledged.iter_mut() {
+            if *writer == WRITERS {
+                *newest = check_objects(&store, *newest, round).await;
+                continue;
+            }
             let (state, bytes) = handle.snapshot(&source(&format!("s{writer}")), u64::MAX).await.unwrap();
             let SourceState::Present(meta) = state else {
                 panic!("round {round}: source {writer} is gone")

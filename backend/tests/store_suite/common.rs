@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dirless_backend::store::policy::ReplaceBy;
 use dirless_backend::store::{
-    Credential, Enrolment, NewRealm, Origin, Principal, Purpose, PutOutcome, RealmName, SecretHash, SnapshotMeta,
-    SnapshotPut, SourceState, SpooledBody, Store, StoreOptions, TenantHandle,
+    Credential, Enrolment, NewRealm, NewTenant, NewToken, Operator, Origin, Principal, Purpose, PutOutcome, RealmName,
+    Scope, SecretHash, SnapshotMeta, SnapshotPut, SourceState, SpooledBody, Store, StoreOptions, TenantHandle,
+    TokenCreation, TokenId, TrustHandle,
 };
 use dirless_program::Clock;
+use dirless_wire::trust::ObjectPath;
 use dirless_wire::{AgePublicKey, SourceName, TenantId};
 use jiff::Timestamp;
 
@@ -96,6 +98,42 @@ pub(crate) async fn body_of(tenant: &TenantHandle, name: &str) -> Option<Bytes> 
         (SourceState::Present(_), body) => Some(body.unwrap()),
         _ => None,
     }
+}
+
+/// An operator of a realm, or of all.
+pub(crate) async fn operator(store: &Store, realm: Option<&str>) -> Arc<Operator> {
+    let id = TokenId::generate(&ring::rand::SystemRandom::new()).unwrap();
+    let secret = SecretHash::of(id.as_str().as_bytes());
+    let new = NewToken {
+        id,
+        label: "test".to_owned(),
+        scopes: vec![Scope::Tenants],
+        realm: realm.map(|name| RealmName::parse(name).unwrap()),
+        expires_at: None,
+        secret,
+    };
+    assert_eq!(store.create_token(new).await.unwrap(), TokenCreation::Created);
+    match store.authenticate(&secret).unwrap() {
+        Principal::Operator(operator) => operator,
+        Principal::Realm(_) => unreachable!("a token's secret"),
+    }
+}
+
+/// A tenant of the realm `acme`, made when missing, as its operator reaches it.
+pub(crate) async fn trusted(store: &Store, id: &str) -> TrustHandle {
+    let _realm = credential(store, "acme").await;
+    let operator = operator(store, Some("acme")).await;
+    let made = store.create_tenant(&operator, &tenant_id(id), origin()).await.unwrap();
+    assert_ne!(made, NewTenant::NotYours);
+    store.tenant_of_operator(&operator, id).unwrap()
+}
+
+pub(crate) fn path(text: &str) -> ObjectPath {
+    text.parse().unwrap()
+}
+
+pub(crate) fn body(bytes: &[u8]) -> SpooledBody {
+    SpooledBody::from_bytes(Bytes::copy_from_slice(bytes))
 }
 
 /// `length` bytes that differ from seed to seed.

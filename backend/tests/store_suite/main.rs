@@ -9,10 +9,12 @@ mod common;
 mod contract;
 mod contract_heartbeats;
 mod contract_realms;
+mod contract_trust;
 mod engine;
 mod migration;
 mod model;
 mod scope;
+mod trust;
 
 /// Makes one test of each function of the contract, for one engine.
 macro_rules! contract {
@@ -82,4 +84,20 @@ contract!(
     a_failed_flush_keeps_its_beats,
     flushing_twice_writes_once,
     running_flushes_until_stopped,
+);
+
+contract!(
+    sqlite_trust,
+    crate::common::sqlite,
+    contract_trust:
+    a_tenant_of_the_verified_protocol_belongs_to_one_realm,
+    an_object_is_written_once,
+    a_long_object_streams_in_chunks,
+    a_head_is_swapped,
+    of_many_writers_one_wins,
+    objects_are_listed_in_pages,
+    keys_are_registered_and_end,
+    publishers_are_few,
+    a_join_code_admits_so_many,
+    the_last_receipt_of_a_node_is_kept,
 );

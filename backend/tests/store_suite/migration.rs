@@ -5,7 +5,10 @@ use rusqlite::Connection;
 use crate::common::{body_of, open, put, tenant};
 
 /// Every schema that was ever released, oldest first: what its migration ran.
-const RELEASED: &[&str] = &[include_str!("../../src/store/schema/0001-base.sql")];
+const RELEASED: &[&str] = &[
+    include_str!("../../src/store/schema/0001-base.sql"),
+    include_str!("../../src/store/schema/0002-trust.sql"),
+];
 
 fn schema(connection: &Connection) -> Vec<(String, String)> {
     let mut select = connection

@@ -17,6 +17,8 @@ pub enum ErrorCode {
     SourceAbsent,
     /// 404: this source was deleted on purpose.
     SourceDeleted,
+    /// 404: nothing is stored under this name.
+    ObjectAbsent,
     /// 404: no such route.
     NotFound,
     /// 405: the route exists, the method does not; see `Allow`.
@@ -29,6 +31,8 @@ pub enum ErrorCode {
     RecipientMismatch,
     /// 409: the tenant belongs to another AWS account.
     AccountMismatch,
+    /// 409: something else is stored under this name, and stays.
+    AlreadyExists,
     /// 412: the stored state is not the one named by `If-Match` or `If-None-Match`.
     PreconditionFailed,
     /// 400: a snapshot without `X-Dirless-Recipient`.
@@ -47,6 +51,10 @@ pub enum ErrorCode {
     NotSealed,
     /// 422: sent by a client whose snapshots nobody can open.
     UnsupportedClient,
+    /// 422: the body has another digest than the path or `Content-Digest` names.
+    DigestMismatch,
+    /// 428: the write must say what it replaces.
+    PreconditionRequired,
     /// 429: slow down; see `Retry-After`.
     RateLimited,
     /// 431: too many or too long headers.
@@ -70,15 +78,16 @@ impl ErrorCode {
             Self::RecipientMissing | Self::InvalidRequest => 400,
             Self::Unauthorized => 401,
             Self::RealmSuspended | Self::Forbidden => 403,
-            Self::SourceAbsent | Self::SourceDeleted | Self::NotFound => 404,
+            Self::SourceAbsent | Self::SourceDeleted | Self::ObjectAbsent | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
-            Self::KeyMismatch | Self::RecipientMismatch | Self::AccountMismatch => 409,
+            Self::KeyMismatch | Self::RecipientMismatch | Self::AccountMismatch | Self::AlreadyExists => 409,
             Self::LengthRequired => 411,
             Self::PreconditionFailed => 412,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::InvalidBody | Self::NotSealed | Self::UnsupportedClient => 422,
+            Self::InvalidBody | Self::NotSealed | Self::UnsupportedClient | Self::DigestMismatch => 422,
+            Self::PreconditionRequired => 428,
             Self::RateLimited => 429,
             Self::HeadersTooLarge => 431,
             Self::Unavailable => 503,

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use super::bypass::AllTenants;
 use super::types::millis;
-use super::{Store, StoreError, TenantHandle};
+use super::{Store, StoreError, TenantHandle, TrustHandle};
 use rows::{on_disk, write_batch};
 pub(crate) use shard::Mark;
 use shard::{Due, Shard};
@@ -142,6 +142,20 @@ impl HeartbeatSink {
 
     /// [`beat`](Self::beat), to be recognised by its mark when it comes again.
     pub(crate) fn beat_marked(&self, tenant: &TenantHandle, beat: Beat<'_>, mark: Option<Mark>) -> Absorbed {
+        self.beat_in_row(tenant.row(), beat, mark)
+    }
+
+    /// A sign of life of a node, which is called by its name.
+    pub(crate) fn node_beat(&self, tenant: &TrustHandle, name: &str) -> Absorbed {
+        let beat = Beat {
+            agent_id: name,
+            hostname: name,
+            extras: None,
+        };
+        self.beat_in_row(tenant.row(), beat, None)
+    }
+
+    fn beat_in_row(&self, tenant: i64, beat: Beat<'_>, mark: Option<Mark>) -> Absorbed {
         if beat.agent_id.is_empty() || beat.agent_id.len() > LABEL_MAX || beat.hostname.len() > LABEL_MAX {
             return Absorbed::Refused;
         }
@@ -152,7 +166,7 @@ impl HeartbeatSink {
         };
         let now = millis(self.store.now());
         let mut shard = self.shard(beat.agent_id);
-        if !shard.take(tenant.row(), &beat, mark, now, self.limits.bytes / SHARDS) {
+        if !shard.take(tenant, &beat, mark, now, self.limits.bytes / SHARDS) {
             return Absorbed::Full;
         }
         if fits { Absorbed::Taken } else { Absorbed::WithoutExtras }
@@ -196,7 +210,7 @@ impl HeartbeatSink {
         Ok(written)
     }
 
-    /// Flushes, notes token uses and sweeps replaced bodies at every interval until `stop`, then
+    /// Flushes, notes uses of tokens and keys, writes receipts and sweeps replaced bodies at every interval until `stop`, then
     /// flushes once more. A failed flush is logged and tried again at the next.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
@@ -210,6 +224,12 @@ impl HeartbeatSink {
             }
             if let Err(error) = self.store.flush_token_uses().await {
                 tracing::warn!(%error, "the last use of tokens was not written");
+            }
+            if let Err(error) = self.store.flush_key_uses().await {
+                tracing::warn!(%error, "the last use of keys was not written");
+            }
+            if let Err(error) = self.store.flush_receipts().await {
+                tracing::warn!(%error, "receipts stay in memory until the next flush");
             }
             if stopping {
                 return;

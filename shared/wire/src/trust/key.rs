@@ -93,6 +93,12 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
+    /// Puts both parts together. Whether they belong together is for those to check who can hash.
+    #[must_use]
+    pub fn new(id: KeyId, bytes: [u8; 32]) -> Self {
+        Self { id, bytes }
+    }
+
     /// Name and hash.
     #[must_use]
     pub fn id(&self) -> &KeyId {

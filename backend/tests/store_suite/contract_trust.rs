@@ -1,0 +1,360 @@
+//! The verified protocol's part of the store: objects, keys, join codes, receipts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dirless_backend::store::{
+    Caller, Change, DeleteOutcome, Expected, JoinPost, NewTenant, ObjectMeta, ObjectPut, Registration, Revocation,
+    SecretHash, TrustHandle,
+};
+use dirless_wire::trust::{KeyId, KeyRole, Label, PublicKey};
+
+use crate::common::{Fixture, body, credential, key, noise, operator, origin, path, start, tenant, tenant_id, trusted};
+
+async fn put(tenant: &TrustHandle, name: &str, bytes: &[u8]) -> ObjectPut {
+    let name = path(name);
+    let put = tenant.put_object(&name, Expected::Anything, body(bytes), origin());
+    put.await.unwrap()
+}
+
+fn stored(put: ObjectPut) -> ObjectMeta {
+    match put {
+        ObjectPut::Stored(meta) => meta,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn public_key(name: &str, seed: u8) -> PublicKey {
+    let id: KeyId = format!("{name}+{seed:08x}").parse().unwrap();
+    PublicKey::new(id, [seed; 32])
+}
+
+pub(crate) async fn a_tenant_of_the_verified_protocol_belongs_to_one_realm(fixture: &Fixture) {
+    let store = &fixture.store;
+    let mine = trusted(store, "t1").await;
+    assert!(matches!(mine.caller(), Caller::Operator(_)) && !mine.is_suspended());
+    credential(store, "other").await;
+    let stranger = operator(store, Some("other")).await;
+    let made = store
+        .create_tenant(&stranger, &tenant_id("t1"), origin())
+        .await
+        .unwrap();
+    assert_eq!(made, NewTenant::NotYours);
+    assert!(store.tenant_of_operator(&stranger, "t1").is_none());
+    assert!(store.tenant_of_operator(&stranger, "t2").is_none());
+    let everywhere = operator(store, None).await;
+    assert!(store.tenant_of_operator(&everywhere, "t1").is_some());
+    // Without the classic key there is no classic tenant, until it is enrolled.
+    let classic = credential(store, "acme").await;
+    assert!(store.tenant(&classic, "t1").is_none());
+    put(&mine, "policy/1", b"x").await;
+    let handle = tenant(store, "acme", "t1").await;
+    assert_eq!(*handle.public_key(), key(0));
+    assert!(mine.object(&path("policy/1"), 9).await.unwrap().is_some());
+    // And the other way round.
+    tenant(store, "acme", "t3").await;
+    let operator = operator(store, Some("acme")).await;
+    let made = store
+        .create_tenant(&operator, &tenant_id("t3"), origin())
+        .await
+        .unwrap();
+    assert_eq!(made, NewTenant::Known);
+}
+
+pub(crate) async fn an_object_is_written_once(fixture: &Fixture) {
+    let tenant = trusted(&fixture.store, "t1").await;
+    let mut changes = fixture.store.subscribe();
+    let meta = stored(put(&tenant, "policy/1", b"one").await);
+    assert_eq!((meta.length, meta.path.as_str()), (3, "policy/1"));
+    let told = changes.recv().await.unwrap();
+    assert!(matches!(told, Change::Object { path, .. } if path == "policy/1"));
+    assert_eq!(put(&tenant, "policy/1", b"one").await, ObjectPut::Same(meta.clone()));
+    assert_eq!(put(&tenant, "policy/1", b"two").await, ObjectPut::Occupied);
+    let (found, bytes) = tenant.object(&path("policy/1"), 3).await.unwrap().unwrap();
+    assert_eq!((found, bytes.unwrap()), (meta, Bytes::from_static(b"one")));
+    assert!(tenant.object(&path("policy/2"), 3).await.unwrap().is_none());
+    let other = trusted(&fixture.store, "t2").await;
+    assert!(other.object(&path("policy/1"), 3).await.unwrap().is_none());
+    let gone = tenant.delete_object(&path("policy/1"), origin()).await.unwrap();
+    assert_eq!(gone, DeleteOutcome::Deleted);
+    let gone = tenant.delete_object(&path("policy/1"), origin()).await.unwrap();
+    assert_eq!(gone, DeleteOutcome::Nothing);
+    stored(put(&tenant, "policy/1", b"two").await);
+}
+
+pub(crate) async fn a_long_object_streams_in_chunks(fixture: &Fixture) {
+    let tenant = trusted(&fixture.store, "t1").await;
+    let bytes = noise(7, 2_500_000);
+    let mut spool = fixture.store.body_writer(u64::MAX);
+    spool.write(&bytes).await.unwrap();
+    let nodes = path("nodes/syncer/1");
+    let body = spool.finish().await.unwrap();
+    let meta = stored(
+        tenant
+            .put_object(&nodes, Expected::Anything, body, origin())
+            .await
+            .unwrap(),
+    );
+    let (_, whole) = tenant.object(&nodes, 1000).await.unwrap().unwrap();
+    assert!(whole.is_none(), "longer than what was asked for");
+    let (_, whole) = tenant.object(&nodes, u64::MAX).await.unwrap().unwrap();
+    assert!(whole.unwrap() == bytes);
+    let (mut reader, mut read) = (tenant.object_reader(&meta), Vec::new());
+    while let Some(chunk) = reader.chunk().await.unwrap() {
+        assert!(chunk.len() <= 1024 * 1024);
+        read.extend_from_slice(&chunk);
+    }
+    assert!(read == bytes);
+    let mut late = tenant.object_reader(&meta);
+    late.chunk().await.unwrap();
+    let _gone = tenant.delete_object(&nodes, origin()).await.unwrap();
+    late.chunk().await.unwrap_err();
+}
+
+pub(crate) async fn a_head_is_swapped(fixture: &Fixture) {
+    let tenant = trusted(&fixture.store, "t1").await;
+    let head = path("head/syncer");
+    let swap = |expected: Expected, bytes: &'static [u8]| {
+        let (tenant, head) = (tenant.clone(), head.clone());
+        async move { tenant.put_object(&head, expected, body(bytes), origin()).await.unwrap() }
+    };
+    assert_eq!(swap(Expected::Something, b"1").await, ObjectPut::Unexpected);
+    let first = stored(swap(Expected::Nothing, b"1").await);
+    assert_eq!(swap(Expected::Nothing, b"2").await, ObjectPut::Unexpected);
+    // Its writer did not hear the answer and says it again.
+    assert_eq!(swap(Expected::Nothing, b"1").await, ObjectPut::Same(first.clone()));
+    let second = stored(swap(Expected::Tag(first.etag.clone()), b"2").await);
+    assert_eq!(swap(Expected::Tag(first.etag), b"3").await, ObjectPut::Unexpected);
+    let (found, bytes) = tenant.object(&head, 9).await.unwrap().unwrap();
+    assert_eq!((found, bytes.unwrap()), (second, Bytes::from_static(b"2")));
+    let lines = fixture
+        .store
+        .all_tenants_bypassing_realm_scope()
+        .audit(0, 1000)
+        .await
+        .unwrap();
+    let heads = lines.iter().filter(|line| line.action == "object.put").count();
+    assert_eq!(heads, 1, "that it began is an event, that it goes on is none");
+}
+
+pub(crate) async fn of_many_writers_one_wins(fixture: &Fixture) {
+    let tenant = trusted(&fixture.store, "t1").await;
+    let mut tag = None;
+    for round in 0..20u8 {
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..8u8 {
+            let (tenant, tag) = (tenant.clone(), tag.clone());
+            writers.spawn(async move {
+                let once = path(&format!("manifest/syncer/aws/all/{}", u32::from(round) + 1));
+                let put = tenant.put_object(&once, Expected::Anything, body(&[round, writer]), origin());
+                let once = put.await.unwrap();
+                let expected = tag.map_or(Expected::Nothing, Expected::Tag);
+                let head = path("head/syncer");
+                let put = tenant.put_object(&head, expected, body(&[round, writer]), origin());
+                (once, put.await.unwrap())
+            });
+        }
+        let outcomes = writers.join_all().await;
+        let once: Vec<_> = outcomes
+            .iter()
+            .filter(|(once, _)| *once != ObjectPut::Occupied)
+            .collect();
+        assert_eq!(once.len(), 1, "{outcomes:?}");
+        let mut won = outcomes.into_iter().filter_map(|(_, head)| match head {
+            ObjectPut::Stored(meta) => Some(meta.etag),
+            ObjectPut::Unexpected => None,
+            other => panic!("{other:?}"),
+        });
+        tag = Some(won.next().unwrap());
+        assert!(won.next().is_none());
+    }
+}
+
+pub(crate) async fn objects_are_listed_in_pages(fixture: &Fixture) {
+    let tenant = trusted(&fixture.store, "t1").await;
+    put(&trusted(&fixture.store, "t2").await, "policy/5", b"not mine").await;
+    let names = ["head/a", "policy/1", "policy/10", "policy/2", "wrap/all/1/n0"];
+    for name in names.iter().rev() {
+        let expected = Expected::Nothing;
+        stored(
+            tenant
+                .put_object(&path(name), expected, body(name.as_bytes()), origin())
+                .await
+                .unwrap(),
+        );
+    }
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let page = tenant.objects(&after, 2).await.unwrap();
+        seen.extend(page.entries.iter().map(|meta| meta.path.clone()));
+        assert!(page.entries.len() <= 2);
+        if !page.more {
+            break;
+        }
+        after = seen.last().unwrap().clone();
+    }
+    assert_eq!(seen, names);
+    assert_eq!(tenant.objects("", usize::MAX).await.unwrap().entries.len(), 5);
+    assert_eq!(tenant.objects("", 0).await.unwrap().entries.len(), 1);
+}
+
+pub(crate) async fn keys_are_registered_and_end(fixture: &Fixture) {
+    let (store, clock) = (&fixture.store, &fixture.clock);
+    let tenant = trusted(store, "t1").await;
+    let (one, two) = (public_key("syncer", 1), public_key("syncer", 2));
+    let end = start().checked_add(Duration::from_secs(60)).unwrap();
+    let register = |key: PublicKey, role, end| {
+        let tenant = tenant.clone();
+        async move { tenant.register_key(&key, role, end, origin()).await.unwrap() }
+    };
+    assert!(store.key_holder("t1", one.id()).is_none());
+    assert_eq!(
+        register(one.clone(), KeyRole::Publisher, None).await,
+        Registration::Registered
+    );
+    assert_eq!(
+        register(one.clone(), KeyRole::Publisher, None).await,
+        Registration::Known
+    );
+    assert_eq!(
+        register(two.clone(), KeyRole::Publisher, Some(end)).await,
+        Registration::Registered
+    );
+    assert_eq!(register(one.clone(), KeyRole::Node, None).await, Registration::Occupied);
+    let twin = PublicKey::new(one.id().clone(), [9; 32]);
+    assert_eq!(register(twin, KeyRole::Publisher, None).await, Registration::Occupied);
+    let holder = store.key_holder("t1", one.id()).unwrap();
+    assert_eq!(holder.public_key(), &[1; 32]);
+    assert!(matches!(store.tenant_of_key(holder).caller(), Caller::Key(key) if key.role() == KeyRole::Publisher));
+    assert!(store.key_holder("t2", one.id()).is_none());
+    clock.advance(Duration::from_secs(61));
+    assert!(store.key_holder("t1", two.id()).is_none(), "it has ended");
+    let later = start().checked_add(Duration::from_secs(600)).unwrap();
+    assert_eq!(
+        register(two.clone(), KeyRole::Publisher, Some(later)).await,
+        Registration::Known
+    );
+    assert!(store.key_holder("t1", two.id()).is_some());
+
+    let revoke = |id: KeyId, only| {
+        let tenant = tenant.clone();
+        async move { tenant.revoke_key(&id, only, origin()).await.unwrap() }
+    };
+    assert_eq!(
+        revoke(one.id().clone(), Some(KeyRole::Node)).await,
+        Revocation::Forbidden
+    );
+    assert_eq!(revoke(one.id().clone(), None).await, Revocation::Revoked);
+    assert_eq!(revoke(one.id().clone(), None).await, Revocation::Nothing);
+    assert!(store.key_holder("t1", one.id()).is_none());
+    assert_eq!(
+        register(one.clone(), KeyRole::Publisher, None).await,
+        Registration::Occupied
+    );
+    store.flush_key_uses().await.unwrap();
+    let page = tenant.keys("", 1).await.unwrap();
+    assert!(page.more && page.entries[0].revoked_at.is_some() && page.entries[0].last_used_at == Some(start()));
+    let rest = tenant.keys(&page.entries[0].id.to_string(), 10).await.unwrap();
+    assert_eq!(
+        (rest.more, rest.entries.len(), &rest.entries[0].id),
+        (false, 1, two.id())
+    );
+    assert_eq!(rest.entries[0].last_used_at, None);
+}
+
+pub(crate) async fn publishers_are_few(fixture: &Fixture) {
+    let tenant = trusted(&fixture.store, "t1").await;
+    for seed in 0..64 {
+        let key = public_key("syncer", seed);
+        let made = tenant
+            .register_key(&key, KeyRole::Publisher, None, origin())
+            .await
+            .unwrap();
+        assert_eq!(made, Registration::Registered);
+    }
+    let more = public_key("syncer", 64);
+    let made = tenant
+        .register_key(&more, KeyRole::Publisher, None, origin())
+        .await
+        .unwrap();
+    assert_eq!(made, Registration::TooMany);
+    let made = tenant.register_key(&more, KeyRole::Node, None, origin()).await.unwrap();
+    assert_eq!(made, Registration::Registered);
+}
+
+pub(crate) async fn a_join_code_admits_so_many(fixture: &Fixture) {
+    let (store, clock) = (&fixture.store, &fixture.clock);
+    let tenant = trusted(store, "t1").await;
+    let code = Label::new("web").unwrap();
+    let (good, bad) = (SecretHash::of(b"good"), SecretHash::of(b"bad"));
+    let end = start().checked_add(Duration::from_secs(60)).unwrap();
+    assert!(!store.admits_join("t1", &code, good).await.unwrap());
+    assert!(tenant.put_join_code(&code, good, end, 2, origin()).await.unwrap());
+    assert!(store.admits_join("t1", &code, good).await.unwrap());
+    assert!(!store.admits_join("t1", &code, bad).await.unwrap());
+    assert!(!store.admits_join("t2", &code, good).await.unwrap());
+    let post = |bearer, request: &'static [u8]| {
+        let code = code.clone();
+        async move {
+            let request = Bytes::from_static(request);
+            store
+                .post_join_request("t1", &code, bearer, request, origin())
+                .await
+                .unwrap()
+        }
+    };
+    assert_eq!(post(bad, b"one").await, JoinPost::Refused);
+    assert_eq!(post(good, b"one").await, JoinPost::Taken);
+    assert_eq!(post(good, b"one").await, JoinPost::Same);
+    assert_eq!(post(good, b"two").await, JoinPost::Taken);
+    assert_eq!(post(good, b"three").await, JoinPost::Refused, "it is used up");
+    assert_eq!(
+        post(good, b"two").await,
+        JoinPost::Same,
+        "its host did not hear the answer"
+    );
+    let (codes, requests) = tenant.mailbox().await.unwrap();
+    assert_eq!((codes.len(), codes[0].uses_left, requests.len()), (1, 0, 2));
+    let digest = dirless_wire::trust::Digest::from_bytes(requests[0].digest);
+    assert_eq!(tenant.join_request(&code, &digest).await.unwrap().unwrap(), "one");
+    let stranger = trusted(store, "t9").await;
+    assert!(stranger.join_request(&code, &digest).await.unwrap().is_none());
+    assert!(!stranger.delete_join_request(&code, &digest, origin()).await.unwrap());
+    assert!(tenant.delete_join_request(&code, &digest, origin()).await.unwrap());
+    assert!(!tenant.delete_join_request(&code, &digest, origin()).await.unwrap());
+    assert_eq!(tenant.mailbox().await.unwrap().1.len(), 1);
+    assert!(tenant.put_join_code(&code, good, end, 1, origin()).await.unwrap());
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(post(good, b"four").await, JoinPost::Refused, "it has ended");
+    assert!(tenant.delete_join_code(&code, origin()).await.unwrap());
+    assert!(!tenant.delete_join_code(&code, origin()).await.unwrap());
+    assert_eq!(tenant.mailbox().await.unwrap(), (vec![], vec![]));
+}
+
+pub(crate) async fn the_last_receipt_of_a_node_is_kept(fixture: &Fixture) {
+    let store = &fixture.store;
+    let tenant = trusted(store, "t1").await;
+    let mut nodes = Vec::new();
+    for seed in 1..=3 {
+        let key = public_key("n", seed);
+        let made = tenant.register_key(&key, KeyRole::Node, None, origin()).await.unwrap();
+        assert_eq!(made, Registration::Registered);
+        nodes.push(store.tenant_of_key(store.key_holder("t1", key.id()).unwrap()));
+    }
+    for (number, node) in nodes.iter().enumerate() {
+        assert!(node.put_receipt(&Bytes::from(format!("old {number}"))));
+    }
+    store.flush_receipts().await.unwrap();
+    fixture.clock.advance(Duration::from_secs(5));
+    assert!(nodes[1].put_receipt(&Bytes::from_static(b"new")) && nodes[0].put_receipt(&Bytes::new()));
+    let page = tenant.receipts("", 2).await.unwrap();
+    let texts: Vec<_> = page.entries.iter().map(|receipt| receipt.bytes.clone()).collect();
+    assert_eq!(
+        (texts, page.more),
+        (vec![Bytes::from("old 0"), Bytes::from("new")], true)
+    );
+    assert!(page.entries[1].received_at > page.entries[0].received_at);
+    let last = public_key("n", 3).id().clone();
+    let _revoked = tenant.revoke_key(&last, None, origin()).await.unwrap();
+    assert_eq!(tenant.receipts("", 10).await.unwrap().entries.len(), 2);
+}
