@@ -47,7 +47,7 @@ pub(crate) async fn a_tenant_of_the_verified_protocol_belongs_to_one_realm(fixtu
     // Without the classic key there is no classic tenant, until it is enrolled.
     let classic = credential(store, "acme").await;
     assert!(store.tenant(&classic, "t1").is_none());
-    put(&mine, "policy/1", b"x").await;
+    stored(put(&mine, "policy/1", b"x").await);
     let handle = tenant(store, "acme", "t1").await;
     assert_eq!(*handle.public_key(), key(0));
     assert!(mine.object(&path("policy/1"), 9).await.unwrap().is_some());
@@ -172,7 +172,7 @@ pub(crate) async fn of_many_writers_one_wins(fixture: &Fixture) {
 
 pub(crate) async fn objects_are_listed_in_pages(fixture: &Fixture) {
     let tenant = trusted(&fixture.store, "t1").await;
-    put(&trusted(&fixture.store, "t2").await, "policy/5", b"not mine").await;
+    stored(put(&trusted(&fixture.store, "t2").await, "policy/5", b"not mine").await);
     let names = ["head/a", "policy/1", "policy/10", "policy/2", "wrap/all/1/n0"];
     for name in names.iter().rev() {
         let expected = Expected::Nothing;

@@ -1,6 +1,5 @@
 //! Objects in backups, after a restart, and damaged.
 
-use bytes::Bytes;
 use dirless_backend::store::{Expected, Problem, backup, restore, verify};
 use dirless_wire::trust::{Digest, KeyRole, PublicKey};
 use rusqlite::Connection;
@@ -47,7 +46,7 @@ async fn everything_is_there_after_a_restart_and_in_a_backup() {
         let operator = operator(&store, None).await;
         let tenant = store.tenant_of_operator(&operator, "t1").unwrap();
         let (_, found) = tenant.object(&name, u64::MAX).await.unwrap().unwrap();
-        assert!(found.unwrap() == Bytes::from(bytes.clone()));
+        assert!(found.unwrap() == bytes);
         store.close().await;
     }
 }
