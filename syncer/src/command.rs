@@ -5,9 +5,11 @@ mod check;
 mod enroll;
 mod extras;
 mod import;
+mod join_code;
 mod lacking;
 mod ledger;
 mod local;
+mod node;
 mod once;
 mod permissions;
 mod plan;
@@ -15,6 +17,8 @@ mod poke;
 mod progress;
 mod run;
 mod serve;
+mod settle;
+mod signing;
 mod status;
 mod token;
 mod tree;
@@ -98,6 +102,15 @@ enum Command {
     /// Make, list and revoke tokens for the REST interface.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Publishing that hosts believe without believing the backend.
+    #[command(subcommand)]
+    Signing(signing::SigningCommand),
+    /// List hosts, let them in, lock them out.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Make, list and revoke codes that let hosts in.
+    #[command(subcommand)]
+    JoinCode(join_code::JoinCodeCommand),
     /// Ask what somebody may do, and why.
     #[command(subcommand)]
     Permissions(permissions::PermissionsCommand),
@@ -177,6 +190,9 @@ impl Setting<'_> {
             Command::Local(command) => local::local(self, command).await,
             Command::VerifyPassword(arguments) => verify::verify(self, arguments).await,
             Command::Token(command) => token::token(self, command),
+            Command::Signing(command) => signing::signing(self, command).await,
+            Command::Node(command) => node::node(self, command).await,
+            Command::JoinCode(command) => join_code::join_code(self, command),
             Command::Permissions(command) => permissions::permissions(self, command),
             Command::OpenApi | Command::Generate(_) => Ok(ExitCode::SUCCESS),
         }
@@ -221,6 +237,7 @@ impl Setting<'_> {
         let tree = open_tree(&self.config, self.clock.clone())?;
         let client = keys::client(&self.config, &access.bearer, Some(&access.tenant))?;
         let publication = Publication::new(&self.config, access, &tree, self.clock.clone())?;
+        let publication = publication.signed_by(self.signer()?);
         publication.once(&client, accept).await
     }
 
@@ -268,7 +285,8 @@ impl Setting<'_> {
         source: &'s dyn Source,
     ) -> anyhow::Result<Cycle<'s>> {
         let client = keys::client(&self.config, &access.bearer, Some(&access.tenant))?;
-        Cycle::new(&self.config, access, client, setting, source, self.clock.clone())
+        let cycle = Cycle::new(&self.config, access, client, setting, source, self.clock.clone())?;
+        Ok(cycle.signed_by(self.signer()?))
     }
 
     /// Prints `text` on standard output; a closed pipe is no error.
@@ -302,6 +320,9 @@ mod tests {
             "local",
             "token",
             "permissions",
+            "signing",
+            "node",
+            "join-code",
             "generate",
         ] {
             assert!(Arguments::command().find_subcommand(command).is_some(), "{command}");

@@ -54,6 +54,9 @@ pub struct Config {
     /// Who receives which part of the tree.
     #[serde(default)]
     pub audience: Vec<crate::audience::AudienceConfig>,
+    /// What hosts believe without believing the backend.
+    #[serde(default)]
+    pub signed: Option<crate::signed::SignedConfig>,
     /// REST and LDAP.
     #[serde(default)]
     pub serve: crate::serve::ServeConfig,
@@ -249,6 +252,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Is the classic protocol spoken? Always, unless `[signed]` switches it off.
+    #[must_use]
+    pub fn is_classic(&self) -> bool {
+        self.signed.as_ref().is_none_or(|signed| signed.classic)
+    }
+
     /// Where the id ledger is.
     #[must_use]
     pub fn ledger_path(&self) -> PathBuf {
@@ -306,6 +315,9 @@ impl Config {
             return refuse(&key, reason);
         }
         if let Err((key, reason)) = crate::sources::SourceSetting::check(self) {
+            return refuse(&key, reason);
+        }
+        if let Some(Err((key, reason))) = self.signed.as_ref().map(crate::signed::SignedConfig::check) {
             return refuse(&key, reason);
         }
         if let Err((key, reason)) = self.serve.check() {

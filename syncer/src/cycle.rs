@@ -26,6 +26,7 @@ use crate::keys::Access;
 use crate::ledger::{Allocator, Entry, Ledger, Preview, Settled};
 use crate::remote::Remote;
 use crate::shape::Shape;
+use crate::signed::{Kind, Signer};
 use crate::sources::{Progress, Source, SourceKind, SourceSetting};
 use crate::state::{Held, Published, Report, ReportedLeftOut, State};
 use crate::tree::TreeStore;
@@ -41,6 +42,7 @@ pub struct Cycle<'a> {
     state: State,
     clock: Clock,
     tree: Option<&'a TreeStore>,
+    signer: Option<Signer>,
 }
 
 /// How a cycle ended.
@@ -142,6 +144,7 @@ impl<'a> Cycle<'a> {
             state: State::at(&setting.state_folder),
             clock,
             tree: None,
+            signer: None,
         })
     }
 
@@ -149,6 +152,13 @@ impl<'a> Cycle<'a> {
     #[must_use]
     pub fn over(mut self, tree: &'a TreeStore) -> Self {
         self.tree = Some(tree);
+        self
+    }
+
+    /// Hands what passed the guard to `signer` as well.
+    #[must_use]
+    pub fn signed_by(mut self, signer: Option<Signer>) -> Self {
+        self.signer = signer;
         self
     }
 
@@ -198,6 +208,7 @@ impl<'a> Cycle<'a> {
             tracing::warn!(event = "entry.refused", "not taken into the tree: {refused}");
         }
         if plan.is_unchanged() && plan.tree_summary().is_none() {
+            self.stock_unchanged(&plan)?;
             self.note_unchanged(&plan)?;
             return Ok(Outcome::Unchanged);
         }
@@ -210,6 +221,7 @@ impl<'a> Cycle<'a> {
         }
         if plan.is_unchanged() {
             self.write_tree(tree.as_ref(), &plan)?;
+            self.stock_unchanged(&plan)?;
             self.note_unchanged(&plan)?;
             return Ok(Outcome::Unchanged);
         }
@@ -335,6 +347,23 @@ impl<'a> Cycle<'a> {
         Ok(self.state.set_report(&report)?)
     }
 
+    /// What was published before there was a signer, or while it failed.
+    fn stock_unchanged(&self, plan: &Plan) -> anyhow::Result<()> {
+        let Some(published) = plan.before.published.as_ref().filter(|_| self.signer.is_some()) else {
+            return Ok(());
+        };
+        if let Some(signer) = &self.signer
+            && let stocked = signer.stocked(&self.source.name().parse().context("publishing signed")?)?
+            && stocked.is_some_and(|stocked| stocked.says == plan.digest)
+        {
+            return Ok(());
+        }
+        let mut document = plan.document.clone();
+        document.meta.sequence = Some(published.sequence);
+        document.meta.generated_at = Some(published.at.clone());
+        stock(self.signer.as_ref(), self.source.name(), &plan.digest, &document)
+    }
+
     async fn publish(&self, ledger: &mut Ledger, tree: Option<&Tree<'_>>, plan: Plan) -> anyhow::Result<Outcome> {
         let now = self.clock.now();
         let allocator = Allocator::new(self.config.ids.range)?;
@@ -350,6 +379,8 @@ impl<'a> Cycle<'a> {
         let mut document = plan.document.clone();
         document.meta.sequence = Some(sequence);
         document.meta.generated_at = Some(now.to_string());
+        // Before the push: what hosts believe by its signature needs no backend that takes it.
+        stock(self.signer.as_ref(), self.source.name(), &plan.digest, &document)?;
         let account = match self.source.account().await {
             Ok(account) => account,
             Err(error) => {
@@ -381,6 +412,21 @@ impl<'a> Cycle<'a> {
             summary: plan.difference.summary(),
         })
     }
+}
+
+/// Notes what is to be published signed.
+fn stock(signer: Option<&Signer>, source: &str, says: &str, document: &Document) -> anyhow::Result<()> {
+    let Some(signer) = signer else {
+        return Ok(());
+    };
+    let source = source.parse().context("publishing signed")?;
+    if signer.stocked(&source)?.is_some_and(|stocked| stocked.says == says) {
+        return Ok(());
+    }
+    let mut plaintext = Vec::new();
+    dirless_model::snapshot::write(document, &mut plaintext).context("writing the snapshot")?;
+    signer.stock(&source, Kind::Snapshot, says, &plaintext)?;
+    Ok(())
 }
 
 /// The number of the next snapshot.

@@ -26,6 +26,8 @@ pub struct Access {
     pub identity: Identity,
     /// What snapshots are sealed to.
     pub recipient: Recipient,
+    /// Is the classic protocol spoken? Otherwise nothing is fetched from or pushed to a backend.
+    pub classic: bool,
 }
 
 /// Why the syncer does not know who it is.
@@ -233,6 +235,9 @@ pub fn tenant(config: &Config, bearer: &Secret, account: &AwsAccountId) -> Resul
 /// When the syncer is not enrolled, or a file is unusable.
 pub fn load(config: &Config, environment: Lookup<'_>) -> Result<Access, KeysError> {
     let folder = KeyFolder::of(config);
+    if !config.is_classic() {
+        return signed_alone(config, &folder);
+    }
     let identity = folder.identity()?.ok_or_else(|| KeysError::NotEnrolled {
         path: folder.path("age.key"),
     })?;
@@ -257,6 +262,26 @@ pub fn load(config: &Config, environment: Lookup<'_>) -> Result<Access, KeysErro
         tenant,
         identity,
         recipient,
+        classic: true,
+    })
+}
+
+/// Without a backend there is nobody to show a bearer to, and nothing to open.
+fn signed_alone(config: &Config, folder: &KeyFolder) -> Result<Access, KeysError> {
+    let tenant = config.signed.as_ref().map(|own| own.tenant(config));
+    let failed = |reason: String| KeysError::Tenant {
+        path: "[signed]".into(),
+        reason,
+    };
+    let tenant = tenant.ok_or_else(|| failed("there is no [signed]".to_owned()))?;
+    let tenant = tenant.map_err(|error| failed(error.to_string()))?;
+    let identity = folder.identity()?.unwrap_or_else(Identity::generate);
+    Ok(Access {
+        bearer: Secret::new("none".to_owned()),
+        tenant: TenantId::new(&tenant.to_string()).map_err(|error| failed(error.to_string()))?,
+        recipient: identity.recipient(),
+        identity,
+        classic: false,
     })
 }
 

@@ -26,6 +26,7 @@ pub mod remote;
 pub mod rules;
 pub mod serve;
 pub mod shape;
+pub mod signed;
 pub mod sources;
 pub mod state;
 pub mod tree;

@@ -110,6 +110,12 @@ impl RulesChange {
         reasons
     }
 
+    /// The whole document that it leads to.
+    #[must_use]
+    pub fn json(&self) -> &Map<String, Value> {
+        &self.json
+    }
+
     /// Must it wait for a person?
     #[must_use]
     pub fn is_held(&self) -> bool {

@@ -23,7 +23,8 @@ pub(super) async fn check(setting: &Setting<'_>, arguments: CheckArguments) -> a
     }
     let allocator = Allocator::new(config.ids.range)?;
     Setting::print(&format!("ids: {} numbers in {}", allocator.size(), config.ids.range))?;
-    if !KeyFolder::of(config).is_enrolled() {
+    signed(setting)?;
+    if config.is_classic() && !KeyFolder::of(config).is_enrolled() {
         Setting::print("not enrolled yet: run `dirless-syncer enroll`")?;
     }
     for own in setting.sources() {
@@ -50,6 +51,9 @@ pub(super) async fn check(setting: &Setting<'_>, arguments: CheckArguments) -> a
                 Err(error) => Setting::print(&format!("note: {error}"))?,
             }
         }
+        if !config.is_classic() {
+            return Ok(ExitCode::SUCCESS);
+        }
         let access = setting.access()?;
         let client = crate::keys::client(config, &access.bearer, Some(&access.tenant))?;
         let key = client
@@ -69,4 +73,33 @@ pub(super) async fn check(setting: &Setting<'_>, arguments: CheckArguments) -> a
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Looks at what signs, without signing.
+fn signed(setting: &Setting<'_>) -> anyhow::Result<()> {
+    let config = &setting.config;
+    let Some(own) = &config.signed else {
+        return Ok(());
+    };
+    let names: Vec<_> = own.compartments().into_iter().map(|own| own.name.to_string()).collect();
+    Setting::print(&format!(
+        "signed: into {} for compartments {}{}",
+        own.folder.display(),
+        names.join(", "),
+        if own.classic {
+            ""
+        } else {
+            "; the classic protocol is switched off"
+        }
+    ))?;
+    for source in setting.sources() {
+        if let Err(error) = source.name.parse::<dirless_seal::Label>() {
+            anyhow::bail!("source {} cannot be published signed: {error}", source.name);
+        }
+    }
+    match setting.signer() {
+        Ok(Some(signer)) => Setting::print(&format!("signed: publisher {}", signer.publisher())),
+        Ok(None) => Ok(()),
+        Err(error) => Setting::print(&format!("note: {error:#}")),
+    }
 }

@@ -223,6 +223,15 @@ async fn put_rules(setting: &Setting<'_>, access: &Access, accept: Option<&str>)
         // Files without a word on access leave the rules as they are.
         return Ok(RulesOutcome::Unchanged);
     };
+    if !access.classic {
+        let outcome = setting.stock_rules(&wanted, false, accept)?;
+        return outcome.context("there is no [signed] to publish access rules with");
+    }
     let client = keys::client(&setting.config, &access.bearer, Some(&access.tenant))?;
-    rules::put(&client, &wanted, setting.config.guard.percent, accept).await
+    let outcome = rules::put(&client, &wanted, setting.config.guard.percent, accept).await?;
+    if !matches!(outcome, RulesOutcome::Held(_)) {
+        // What passed on the one way passes on the other.
+        let _ = setting.stock_rules(&wanted, true, accept)?;
+    }
+    Ok(outcome)
 }

@@ -11,6 +11,12 @@ const MEMORY: &str = "local-sequence";
 
 pub(super) async fn local(setting: &Setting<'_>, command: LocalCommand) -> anyhow::Result<ExitCode> {
     let config = &setting.config;
+    if !config.is_classic() {
+        anyhow::bail!(
+            "local users are kept at the backend of the classic protocol, which [signed] classic = false switches off; \
+             enter them into the tree or into files instead"
+        );
+    }
     let access = setting.access()?;
     let folder = &config.syncer.state_folder;
     dirless_program::fs::ensure_folder(folder, 0o700).with_context(|| format!("making {}", folder.display()))?;

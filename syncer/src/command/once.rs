@@ -1,10 +1,11 @@
 use std::process::ExitCode;
 
 use super::extras::Extras;
-use super::{EXIT_HELD, Setting, progress};
+use super::{EXIT_HELD, Setting, progress, settle};
 use crate::cycle::Outcome;
 use crate::keys::Access;
 use crate::ledger::LedgerError;
+use crate::signed::Wish;
 use crate::sources::SourceSetting;
 use crate::state::{Held, State};
 
@@ -31,7 +32,7 @@ pub(super) async fn once(setting: &Setting<'_>, arguments: OnceArguments) -> any
             Err(error) if sources.len() > 1 => {
                 note(&mut failed, error.context(format!("source {}", own.name)));
             }
-            Err(error) if !setting.config.tree.publish => return Err(error),
+            Err(error) if !setting.config.tree.publish && setting.config.signed.is_none() => return Err(error),
             Err(error) => note(&mut failed, error),
         }
     }
@@ -42,6 +43,15 @@ pub(super) async fn once(setting: &Setting<'_>, arguments: OnceArguments) -> any
                     Ok(code) => held |= code,
                     Err(error) => note(&mut failed, error.context(went.name)),
                 }
+            }
+        }
+        Err(error) => note(&mut failed, error),
+    }
+    match setting.settle(Wish::default()).await {
+        Ok(None) => {}
+        Ok(Some(settled)) => {
+            if let Err(error) = settle::tell(&settled) {
+                note(&mut failed, error);
             }
         }
         Err(error) => note(&mut failed, error),

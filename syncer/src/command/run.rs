@@ -31,6 +31,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
     tokio::pin!(stop);
     let mut pokes = Pokes::none();
     let reason = tokio::select! {
+        never = setting.keep_signed() => match never {},
         ended = forever(setting, &mut pokes) => {
             return ended.map(|never| match never {});
         }
@@ -75,7 +76,7 @@ fn failed(name: &str, error: &anyhow::Error) -> Part {
 /// The loop. Everything it writes is published whole, so that it may be dropped at any await.
 async fn forever(setting: &Setting<'_>, pokes: &mut Pokes) -> anyhow::Result<std::convert::Infallible> {
     let config = &setting.config;
-    if !KeyFolder::of(config).is_enrolled() {
+    if config.is_classic() && !KeyFolder::of(config).is_enrolled() {
         let token = keys::bearer(config, setting.environment)?;
         let tenant = enroll::register(setting, &token).await?;
         tracing::info!(event = "syncer.enrolled", tenant = %tenant, "enrolled");
@@ -121,6 +122,8 @@ async fn cycle(setting: &Setting<'_>, access: &Access, ticks: &mut Ticks, round:
         parts.push(one(setting, access, own, ticks).await);
     }
     parts.append(&mut tree(setting, access, ticks).await);
+    let until = Instant::now() + BEYOND_READ;
+    parts.extend(ticks.during(until, setting.settled_part()).await);
     parts
 }
 

@@ -43,6 +43,7 @@ pub(super) async fn serve(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
             reason = stop => reason.context("installing signal handlers"),
             // Whoever asks must not depend on a backend that answers: the loop only ends to start over.
             never = run::always(setting, &mut pokes) => match never {},
+            never = setting.keep_signed() => match never {},
         };
         service::stopping();
         let _ = end.send(());

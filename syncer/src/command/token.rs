@@ -79,7 +79,7 @@ pub(super) fn token(setting: &Setting<'_>, command: TokenCommand) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-fn end(now: Timestamp, span: jiff::Span) -> anyhow::Result<Timestamp> {
+pub(super) fn end(now: Timestamp, span: jiff::Span) -> anyhow::Result<Timestamp> {
     // Months and years have their length from the calendar.
     let end = now.to_zoned(TimeZone::UTC).checked_add(span);
     let end = end
@@ -91,7 +91,7 @@ fn end(now: Timestamp, span: jiff::Span) -> anyhow::Result<Timestamp> {
     Ok(end)
 }
 
-fn private_file(path: &Path) -> anyhow::Result<std::fs::File> {
+pub(super) fn private_file(path: &Path) -> anyhow::Result<std::fs::File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     options

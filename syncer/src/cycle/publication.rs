@@ -8,12 +8,13 @@ use dirless_program::Clock;
 use dirless_seal::sha256_hex;
 use dirless_wire::{ETag, SourceName};
 
-use super::{Outcome, after, over_tree};
+use super::{Outcome, after, over_tree, stock};
 use crate::audience::{Audiences, Target};
 use crate::config::Config;
 use crate::guard::Difference;
 use crate::keys::Access;
 use crate::remote::{Body, Holds, Remote};
+use crate::signed::Signer;
 use crate::state::{Held, Published, State};
 use crate::tree::{Reader, TreeError, TreeStore};
 
@@ -25,6 +26,7 @@ pub struct Publication<'a> {
     tree: &'a TreeStore,
     audiences: Audiences,
     clock: Clock,
+    signer: Option<Signer>,
 }
 
 /// How the publication of one audience went.
@@ -59,7 +61,24 @@ impl<'a> Publication<'a> {
             tree,
             audiences,
             clock,
+            signer: None,
         })
+    }
+
+    /// Hands what passed the guard to `signer` as well.
+    #[must_use]
+    pub fn signed_by(mut self, signer: Option<Signer>) -> Self {
+        self.signer = signer;
+        self
+    }
+
+    /// Has what is published been handed to the signer, if there is one?
+    fn is_stocked(&self, name: &str, digest: &str) -> anyhow::Result<bool> {
+        let Some(signer) = &self.signer else {
+            return Ok(true);
+        };
+        let stocked = signer.stocked(&name.parse().context("publishing signed")?)?;
+        Ok(stocked.is_some_and(|stocked| stocked.says == digest))
     }
 
     /// Publishes to every audience what has changed for it; one that fails holds up no other. The
@@ -113,7 +132,9 @@ impl<'a> Publication<'a> {
         let found = self.look(&remote, &state, target).await?;
         let now = over_tree::usable(self.config, self.tree.read(|reader| self.made_of(reader)))?;
         let known = found.published.as_ref().filter(|_| found.is_there);
-        if let Some(published) = known.filter(|published| published.made_of.as_ref() == Some(&now)) {
+        if let Some(published) = known.filter(|published| published.made_of.as_ref() == Some(&now))
+            && self.is_stocked(&target.name, &published.digest)?
+        {
             return note_unchanged(&state, published, &found, now);
         }
         let (made_of, all) = match selected {
@@ -135,6 +156,9 @@ impl<'a> Publication<'a> {
         let digest = sha256_hex(&json);
         drop(json);
         if let Some(published) = known.filter(|published| published.digest == digest) {
+            document.meta.sequence = Some(published.sequence);
+            document.meta.generated_at = Some(published.at.clone());
+            stock(self.signer.as_ref(), &target.name, &digest, &document)?;
             return note_unchanged(&state, published, &found, made_of);
         }
         if let Some(held) = self.guard(&state, &found, document.entries.len(), &digest)? {
@@ -146,6 +170,7 @@ impl<'a> Publication<'a> {
         let now = self.clock.now().to_string();
         document.meta.sequence = Some(sequence);
         document.meta.generated_at = Some(now.clone());
+        stock(self.signer.as_ref(), &target.name, &digest, &document)?;
         let (written, body) = remote.push(&document, None, &found.expected).await?;
         let count = document.entries.len();
         state.set_published(&Published {

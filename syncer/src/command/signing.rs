@@ -1,0 +1,149 @@
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use dirless_seal::Label;
+use serde_json::json;
+
+use super::{Setting, settle};
+use crate::signed::{Custody, Wish};
+
+/// Publishing that hosts believe without believing the backend.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum SigningCommand {
+    /// Make the keys of publisher and enroller, unless they are there, and print their public lines
+    /// for the policy.
+    Init {
+        /// The publisher's name; the enroller's is this and `-enroller`.
+        name: Label,
+    },
+    /// Publish whatever is due and sign a new head.
+    Settle,
+    /// Begin a new epoch: seal everything to a new key.
+    Rotate {
+        /// The compartment; without it all of them.
+        #[arg(long = "compartment", value_name = "NAME")]
+        compartments: Vec<Label>,
+    },
+    /// Show what is signed.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Continue from what the tenant folder holds, after the state folder was lost or put back from a
+    /// backup. No other syncer with the same keys may run.
+    Adopt,
+    /// Publish nothing of a source any more: hosts drop what they have of it.
+    Withdraw {
+        /// The source.
+        source: Label,
+    },
+}
+
+pub(super) async fn signing(setting: &Setting<'_>, command: SigningCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        SigningCommand::Init { name } => init(setting, &name)?,
+        SigningCommand::Settle => {
+            let wish = Wish {
+                head: true,
+                ..Wish::default()
+            };
+            do_settle(setting, wish).await?;
+        }
+        SigningCommand::Rotate { compartments } => rotate(setting, compartments).await?,
+        SigningCommand::Status { json } => status(setting, json)?,
+        SigningCommand::Adopt => {
+            let adopted = setting.needed_signer()?.adopt()?;
+            Setting::print(&format!(
+                "continuing after head {} with {} snapshots and {} hosts; new epochs begin now, and `dirless-syncer \
+                 once` publishes every source anew",
+                adopted.head, adopted.snapshots, adopted.nodes
+            ))?;
+            do_settle(setting, Wish::default()).await?;
+        }
+        SigningCommand::Withdraw { source } => {
+            if !setting.needed_signer()?.withdraw(&source)? {
+                bail!("nothing is published of source {source}; see: dirless-syncer signing status");
+            }
+            do_settle(setting, Wish::default()).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn init(setting: &Setting<'_>, name: &Label) -> anyhow::Result<()> {
+    let config = &setting.config;
+    let folder = config.signed.as_ref().map(|own| own.key_folder(config));
+    let folder = folder.unwrap_or(&config.syncer.key_folder);
+    let lines = Custody::init(folder, name)?;
+    eprintln!("the keys are in {}; the policy needs these lines:", folder.display());
+    Setting::print(&lines.to_string())
+}
+
+pub(super) async fn do_settle(setting: &Setting<'_>, wish: Wish) -> anyhow::Result<()> {
+    setting.needed_signer()?;
+    let settled = setting.settle(wish).await?.context("nothing to sign")?;
+    settle::tell(&settled)
+}
+
+async fn rotate(setting: &Setting<'_>, compartments: Vec<Label>) -> anyhow::Result<()> {
+    let all = setting.config.signed.as_ref().map(|own| own.compartments());
+    let all: Vec<Label> = all.unwrap_or_default().into_iter().map(|own| own.name).collect();
+    if let Some(unknown) = compartments.iter().find(|name| !all.contains(name)) {
+        bail!("[signed] has no compartment {unknown}");
+    }
+    let chosen = if compartments.is_empty() { all } else { compartments };
+    let wish = Wish {
+        head: false,
+        epochs: chosen.into_iter().collect(),
+    };
+    do_settle(setting, wish).await
+}
+
+fn status(setting: &Setting<'_>, as_json: bool) -> anyhow::Result<()> {
+    let signer = setting.needed_signer()?;
+    let (book, facts, nodes) = (signer.book()?, signer.facts()?, signer.nodes()?);
+    if as_json {
+        let snapshots: Vec<_> = book
+            .published()
+            .map(|((source, compartment), current)| {
+                json!({"source": source.as_str(), "compartment": compartment.as_str(), "version": current.version,
+                       "epoch": current.epoch})
+            })
+            .collect();
+        let epochs: Vec<_> = facts
+            .epochs
+            .iter()
+            .map(|(compartment, epoch, since, holders)| {
+                json!({"compartment": compartment, "epoch": epoch, "since": since, "holders": holders})
+            })
+            .collect();
+        let value = json!({
+            "publisher": signer.publisher().as_str(), "policy": facts.policy, "head": book.head,
+            "signed_at": book.signed_at, "nodes": nodes.len(), "snapshots": snapshots, "epochs": epochs,
+            "problems": book.problems,
+        });
+        return Setting::print(&serde_json::to_string_pretty(&value)?);
+    }
+    let signed = book.signed_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+    Setting::print(&format!(
+        "publisher {}, head {} of {signed}, policy {}, {} hosts",
+        signer.publisher(),
+        book.head,
+        facts.policy,
+        nodes.len()
+    ))?;
+    for ((source, compartment), current) in book.published() {
+        let (version, epoch) = (current.version, current.epoch);
+        Setting::print(&format!("{source} for {compartment}: version {version}, epoch {epoch}"))?;
+    }
+    for (compartment, epoch, since, holders) in &facts.epochs {
+        Setting::print(&format!(
+            "{compartment}: epoch {epoch} since {since}, {holders} hold its key"
+        ))?;
+    }
+    for problem in &book.problems {
+        Setting::print(&format!("problem: {problem}"))?;
+    }
+    Ok(())
+}

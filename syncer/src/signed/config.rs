@@ -1,0 +1,246 @@
+//! `[signed]` of the configuration.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use dirless_seal::trust::Lease;
+use dirless_seal::{Digest, Label};
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::SignedError;
+use crate::config::Config;
+
+/// `[signed]`
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedConfig {
+    /// The tenant folder: what is written there, any file host may serve.
+    pub folder: PathBuf,
+    /// Fingerprint of the root keys, as `dirless tenant init` prints it.
+    #[serde(deserialize_with = "text")]
+    pub roots: Digest,
+    /// The tenant; without it the one of the classic protocol.
+    #[serde(default, deserialize_with = "text_if_any")]
+    pub tenant: Option<Digest>,
+    /// The first policy that has these roots.
+    #[serde(default = "first")]
+    pub policy: u64,
+    /// Where hosts find the tenant: what join codes say.
+    pub url: Option<String>,
+    /// Folder of publisher.key, enroller.key and enroller.age; without it `[syncer] key_folder`.
+    pub key_folder: Option<PathBuf>,
+    /// Seconds until a head is stale and hosts raise an alarm.
+    #[serde(default = "fresh_seconds")]
+    pub fresh_seconds: u32,
+    /// Seconds until its lease runs out; the policy may allow less.
+    #[serde(default = "lease_seconds")]
+    pub lease_seconds: u32,
+    /// Days that an epoch's key is used.
+    #[serde(default = "epoch_days")]
+    pub epoch_days: u16,
+    /// Push to hosts that know only the classic protocol as well.
+    #[serde(default = "yes")]
+    pub classic: bool,
+    /// Who receives what; none means one compartment, `all`, with everything.
+    #[serde(default)]
+    pub compartment: Vec<CompartmentConfig>,
+}
+
+/// `[[signed.compartment]]`
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompartmentConfig {
+    /// Its name, as the policy has it.
+    #[serde(deserialize_with = "text")]
+    pub name: Label,
+    /// The sources that its hosts read; without it all of them.
+    #[serde(default, deserialize_with = "texts_if_any")]
+    pub sources: Option<BTreeSet<Label>>,
+}
+
+fn first() -> u64 {
+    1
+}
+
+fn fresh_seconds() -> u32 {
+    15 * 60
+}
+
+fn lease_seconds() -> u32 {
+    24 * 3600
+}
+
+fn epoch_days() -> u16 {
+    30
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn text_if_any<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    text(deserializer).map(Some)
+}
+
+fn texts_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet<Label>>, D::Error> {
+    let all = Vec::<String>::deserialize(deserializer)?;
+    let all = all.iter().map(|text| text.parse().map_err(D::Error::custom));
+    all.collect::<Result<_, _>>().map(Some)
+}
+
+impl SignedConfig {
+    /// Looks at the values: the key that is wrong and why.
+    ///
+    /// # Errors
+    /// When one makes no sense.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        let refuse = |key: &str, reason: &str| Err((format!("signed.{key}"), reason.to_owned()));
+        if !self.folder.is_absolute() {
+            return refuse("folder", "must be an absolute path");
+        }
+        if self.policy == 0 {
+            return refuse("policy", "must be at least 1");
+        }
+        // A head is signed each minute; a shorter lease would run out in between.
+        if self.fresh_seconds < 120 {
+            return refuse(
+                "fresh_seconds",
+                "must be at least 120, for a head is signed each minute",
+            );
+        }
+        if self.lease_seconds < self.fresh_seconds {
+            return refuse("lease_seconds", "must not be less than fresh_seconds");
+        }
+        if !(1..=3650).contains(&self.epoch_days) {
+            return refuse("epoch_days", "must be 1 to 3650");
+        }
+        if let Some(url) = &self.url
+            && (url.contains(char::is_whitespace)
+                || !["https://", "http://", "file:///"].iter().any(|at| url.starts_with(at)))
+        {
+            return refuse(
+                "url",
+                "must start with https://, http:// or file:/// and hold no blanks",
+            );
+        }
+        let mut names = BTreeSet::new();
+        for (at, compartment) in self.compartment.iter().enumerate() {
+            if !names.insert(&compartment.name) {
+                return refuse(&format!("compartment[{at}].name"), "is there twice");
+            }
+            if compartment.sources.as_ref().is_some_and(BTreeSet::is_empty) {
+                let reason = "names no source; for all of them leave it out";
+                return refuse(&format!("compartment[{at}].sources"), reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// The compartments.
+    #[must_use]
+    pub fn compartments(&self) -> Vec<CompartmentConfig> {
+        if self.compartment.is_empty() {
+            return vec![CompartmentConfig {
+                name: "all".parse().expect("a label"),
+                sources: None,
+            }];
+        }
+        self.compartment.clone()
+    }
+
+    /// How long heads are believed, under a policy that allows `most` seconds.
+    pub(super) fn lease(&self, most: u32) -> Lease {
+        let expires = self.lease_seconds.min(most);
+        Lease {
+            fresh: self.fresh_seconds.min(expires),
+            expires,
+        }
+    }
+
+    /// Where the keys are.
+    #[must_use]
+    pub fn key_folder<'a>(&'a self, config: &'a Config) -> &'a Path {
+        self.key_folder.as_ref().unwrap_or(&config.syncer.key_folder)
+    }
+
+    /// The tenant's id.
+    ///
+    /// # Errors
+    /// When it stands nowhere.
+    pub fn tenant(&self, config: &Config) -> Result<Digest, SignedError> {
+        if let Some(tenant) = self.tenant {
+            return Ok(tenant);
+        }
+        let classic = config.backend.tenant_id.as_ref().map(|id| id.as_str().to_owned());
+        let file = || std::fs::read_to_string(config.syncer.key_folder.join("tenant_id")).ok();
+        let text = classic.or_else(file).ok_or(SignedError::NoTenant)?;
+        let id = dirless_wire::TenantId::new(text.trim()).map_err(|_| SignedError::NoTenant)?;
+        id.as_str().parse().map_err(|_| SignedError::NoTenant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOTS: &str = "1035a858d09bb40f583f65a01422ce15bdf25c8fd30f536d4790d7f42f9707b0";
+
+    fn parse(more: &str) -> Result<SignedConfig, String> {
+        let text = format!(
+            "[backend]\nurl = \"https://d\"\ntenant_id = \"{}\"\n[signed]\nfolder = \"/srv/tenant\"\nroots = \"{ROOTS}\"\n{more}",
+            "a".repeat(64)
+        );
+        let config = Config::parse(&text, Path::new("/x")).map_err(|error| error.to_string())?;
+        let own = config.signed.clone().unwrap();
+        assert_eq!(own.tenant(&config).unwrap().to_string(), "a".repeat(64));
+        Ok(own)
+    }
+
+    #[test]
+    fn two_lines_are_enough() {
+        let config = parse("").unwrap();
+        assert_eq!(config.compartments().len(), 1);
+        assert_eq!((config.policy, config.epoch_days, config.classic), (1, 30, true));
+        let lease = config.lease(600);
+        assert_eq!((lease.fresh, lease.expires), (600, 600));
+        assert_eq!(config.lease(100_000).expires, 86_400);
+    }
+
+    #[test]
+    fn what_makes_no_sense_names_its_key() {
+        for (more, key) in [
+            ("fresh_seconds = 60", "signed.fresh_seconds"),
+            ("lease_seconds = 200", "signed.lease_seconds"),
+            ("epoch_days = 0", "signed.epoch_days"),
+            ("policy = 0", "signed.policy"),
+            ("url = \"ftp://x\"", "signed.url"),
+            ("tenant = \"abc\"", "64 lower-case"),
+            ("[[signed.compartment]]\nname = \"Web\"", "label"),
+            (
+                "[[signed.compartment]]\nname = \"web\"\nsources = []",
+                "signed.compartment[0].sources",
+            ),
+            (
+                "[[signed.compartment]]\nname = \"web\"\n[[signed.compartment]]\nname = \"web\"",
+                "signed.compartment[1].name",
+            ),
+            ("secret = 1", "secret"),
+        ] {
+            let error = parse(more).unwrap_err();
+            assert!(error.contains(key), "{more}: {error}");
+        }
+    }
+
+    #[test]
+    fn compartments_have_their_sources() {
+        let config = parse("[[signed.compartment]]\nname = \"web\"\nsources = [\"local\"]").unwrap();
+        let web = &config.compartments()[0];
+        assert!(web.sources.as_ref().unwrap().contains(&"local".parse().unwrap()));
+    }
+}

@@ -1,0 +1,88 @@
+//! The names of a tenant's files, and of those in the state folder.
+
+use dirless_seal::{Digest, Label};
+
+pub(super) fn policy(version: u64) -> String {
+    format!("policy/{version}")
+}
+
+pub(super) fn head(publisher: &Label) -> String {
+    format!("head/{publisher}")
+}
+
+pub(super) fn manifest(publisher: &Label, source: &Label, compartment: &Label, version: u64) -> String {
+    format!("manifest/{publisher}/{source}/{compartment}/{version}")
+}
+
+pub(super) fn blob(digest: &Digest) -> String {
+    format!("blob/{digest}")
+}
+
+pub(super) fn nodes(enroller: &Label, version: u64) -> String {
+    format!("nodes/{enroller}/{version}")
+}
+
+pub(super) fn wraps(compartment: &Label, epoch: u64) -> String {
+    format!("wrap/{compartment}/{epoch}")
+}
+
+pub(super) fn wrap(compartment: &Label, epoch: u64, name: &Label) -> String {
+    format!("wrap/{compartment}/{epoch}/{name}")
+}
+
+/// The mailbox of join requests.
+pub(super) const JOIN: &str = "join";
+
+pub(super) fn mailbox(code: &Label) -> String {
+    format!("{JOIN}/{code}")
+}
+
+/// In the state folder: what was published.
+pub(super) fn book(publisher: &Label) -> String {
+    format!("book/{publisher}.json")
+}
+
+/// In the state folder: what is to be published of a source.
+pub(super) fn stock(source: &Label) -> String {
+    format!("stock/{source}.json")
+}
+
+/// The folder of those.
+pub(super) const STOCK: &str = "stock";
+/// The folder of what they name.
+pub(super) const BODIES: &str = "body";
+
+/// In the state folder: a plaintext, compressed, by the digest of the plaintext.
+pub(super) fn body(plaintext: &str) -> String {
+    format!("{BODIES}/{plaintext}.gz")
+}
+
+/// In the state folder: an epoch of a compartment, without its key.
+pub(super) fn epoch(compartment: &Label) -> String {
+    format!("epoch/{compartment}.json")
+}
+
+/// In the state folder: the key of an epoch.
+pub(super) fn epoch_key(compartment: &Label, number: u64) -> String {
+    format!("epoch-key/{compartment}/{number}.age")
+}
+
+/// The folder of a compartment's keys.
+pub(super) fn epoch_keys(compartment: &Label) -> String {
+    format!("epoch-key/{compartment}")
+}
+
+/// In the state folder: the newest node list, signed.
+pub(super) fn node_list(enroller: &Label) -> String {
+    format!("nodes/{enroller}")
+}
+
+/// In the state folder: what hosts call themselves.
+pub(super) const HOSTS: &str = "hosts.json";
+/// The folder of join codes.
+pub(super) const CODES: &str = "code";
+
+/// In the state folder: a join code.
+pub(super) fn code(code: &Label) -> String {
+    format!("{CODES}/{code}.json")
+}

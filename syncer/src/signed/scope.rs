@@ -1,0 +1,156 @@
+//! Holding what is to be published against what the policy lets this publisher say: hosts would drop the rest.
+
+use std::io::Read;
+
+use dirless_model::snapshot::{self, Caps, Field, RawEntry, RawGroup, RawUser, Sink};
+use dirless_seal::trust::{Right, Scope};
+
+use super::Kind;
+
+/// How many things outside the scope are told one by one.
+const TOLD: usize = 5;
+
+/// What in `plaintext` is outside `scope`, for people; nothing when all of it may be said.
+///
+/// # Errors
+/// When it is no snapshot.
+pub(super) fn outside(scope: &Scope, kind: Kind, plaintext: impl Read) -> Result<Vec<String>, String> {
+    let mut found = Found {
+        scope,
+        lines: Vec::new(),
+        count: 0,
+    };
+    match kind {
+        Kind::AccessRules => found.right(Right::Access, "access rules"),
+        Kind::Snapshot => {
+            snapshot::read(plaintext, Caps::default(), &mut found).map_err(|error| error.to_string())?;
+        }
+    }
+    let more = found.count - found.lines.len();
+    if more > 0 {
+        found.lines.push(format!("and {more} more"));
+    }
+    Ok(found.lines)
+}
+
+struct Found<'a> {
+    scope: &'a Scope,
+    lines: Vec<String>,
+    count: usize,
+}
+
+impl Found<'_> {
+    fn tell(&mut self, line: String) {
+        self.count += 1;
+        if self.lines.len() < TOLD {
+            self.lines.push(line);
+        }
+    }
+
+    /// Notes once that a right is missing.
+    fn right(&mut self, right: Right, what: &str) {
+        if self.scope.may(right) {
+            return;
+        }
+        let line = format!("{what}: the right `{right}` is missing");
+        if !self.lines.contains(&line) {
+            self.tell(line);
+        }
+    }
+
+    fn name(&mut self, kind: &str, name: &str) {
+        if !self.scope.covers_name(name) {
+            self.tell(format!("{kind} {name}: the name is outside the scope"));
+        }
+    }
+
+    fn id(&mut self, kind: &str, name: &str, field: &str, id: &Field<i64>) {
+        let covered = |id: &i64| u32::try_from(*id).is_ok_and(|id| self.scope.covers_id(id));
+        if let Some(id) = id.value()
+            && !covered(id)
+        {
+            self.tell(format!("{kind} {name}: {field} {id} is outside the scope"));
+        }
+    }
+}
+
+impl Sink for Found<'_> {
+    fn user(&mut self, user: RawUser<'_>) {
+        self.right(Right::Users, "users");
+        self.name("user", user.label());
+        self.id("user", user.label(), "uid", &user.uid);
+    }
+
+    fn group(&mut self, group: RawGroup<'_>) {
+        self.right(Right::Groups, "groups");
+        self.name("group", group.label());
+        self.id("group", group.label(), "gid", &group.gid);
+    }
+
+    fn keys(&mut self, _username: &str, _lines: &str) {
+        self.right(Right::Keys, "SSH keys");
+    }
+
+    fn entry(&mut self, _entry: RawEntry) {
+        self.right(Right::Entries, "entries of the tree");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn scope(may: &[Right]) -> Scope {
+        Scope {
+            sources: BTreeSet::from(["local".parse().unwrap()]),
+            ids: vec!["2000-2999".parse().unwrap()],
+            names: vec!["a*".parse().unwrap()],
+            may: may.iter().copied().collect(),
+        }
+    }
+
+    const ALL: &str = r#"{"users":[{"username":"alice","uid":2001,"gid":2002},{"username":"bob","uid":3000,"gid":1}],
+        "groups":[{"name":"admins","gid":0,"members":[]}],"ssh_keys":{"alice":"k"},
+        "entries":[{"dn":"o=x","attributes":{}}]}"#;
+
+    #[test]
+    fn everything_outside_is_named() {
+        let lines = outside(&scope(&Right::ALL), Kind::Snapshot, ALL.as_bytes()).unwrap();
+        assert_eq!(
+            lines,
+            [
+                "user bob: the name is outside the scope",
+                "user bob: uid 3000 is outside the scope",
+                "group admins: gid 0 is outside the scope"
+            ]
+        );
+        let lines = outside(&scope(&[]), Kind::Snapshot, ALL.as_bytes()).unwrap();
+        assert!(
+            lines[0].contains("`users` is missing") && lines.last().unwrap() == "and 2 more",
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn what_may_be_said_is_not_named() {
+        let good = r#"{"users":[{"username":"alice","uid":2001,"gid":2002}],"groups":[]}"#;
+        assert!(
+            outside(&scope(&[Right::Users]), Kind::Snapshot, good.as_bytes())
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(
+            outside(&scope(&[Right::Users]), Kind::AccessRules, b"{}".as_slice())
+                .unwrap()
+                .len(),
+            1
+        );
+        assert!(
+            outside(&scope(&[Right::Access]), Kind::AccessRules, b"{}".as_slice())
+                .unwrap()
+                .is_empty()
+        );
+    }
+}

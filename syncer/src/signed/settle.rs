@@ -1,0 +1,285 @@
+//! Bringing the tenant folder to what is known here, step by step; each step looks at what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dirless_seal::trust::{Memory, NodeList, Policy, Scope};
+use dirless_seal::{Identity, Label};
+use jiff::SignedDuration;
+
+use super::book::{Book, Checked, Pair};
+use super::epochs::Begun;
+use super::join::Admitted;
+use super::publish::Due;
+use super::stock::{Stocked, plaintext};
+use super::{NodeFacts, SignedError, Signer, scope};
+
+/// A head is signed anew after this long, a little under a minute.
+const HEAD_EVERY: SignedDuration = SignedDuration::from_secs(55);
+
+/// What is wanted beyond what is due.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Sign a head although the last one is young.
+    pub head: bool,
+    /// Compartments that are to begin a new epoch.
+    pub epochs: BTreeSet<Label>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The version of the head that was signed, if one was.
+    pub head: Option<u64>,
+    /// Source, compartment and version of each manifest that was signed.
+    pub published: Vec<(Label, Label, u64)>,
+    /// Hosts that were admitted.
+    pub admitted: Vec<NodeFacts>,
+    /// Join requests that were not granted, and why.
+    pub refused: Vec<String>,
+    /// Epochs that began.
+    pub epochs: Vec<Begun>,
+    /// What keeps something from being published.
+    pub problems: Vec<String>,
+}
+
+/// What the steps pass on.
+struct Step {
+    policy: Policy,
+    memory: Memory,
+    book: Book,
+    list: Option<NodeList>,
+    stocked: Vec<(Label, Stocked)>,
+    settled: Settled,
+}
+
+impl Signer {
+    /// Does whatever is due: admits hosts, begins epochs, publishes what was stocked, and signs a head. Whatever broke
+    /// off before is finished.
+    ///
+    /// # Errors
+    /// When nothing may be signed, or a file cannot be written. Hosts go on with what they have.
+    pub fn settle(&self, wish: &Wish) -> Result<Settled, SignedError> {
+        let _lock = self.state.lock()?;
+        let mut step = self.begin()?;
+        let scope = self.role(&step.policy)?.scope.clone();
+        step.settled.problems.extend(self.look_at_head(&step.book)?);
+        let mail = self.take_mail(&mut step)?;
+        self.take_list(&mut step)?;
+        let due = self.epochs_due(&mut step, wish)?;
+        self.publish(&mut step, &scope, &due, wish)?;
+        for (compartment, (epoch, _)) in &due {
+            let old = |current: &super::book::Current| current.epoch < *epoch;
+            if !step
+                .book
+                .published()
+                .any(|((_, own), current)| own == *compartment && old(current))
+            {
+                self.forget_epochs(compartment, *epoch)?;
+            }
+        }
+        if let Some(mail) = mail {
+            self.clear_mail(&mail)?;
+        }
+        if !step.settled.published.is_empty() {
+            self.sweep_bodies(&step.stocked)?;
+        }
+        Ok(step.settled)
+    }
+
+    /// Is anything due? Far cheaper than [`Signer::settle`], so that it can be asked every few seconds.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn is_due(&self) -> Result<bool, SignedError> {
+        let book = self.book()?;
+        let young = book
+            .signed_at
+            .and_then(|at| at.checked_add(HEAD_EVERY).ok())
+            .is_some_and(|end| self.now() < end);
+        Ok(!young || self.has_mail()?)
+    }
+
+    fn begin(&self) -> Result<Step, SignedError> {
+        let book = self.book()?;
+        let mut memory = book.memory(self.tenant, self.config.roots)?;
+        let mut settled = Settled::default();
+        let policy = self.policy(&mut memory, &mut settled.problems)?;
+        Ok(Step {
+            policy,
+            memory,
+            book,
+            list: None,
+            stocked: self.all_stocked()?,
+            settled,
+        })
+    }
+
+    /// Admits whoever asked. Without an enroller's role nobody is, and that is told only when somebody asks.
+    fn take_mail(&self, step: &mut Step) -> Result<Option<Admitted>, SignedError> {
+        if !self.has_mail()? {
+            return Ok(None);
+        }
+        if let Err(error) = self.check_enroller(&step.policy) {
+            step.settled.problems.push(error.to_string());
+            return Ok(None);
+        }
+        let admitted = self.admit(&step.policy)?;
+        step.settled.admitted.clone_from(&admitted.nodes);
+        step.settled.refused.clone_from(&admitted.refused);
+        Ok(Some(admitted))
+    }
+
+    fn take_list(&self, step: &mut Step) -> Result<(), SignedError> {
+        if let Some((list, note)) = self.node_list()? {
+            self.put_node_list(&list, &note)?;
+            step.list = Some(list);
+        }
+        Ok(())
+    }
+
+    /// The epoch and key of each compartment, new ones where they are due.
+    fn epochs_due(&self, step: &mut Step, wish: &Wish) -> Result<BTreeMap<Label, (u64, Identity)>, SignedError> {
+        let mut due = BTreeMap::new();
+        for compartment in self.compartments() {
+            let members = Self::members(step.list.as_ref(), &compartment);
+            let asked = wish.epochs.contains(&compartment);
+            let (epoch, identity, begun) = self.epoch(&compartment, &members, &step.policy, &step.book, asked)?;
+            step.settled.epochs.extend(begun);
+            due.insert(compartment, (epoch.number, identity));
+        }
+        Ok(due)
+    }
+
+    fn publish(
+        &self,
+        step: &mut Step,
+        scope: &Scope,
+        epochs: &BTreeMap<Label, (u64, Identity)>,
+        wish: &Wish,
+    ) -> Result<(), SignedError> {
+        let before = step.book.clone();
+        let wanted = self.wanted(step, scope)?;
+        self.drop_unwanted(step, scope);
+        let mut due = Vec::new();
+        for (pair, at) in &wanted {
+            let Some((_, stocked)) = step.stocked.get(*at) else {
+                continue;
+            };
+            let Some((epoch, identity)) = epochs.get(&pair.1) else {
+                continue;
+            };
+            let current = step.book.current(pair);
+            if current.is_none_or(|current| current.plaintext != stocked.plaintext || current.epoch != *epoch) {
+                due.push(Due {
+                    pair: pair.clone(),
+                    stocked,
+                    epoch: *epoch,
+                    identity,
+                });
+            }
+        }
+        let made = self.make(&due, &mut step.book)?;
+        for due in &due {
+            let (source, compartment) = due.pair.clone();
+            step.settled
+                .published
+                .push((source, compartment, step.book.used(&due.pair)));
+        }
+        drop(due);
+        step.book.problems.clone_from(&step.settled.problems);
+        let nodes = step.list.as_ref().map(|list| list.version);
+        let old = before
+            .signed_at
+            .and_then(|at| at.checked_add(HEAD_EVERY).ok())
+            .is_none_or(|end| end <= self.now());
+        let other = before.published().ne(step.book.published());
+        let news = before.nodes != nodes || before.policy != step.policy.version;
+        if old || other || news || wish.head || !made.is_empty() {
+            let version = self.put_head(&step.policy, nodes, made, &mut step.book, step.memory.clone())?;
+            step.settled.head = Some(version);
+            if self.sweep_blobs(&mut step.book)? {
+                step.book.save(self.state.as_ref(), self.publisher())?;
+            }
+        } else if before != step.book {
+            step.book.save(self.state.as_ref(), self.publisher())?;
+        }
+        Ok(())
+    }
+
+    /// What is to be published of what was stocked: pairs, and places in it.
+    fn wanted(&self, step: &mut Step, scope: &Scope) -> Result<Vec<(Pair, usize)>, SignedError> {
+        let mut wanted = Vec::new();
+        for (at, (source, stocked)) in step.stocked.iter().enumerate() {
+            let own: Vec<Label> = self.readers(source).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let outside = self.outside(source, stocked, step.policy.version, scope, &mut step.book)?;
+            if !outside.is_empty() {
+                step.settled.problems.push(format!(
+                    "source {source} is not published anew, for policy {} does not let {} say all of it: {}",
+                    step.policy.version,
+                    self.publisher(),
+                    outside.join("; ")
+                ));
+                continue;
+            }
+            wanted.extend(own.into_iter().map(|compartment| ((source.clone(), compartment), at)));
+        }
+        Ok(wanted)
+    }
+
+    /// The compartments that read `source`.
+    fn readers(&self, source: &Label) -> impl Iterator<Item = Label> {
+        self.config.compartments().into_iter().filter_map(move |compartment| {
+            let reads = compartment
+                .sources
+                .as_ref()
+                .is_none_or(|sources| sources.contains(source));
+            reads.then_some(compartment.name)
+        })
+    }
+
+    /// What of `stocked` is outside `scope`; looked at once for each content and policy.
+    fn outside(
+        &self,
+        source: &Label,
+        stocked: &Stocked,
+        policy: u64,
+        scope: &Scope,
+        book: &mut Book,
+    ) -> Result<Vec<String>, SignedError> {
+        if !scope.covers_source(source) {
+            return Ok(vec![format!("the source {source} itself is outside the scope")]);
+        }
+        let known = book.checked.get(source.as_str());
+        if let Some(known) = known.filter(|known| known.plaintext == stocked.plaintext && known.policy == policy) {
+            return Ok(known.outside.clone());
+        }
+        let body = self.body(stocked)?;
+        let outside =
+            scope::outside(scope, stocked.kind, plaintext(&body)).map_err(|reason| SignedError::Unreadable {
+                source_name: source.clone(),
+                reason,
+            })?;
+        let checked = Checked {
+            plaintext: stocked.plaintext.clone(),
+            policy,
+            outside: outside.clone(),
+        };
+        book.checked.insert(source.to_string(), checked);
+        Ok(outside)
+    }
+
+    /// Takes out what the configuration or the policy no longer has: one source too many, and hosts refuse the head.
+    fn drop_unwanted(&self, step: &mut Step, scope: &Scope) {
+        let now = self.now();
+        let pairs: Vec<Pair> = step.book.published().map(|(pair, _)| pair).collect();
+        for pair in pairs {
+            let read = self.readers(&pair.0).any(|compartment| compartment == pair.1);
+            if !read || !scope.covers_source(&pair.0) {
+                step.book.drop_pair(&pair, now);
+            }
+        }
+    }
+}

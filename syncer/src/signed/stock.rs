@@ -1,0 +1,222 @@
+//! What is to be published, as it was read last: one plaintext for each source, not signed yet.
+
+use std::io::{Read, Write};
+
+use dirless_model::snapshot::{self, Caps, Part, RawGroup, RawUser, Sink};
+use dirless_seal::{Content, Digest, Label, RecordKind};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+
+use super::book::{LONGEST, load, save};
+use super::{SignedError, Signer, paths};
+
+/// What a source's plaintext is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A snapshot.
+    Snapshot,
+    /// The JSON of access rules.
+    AccessRules,
+}
+
+/// What is to be published of a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stocked {
+    /// What it is.
+    pub kind: Kind,
+    /// Names what it says, whatever its number and time are.
+    pub says: String,
+    /// Digest of the plaintext.
+    pub plaintext: String,
+    /// Length of the plaintext in bytes.
+    pub size: u64,
+    /// Content root of its records.
+    pub content: String,
+}
+
+/// The content root of a plaintext.
+///
+/// # Errors
+/// When it is no snapshot, though it should be one.
+pub(super) fn content_root(kind: Kind, plaintext: impl Read) -> Result<Digest, String> {
+    let mut content = Content::default();
+    match kind {
+        Kind::Snapshot => {
+            let mut add = |part: Part, bytes: &[u8]| {
+                let kind = match part {
+                    Part::User => RecordKind::User,
+                    Part::Group => RecordKind::Group,
+                    Part::Entry => RecordKind::Entry,
+                    Part::Other => RecordKind::Other,
+                };
+                content.add(kind.leaf(bytes));
+            };
+            snapshot::read_records(plaintext, Caps::default(), &mut Nothing, &mut add)
+                .map_err(|error| error.to_string())?;
+        }
+        Kind::AccessRules => {
+            let mut bytes = Vec::new();
+            let mut plaintext = plaintext.take(LONGEST);
+            plaintext.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+            content.add(RecordKind::Other.leaf(&bytes));
+        }
+    }
+    Ok(content.root())
+}
+
+/// Wants records' bytes alone.
+struct Nothing;
+
+impl Sink for Nothing {
+    fn user(&mut self, _user: RawUser<'_>) {}
+    fn group(&mut self, _group: RawGroup<'_>) {}
+    fn keys(&mut self, _username: &str, _lines: &str) {}
+}
+
+impl Signer {
+    /// Notes what is to be published of `source`; [`Signer::settle`] publishes it. `says` names what it says: while
+    /// that is the same, what was noted before stays, whatever number and time the plaintext has. True when it is new.
+    ///
+    /// # Errors
+    /// When it is no snapshot, or cannot be written.
+    pub fn stock(&self, source: &Label, kind: Kind, says: &str, plaintext: &[u8]) -> Result<bool, SignedError> {
+        let _lock = self.state.lock()?;
+        if self.stocked(source)?.is_some_and(|before| before.says == says) {
+            return Ok(false);
+        }
+        let content = content_root(kind, plaintext).map_err(|reason| SignedError::Unreadable {
+            source_name: source.clone(),
+            reason,
+        })?;
+        let digest = Digest::of(plaintext).to_string();
+        let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
+        compressed.write_all(plaintext)?;
+        // The body before what names it.
+        let body = paths::body(&digest);
+        self.state.create(&[(body, compressed.finish()?)])?;
+        let stocked = Stocked {
+            kind,
+            says: says.to_owned(),
+            plaintext: digest,
+            size: plaintext.len() as u64,
+            content: content.to_string(),
+        };
+        save(self.state.as_ref(), &paths::stock(source), &stocked)?;
+        Ok(true)
+    }
+
+    /// What is to be published of `source`.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn stocked(&self, source: &Label) -> Result<Option<Stocked>, SignedError> {
+        load(self.state.as_ref(), &paths::stock(source))
+    }
+
+    /// The plaintext that is to be published of `source`, when it is text.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn stocked_text(&self, source: &Label) -> Result<Option<String>, SignedError> {
+        let Some(stocked) = self.stocked(source)? else {
+            return Ok(None);
+        };
+        let mut text = String::new();
+        plaintext(&self.body(&stocked)?).read_to_string(&mut text)?;
+        Ok(Some(text))
+    }
+
+    /// Everything that is to be published.
+    pub(super) fn all_stocked(&self) -> Result<Vec<(Label, Stocked)>, SignedError> {
+        let mut all = Vec::new();
+        for name in self.state.list(paths::STOCK)? {
+            let source = name.strip_suffix(".json").and_then(|name| name.parse::<Label>().ok());
+            let Some(source) = source else { continue };
+            if let Some(stocked) = self.stocked(&source)? {
+                all.push((source, stocked));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Publishes nothing of `source` any more, from the next head on: hosts drop what they have of it. False when
+    /// there is no such source.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn withdraw(&self, source: &Label) -> Result<bool, SignedError> {
+        let _lock = self.state.lock()?;
+        let mut book = self.book()?;
+        let pairs: Vec<_> = book.published().map(|(pair, _)| pair).collect();
+        let own: Vec<_> = pairs.into_iter().filter(|(name, _)| name == source).collect();
+        let known = !own.is_empty() || self.stocked(source)?.is_some();
+        self.state.remove(&paths::stock(source))?;
+        let now = self.now();
+        for pair in &own {
+            book.drop_pair(pair, now);
+        }
+        // The next head must be another one at once.
+        book.signed_at = None;
+        book.save(self.state.as_ref(), self.publisher())?;
+        Ok(known)
+    }
+
+    /// The compressed plaintext of `stocked`.
+    pub(super) fn body(&self, stocked: &Stocked) -> Result<Vec<u8>, SignedError> {
+        let path = paths::body(&stocked.plaintext);
+        let body = self.state.get(&path, u64::MAX - 1)?;
+        body.ok_or_else(|| SignedError::damaged(path, "it is missing"))
+    }
+
+    /// Removes plaintexts that nothing names any more.
+    pub(super) fn sweep_bodies(&self, stocked: &[(Label, Stocked)]) -> Result<(), SignedError> {
+        for name in self.state.list(paths::BODIES)? {
+            let digest = name.strip_suffix(".gz").unwrap_or_default();
+            if !stocked.iter().any(|(_, stocked)| stocked.plaintext == digest) {
+                self.state.remove(&format!("{}/{name}", paths::BODIES))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The plaintext in `body`.
+pub(super) fn plaintext(body: &[u8]) -> impl Read + '_ {
+    GzDecoder::new(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one of docs/protocol.md.
+    const SNAPSHOT: &str = r#"{"sequence":7,"groups":[{"name":"eng","gid":2002,"members":["alice"]}],"users":[{"username":"alice","uid":2001,"gid":2002,"gecos":"Alice","home":"/home/alice","shell":"/bin/sh"}],"ssh_keys":{"alice":"ssh-ed25519 AAAA"},"ledger":{"retired":[{"kind":"user","id":"u-0","number":2000}]}}"#;
+    const ROOT: &str = "64b63a8f44ae5e231e55edd6e3a187283950425ed26efb6dc773de78431ace60";
+
+    #[test]
+    fn the_published_root_of_a_snapshot_holds() {
+        let root = content_root(Kind::Snapshot, SNAPSHOT.as_bytes()).unwrap();
+        assert_eq!(root.to_string(), ROOT);
+    }
+
+    #[test]
+    fn the_root_is_of_records_and_not_of_their_order() {
+        let root = |text: &str| content_root(Kind::Snapshot, text.as_bytes()).unwrap();
+        let plain = root(r#"{"users":[{"a":1},{"b":2}],"groups":[]}"#);
+        assert_eq!(plain, root(r#"{ "groups":[ ], "users": [{"b":2} , {"a":1}]}"#));
+        assert_ne!(plain, root(r#"{"users":[{"a":1}],"groups":[{"b":2}]}"#));
+        assert_ne!(plain, root(r#"{"users":[{"a":1},{"b": 2}],"groups":[]}"#));
+        assert!(content_root(Kind::Snapshot, b"[]".as_slice()).is_err());
+    }
+
+    #[test]
+    fn access_rules_are_one_record() {
+        let root = content_root(Kind::AccessRules, b"{\"x\": 1}".as_slice()).unwrap();
+        let mut content = Content::default();
+        content.add(RecordKind::Other.leaf(b"{\"x\": 1}"));
+        assert_eq!(root, content.root());
+    }
+}

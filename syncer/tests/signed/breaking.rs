@@ -1,0 +1,173 @@
+//! Whatever breaks off, wherever: hosts see all of the old state or all of the new one, and the next run finishes it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dirless_syncer::signed::{Kind, SignedError, Signer, Wish};
+
+use crate::support::*;
+
+/// A change of what is published.
+type Change = fn(&Signer) -> Result<(), SignedError>;
+
+fn restock(signer: &Signer) -> Result<(), SignedError> {
+    for (source, first) in [("corp", 2000), ("local", 2100)] {
+        let text = snapshot(first, &["alice", "new"]);
+        signer.stock(&label(source), Kind::Snapshot, "second", &text)?;
+    }
+    signer.settle(&Wish::default()).map(drop)
+}
+
+fn rotate(signer: &Signer) -> Result<(), SignedError> {
+    let epochs = [label("all")].into();
+    signer.settle(&Wish { head: false, epochs }).map(drop)
+}
+
+fn revoke(signer: &Signer) -> Result<(), SignedError> {
+    signer.revoke(&["web-2".to_owned()])?;
+    signer.settle(&Wish::default()).map(drop)
+}
+
+fn admit(signer: &Signer) -> Result<(), SignedError> {
+    signer.settle(&Wish::default()).map(drop)
+}
+
+fn withdraw(signer: &Signer) -> Result<(), SignedError> {
+    signer.withdraw(&label("local"))?;
+    signer.settle(&Wish::default()).map(drop)
+}
+
+struct Setting {
+    tenant: Tenant,
+    stays: Host,
+    other: Host,
+    newcomer: Host,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let tenant = Tenant::new();
+        let signer = tenant.signer();
+        for (source, first) in [("corp", 2000), ("local", 2100)] {
+            signer
+                .stock(&label(source), Kind::Snapshot, "first", &snapshot(first, &["alice"]))
+                .unwrap();
+        }
+        settle(&signer);
+        let (stays, other) = (tenant.join("web-1", &["all"]), tenant.join("web-2", &["all"]));
+        let newcomer = Host::new(&tenant, "all");
+        newcomer.ask(&tenant, &tenant.code(&["all"], 1), "web-3");
+        Self {
+            tenant,
+            stays,
+            other,
+            newcomer,
+        }
+    }
+
+    fn fork(&self) -> Self {
+        Self {
+            tenant: self.tenant.fork(),
+            stays: self.stays.fork(),
+            other: self.other.fork(),
+            newcomer: self.newcomer.fork(),
+        }
+    }
+
+    fn look(&mut self) -> Seen {
+        self.stays.look(&self.tenant.folder(), self.tenant.clock.now()).unwrap()
+    }
+}
+
+/// Breaks `change` off at each of its writes. What a host may see besides the old state is what it sees at the end.
+/// Returns how many writes there were.
+fn break_everywhere(change: Change, more: impl Fn(&mut Setting)) -> usize {
+    let mut first = Setting::new();
+    let old = first.look();
+    for count in 1.. {
+        let mut writes = 0;
+        for after in [false, true] {
+            let mut setting = first.fork();
+            let left = Arc::new(AtomicUsize::new(count));
+            let signer = setting
+                .tenant
+                .signer_over(|folder| Box::new(Breaking::new(folder, &left, after)));
+            let outcome = change(&signer);
+            let broken = left.load(Ordering::SeqCst) == 0;
+            assert_eq!(outcome.is_err(), broken, "{count} {after} {outcome:?}");
+            let between = setting.look();
+            // The program starts again, with nothing but the state folder.
+            setting.tenant.minutes(1);
+            let signer = setting.tenant.signer();
+            if broken {
+                let again = change(&signer);
+                let done = matches!(&again, Ok(()) | Err(SignedError::Nothing(_)));
+                assert!(done, "{count} {after} {again:?}");
+            }
+            settle(&signer);
+            let new = setting.look();
+            assert!(between == old || between == new, "{count} {after}: a mixture");
+            more(&mut setting);
+            writes += usize::from(broken);
+        }
+        if writes == 0 {
+            return count;
+        }
+    }
+    unreachable!("a change has an end")
+}
+
+#[test]
+fn publishing() {
+    let writes = break_everywhere(restock, |setting| {
+        let seen = setting.look();
+        assert!(seen["corp"].contains("new") && seen["local"].contains("new"));
+    });
+    assert!(writes > 8, "{writes}");
+}
+
+#[test]
+fn beginning_an_epoch() {
+    let writes = break_everywhere(rotate, |setting| {
+        let now = setting.tenant.clock.now();
+        setting.other.look(&setting.tenant.folder(), now).unwrap();
+    });
+    assert!(writes > 8, "{writes}");
+}
+
+#[test]
+fn revoking() {
+    let writes = break_everywhere(revoke, |setting| {
+        let now = setting.tenant.clock.now();
+        assert!(setting.other.look(&setting.tenant.folder(), now).is_err());
+    });
+    assert!(writes > 8, "{writes}");
+}
+
+#[test]
+fn admitting() {
+    let writes = break_everywhere(admit, |setting| {
+        let now = setting.tenant.clock.now();
+        assert_eq!(
+            setting.newcomer.look(&setting.tenant.folder(), now).unwrap(),
+            setting.look()
+        );
+        assert_eq!(
+            setting
+                .tenant
+                .signer()
+                .codes()
+                .unwrap()
+                .iter()
+                .map(|code| code.used)
+                .max(),
+            Some(1)
+        );
+    });
+    assert!(writes > 5, "{writes}");
+}
+
+#[test]
+fn withdrawing() {
+    break_everywhere(withdraw, |setting| assert_eq!(setting.look().len(), 1));
+}

@@ -1,0 +1,11 @@
+//! The syncer as publisher and enroller, with hosts that believe what their memory lets them.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod breaking;
+mod join;
+mod program;
+mod publish;
+mod refuse;
+mod sequences;
+mod support;

@@ -1,0 +1,252 @@
+//! The program itself, with no backend at all.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dirless_seal::trust::{Enroller, JoinCode, Policy, Publisher};
+use dirless_syncer::signed::Custody;
+
+use crate::support::*;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A tenant whose syncer is the program.
+struct Site {
+    tenant: Tenant,
+    folder: tempfile::TempDir,
+    more: String,
+}
+
+impl Site {
+    fn new(more: &str) -> Self {
+        let tenant = Tenant::new();
+        let site = Self {
+            folder: tempfile::tempdir().unwrap(),
+            tenant,
+            more: more.to_owned(),
+        };
+        std::fs::create_dir(site.path("people")).unwrap();
+        site.people(&["ann", "bob"]);
+        std::fs::write(
+            site.path("people/rules.yaml"),
+            "access:\n  enforce: false\n  rules:\n    - {group: eng, hosts: [web-1]}\n",
+        )
+        .unwrap();
+        let lines = site.good(&["signing", "init", "syncer-1"]);
+        site.tenant.put_policy(&site.policy(&lines));
+        site
+    }
+
+    /// The policy that an operator makes of the printed lines.
+    fn policy(&self, lines: &str) -> Policy {
+        let mut policy = self.tenant.policy();
+        policy.issued = jiff::Timestamp::from_second(now().as_second()).unwrap();
+        policy.expires = policy.issued + jiff::SignedDuration::from_hours(24);
+        let words: Vec<Vec<&str>> = lines.lines().map(|line| line.split(' ').collect()).collect();
+        assert_eq!((words[0][0], words[1][0]), ("publisher", "enroller"), "{lines}");
+        let mut scope = policy.publishers[0].scope.clone();
+        scope.sources.insert(label("people"));
+        scope.ids = vec!["1000-2147483647".parse().unwrap()];
+        policy.publishers = vec![Publisher {
+            key: words[0][1].parse().unwrap(),
+            scope,
+        }];
+        policy.enrollers = vec![Enroller {
+            key: words[1][1].parse().unwrap(),
+            recipient: words[1][2].parse().unwrap(),
+        }];
+        policy
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn people(&self, names: &[&str]) {
+        let lines: String = names.iter().map(|name| format!("  - {{name: {name}}}\n")).collect();
+        let text = format!("people:\n{lines}groups:\n  - {{name: eng, members: [ann]}}\n");
+        std::fs::write(self.path("people/people.yaml"), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let text = format!(
+            "[backend]\nurl = \"http://127.0.0.1:1\"\n[syncer]\ninterval_seconds = 10\nkey_folder = {:?}\nstate_folder = {:?}\n\
+             [[source]]\nkind = \"files\"\nname = \"people\"\nfolder = {:?}\naccess = true\n\
+             [log]\nformat = \"text\"\n\
+             [signed]\nfolder = {:?}\nroots = \"{}\"\ntenant = \"{}\"\nurl = \"https://dirless.example.com\"\n{}\n",
+            self.path("keys"),
+            self.path("state"),
+            self.path("people"),
+            self.tenant.folder(),
+            self.tenant.policy().fingerprint(),
+            self.tenant.id,
+            self.more,
+        );
+        std::fs::write(self.path("syncer.toml"), text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dirless-syncer"));
+        command
+            .env_clear()
+            .arg("--config")
+            .arg(self.path("syncer.toml"))
+            .args(arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn ends(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.command(arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.success(), text.concat())
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn code(&self, name: &str) -> JoinCode {
+        let out = self.path(name);
+        let said = self.good(&[
+            "join-code",
+            "create",
+            "--compartment",
+            "all",
+            "--out",
+            out.to_str().unwrap(),
+        ]);
+        let text = std::fs::read_to_string(out).unwrap();
+        assert!(!said.contains(text.trim()), "the secret was printed");
+        JoinCode::parse(&text).unwrap()
+    }
+
+    /// A request of this host, sealed to the program's own enroller.
+    fn ask(&self, host: &Host, code: &JoinCode, name: &str) {
+        let identity = std::fs::read_to_string(self.path("keys/enroller.age")).unwrap();
+        let to = dirless_seal::Identity::parse(&identity).unwrap().recipient();
+        host.ask_sealed(&self.tenant, code, name, &to, now());
+    }
+
+    fn look(&self, host: &mut Host) -> Result<Seen, String> {
+        host.look(&self.tenant.folder(), now())
+    }
+}
+
+fn now() -> jiff::Timestamp {
+    dirless_program::Clock::system().now()
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn it_publishes_lets_in_and_locks_out_without_a_backend() {
+    let site = Site::new("classic = false");
+    assert!(site.good(&["check"]).contains("publisher syncer-1"));
+    let said = site.good(&["once"]);
+    assert!(
+        said.contains("signed version 1 of people for all") && said.contains("of access-rules"),
+        "{said}"
+    );
+    assert!(site.good(&["once"]).contains("nothing changed"));
+
+    let (ok, said) = site.ends(&["join-code", "create", "--compartment", "all"]);
+    assert!(!ok && said.contains("no terminal"), "{said}");
+    let (mut one, mut two) = (Host::new(&site.tenant, "all"), Host::new(&site.tenant, "all"));
+    site.ask(&one, &site.code("one"), "web-1");
+    let said = site.good(&["node", "admit"]);
+    assert!(said.contains("admitted web-1 as"), "{said}");
+    let seen = site.look(&mut one).unwrap();
+    assert!(
+        seen["people"].contains("\"ann\"") && seen["access-rules"].contains("web-1"),
+        "{seen:?}"
+    );
+
+    // While it runs: a host comes in, a change is published, and another command locks a host out.
+    let code = site.code("two");
+    let log = std::fs::File::create(site.path("log")).unwrap();
+    let _running = Running(site.command(&["run"]).stderr(log).spawn().unwrap());
+    site.ask(&two, &code, "web-2");
+    until("joining", || site.look(&mut two).is_ok());
+    site.people(&["ann", "bob", "cid"]);
+    until("publishing", || {
+        site.look(&mut two).is_ok_and(|seen| seen["people"].contains("\"cid\""))
+    });
+    let said = site.good(&["node", "revoke", "web-2"]);
+    assert!(said.contains("revoked"), "{said}");
+    assert!(site.look(&mut two).is_err());
+    assert!(site.look(&mut one).unwrap()["people"].contains("\"cid\""));
+    let list: serde_json::Value = serde_json::from_str(&site.good(&["node", "list", "--json"])).unwrap();
+    assert_eq!(list[0]["host"], "web-1");
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    let status: serde_json::Value = serde_json::from_str(&site.good(&["signing", "status", "--json"])).unwrap();
+    assert_eq!(status["epochs"][0]["epoch"], 2);
+    let log = std::fs::read_to_string(site.path("log")).unwrap();
+    assert!(
+        log.contains("node.admitted") || log.contains("admitted host web-2"),
+        "{log}"
+    );
+    for secret in ["PRIVATE+KEY", "AGE-SECRET-KEY"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn without_keys_or_a_role_it_says_what_to_do() {
+    let site = Site::new("classic = false");
+    let other = Custody::generate(&label("syncer-1")).unwrap().public().to_string();
+    site.tenant.put_policy(&site.policy(&other));
+    let (ok, said) = site.ends(&["once"]);
+    assert!(!ok && said.contains("dirless publisher add"), "{said}");
+    std::fs::remove_file(site.path("keys/publisher.key")).unwrap();
+    let (ok, said) = site.ends(&["once"]);
+    assert!(!ok && said.contains("signing init"), "{said}");
+    assert!(site.good(&["check"]).contains("note: "));
+    let (ok, said) = site.ends(&["local", "user", "list"]);
+    assert!(!ok, "{said}");
+}
+
+#[test]
+fn rotating_and_withdrawing_by_hand() {
+    let site = Site::new("classic = false");
+    site.good(&["once"]);
+    assert!(site.good(&["signing", "rotate"]).contains("epoch 2 of all began"));
+    let (ok, said) = site.ends(&["signing", "rotate", "--compartment", "none"]);
+    assert!(!ok && said.contains("no compartment none"), "{said}");
+    assert!(
+        site.good(&["signing", "withdraw", "access-rules"])
+            .contains("signed head")
+    );
+    let status = site.good(&["signing", "status"]);
+    assert!(
+        status.contains("people for all: version 2, epoch 2") && !status.contains("access-rules"),
+        "{status}"
+    );
+    // The state is lost, and taken over.
+    std::fs::remove_dir_all(site.path("state/signed")).unwrap();
+    let (ok, said) = site.ends(&["signing", "settle"]);
+    assert!(!ok && said.contains("signing adopt"), "{said}");
+    assert!(site.good(&["signing", "adopt"]).contains("continuing after head"));
+    assert!(site.good(&["once"]).contains("signed version 3 of people"));
+    let code = site.code("one");
+    let codes = site.good(&["join-code", "list"]);
+    assert!(codes.contains("0 of 1 used"), "{codes}");
+    site.good(&["join-code", "revoke", code.code.as_str()]);
+    assert!(!site.ends(&["join-code", "revoke", code.code.as_str()]).0);
+}
