@@ -13,6 +13,7 @@ mod duplicates;
 mod enrollment;
 mod health;
 mod heartbeat;
+mod keys;
 mod limits;
 mod metrics;
 mod openapi;

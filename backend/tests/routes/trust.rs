@@ -1,14 +1,14 @@
 //! The verified protocol over HTTP: who may do what, and one answer to all that is wrong with who asks.
 
 use dirless_backend::store::{RealmChange, RealmName, RealmState, Scope};
-use dirless_seal::{Label, SigningKey};
 use dirless_wire::TenantId;
 use dirless_wire::trust::{Digest, SignedRequest, Time};
 
+use super::keys::{SigningKey, sha256_hex};
 use super::support::{Ask, KEY, Reply, SECRET, Site, TENANT, ask, block_on};
 
 fn digest(bytes: &[u8]) -> Digest {
-    dirless_seal::sha256_hex(bytes).parse().unwrap()
+    sha256_hex(bytes).parse().unwrap()
 }
 
 fn now() -> u64 {
@@ -16,18 +16,18 @@ fn now() -> u64 {
 }
 
 fn key(name: &str) -> SigningKey {
-    SigningKey::generate(name.parse::<Label>().unwrap()).unwrap()
+    SigningKey::generate(name)
 }
 
 /// A node's key, under the name it must have.
 fn node() -> SigningKey {
     let key = key("n");
-    let name = format!("n{}", &dirless_seal::sha256_hex(key.verifying().as_bytes())[..16]);
-    key.renamed(name.parse().unwrap())
+    let name = format!("n{}", &sha256_hex(key.public())[..16]);
+    key.renamed(&name)
 }
 
 fn id(key: &SigningKey) -> String {
-    format!("{}+{}", key.verifying().name(), key.verifying().hash())
+    format!("{}+{}", key.name(), key.hash())
 }
 
 /// A request signed by `key` for the tenant of its path, at a time.
@@ -83,13 +83,13 @@ impl Tenant {
 
     fn register(&self, key: &SigningKey) -> Reply {
         let path = format!("/v2/acme/credential/{}", id(key));
-        let body = format!(r#"{{"key":"{}","role":"publisher"}}"#, key.verifying());
+        let body = format!(r#"{{"key":"{}","role":"publisher"}}"#, key.text());
         ask("PUT", &path).bearer(&self.token).body(body).send(&self.site)
     }
 
     fn admit(&self, node: &SigningKey) -> Reply {
         let path = format!("/v2/acme/credential/{}", id(node));
-        let body = format!(r#"{{"key":"{}","role":"node"}}"#, node.verifying());
+        let body = format!(r#"{{"key":"{}","role":"node"}}"#, node.text());
         self.publishes("PUT", &path, body.as_bytes())
     }
 
@@ -209,7 +209,7 @@ fn everything_wrong_with_who_asks_is_one_answer() {
             signed_at(&tenant.publisher, method, &here, body, now() - 400).bytes(),
             signed_at(&tenant.publisher, method, &here, body, now() + 400).bytes(),
             // Another's signature under its name.
-            signed(&tenant.node.renamed("syncer".parse().unwrap()), method, &here, body).bytes(),
+            signed(&tenant.node.renamed("syncer"), method, &here, body).bytes(),
             broken.into_bytes(),
             with(ask(method, &here).bearer("wrong")).bytes(),
             with(ask(method, &here).bearer(SECRET)).bytes(),
@@ -255,7 +255,7 @@ fn a_suspended_realm_is_told_so_once_it_is_known() {
 #[test]
 fn roles_and_routes() {
     let tenant = Tenant::start();
-    let own = format!("/v2/acme/wrap/all/1/{}", tenant.node.verifying().name());
+    let own = format!("/v2/acme/wrap/all/1/{}", tenant.node.name());
     tenant.publishes("PUT", &own, b"mine").expect_status(201);
     tenant
         .publishes("PUT", "/v2/acme/wrap/all/1/recovery-1", b"theirs")
@@ -319,13 +319,13 @@ fn roles_and_routes() {
     }
     // Who registers whom.
     let other = key("other");
-    let body = format!(r#"{{"key":"{}","role":"publisher"}}"#, other.verifying());
+    let body = format!(r#"{{"key":"{}","role":"publisher"}}"#, other.text());
     let path = format!("/v2/acme/credential/{}", id(&other));
     tenant
         .publishes("PUT", &path, body.as_bytes())
         .expect_error(403, "forbidden");
     let someone = node();
-    let body = format!(r#"{{"key":"{}","role":"node"}}"#, someone.verifying());
+    let body = format!(r#"{{"key":"{}","role":"node"}}"#, someone.text());
     let path = format!("/v2/acme/credential/{}", id(&someone));
     tenant
         .operates("PUT", &path, body.as_bytes())
@@ -371,18 +371,12 @@ fn keys_are_what_they_say() {
     let put = |path: &str, body: &str| tenant.publishes("PUT", path, body.as_bytes());
     let path = format!("/v2/acme/credential/{}", id(&node));
     let body = |key: &str| format!(r#"{{"key":"{key}","role":"node"}}"#);
-    put(&path, &body(&tenant.node.verifying().to_string())).expect_error(422, "invalid_body");
-    let named = node.renamed("web-1".parse().unwrap());
-    let wrong = put(
-        &format!("/v2/acme/credential/{}", id(&named)),
-        &body(&named.verifying().to_string()),
-    );
+    put(&path, &body(&tenant.node.text())).expect_error(422, "invalid_body");
+    let named = node.renamed("web-1");
+    let wrong = put(&format!("/v2/acme/credential/{}", id(&named)), &body(&named.text()));
     wrong.expect_error(422, "invalid_body");
-    let mistyped = node
-        .verifying()
-        .to_string()
-        .replace(&node.verifying().hash().to_string(), "00000000");
-    let path_of = format!("/v2/acme/credential/{}+00000000", node.verifying().name());
+    let mistyped = node.text().replace(&node.hash(), "00000000");
+    let path_of = format!("/v2/acme/credential/{}+00000000", node.name());
     put(&path_of, &body(&mistyped)).expect_error(422, "invalid_body");
     put(&path, "{}").expect_error(422, "invalid_body");
     put("/v2/acme/credential/nonsense", "{}").expect_error(404, "not_found");
@@ -455,7 +449,7 @@ fn receipts_are_kept_for_publishers_and_operators() {
     assert_eq!(list["receipts"][0]["receipt"], "c2Vjb25k");
     assert_eq!(list["receipts"][0]["node"], id(&tenant.node));
     let health = ask("GET", "/v1/health").send(&tenant.site).json();
-    assert_eq!(health["agents"][0]["agent_id"], tenant.node.verifying().name().as_str());
+    assert_eq!(health["agents"][0]["agent_id"], tenant.node.name());
 }
 
 #[test]
