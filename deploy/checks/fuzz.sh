@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # fuzz targets: build instrumented, run each for a few seconds (FUZZ_SECONDS)
 # The formats by default; FUZZ_FEATURES=programs adds the targets that link a whole program, and
-# FUZZ_TARGETS="names filter" picks some. Long runs: docs/testing.md.
+# FUZZ_TARGETS="names filter" picks some. A short run begins with the same seed everywhere, so that it
+# says whether a change broke something; long runs (docs/testing.md) set FUZZ_SEED=0 for chance.
 set -euo pipefail
 cd "$(dirname "$0")/../../fuzz"
 target=$(rustc -vV | sed -n 's/^host: //p')
@@ -20,7 +21,7 @@ one() {
     local name=$1 corpus=$CARGO_TARGET_DIR/corpus/$1 seeds=seeds/$1 log=$CARGO_TARGET_DIR/$1.log
     mkdir -p "$corpus"
     [[ -d $seeds ]] || seeds=
-    if ! "$programs/$name" -max_total_time="${FUZZ_SECONDS:-5}" -max_len=65536 -rss_limit_mb=2048 \
+    if ! "$programs/$name" -seed="${FUZZ_SEED:-1}" -max_total_time="${FUZZ_SECONDS:-5}" -max_len=65536 -rss_limit_mb=2048 \
         -artifact_prefix="$CARGO_TARGET_DIR/$name-" "$corpus" $seeds >"$log" 2>&1; then
         echo "$name: FAILED" >&2
         tail -n 40 "$log" >&2

@@ -60,7 +60,7 @@ impl AttributeName {
 
 /// `keystring` of RFC 4512: a letter, then letters, digits and hyphens. Underscores are taken too, for
 /// Active Directory and others have them.
-fn is_descr(text: &str) -> bool {
+pub(crate) fn is_descr(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text
             .bytes()

@@ -1,6 +1,7 @@
 //! The notation of RFC 4512 section 4.1 for attribute types and object classes.
 
 use super::{AttributeType, ClassKind, ObjectClass, Usage};
+use crate::name::{is_descr, is_numeric_oid};
 
 /// Why a definition cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +12,9 @@ pub enum DefinitionError {
     /// The text ends in the middle.
     #[error("the definition is cut short")]
     End,
+    /// An OID or a name is neither numbers with dots nor letters, digits, `-` and `_` (RFC 4512 section 1.4).
+    #[error("{0:?} is no name and no OID")]
+    Name(String),
     /// Something else was expected.
     #[error("expected {expected}, found {found:?}")]
     Expected {
@@ -30,7 +34,11 @@ pub(super) enum Item {
 /// The definitions of `text` in order, each with its line. Blank lines and lines that start with `#`
 /// are passed over.
 pub(super) fn items(text: &str) -> impl Iterator<Item = Result<(usize, Item), (usize, DefinitionError)>> {
-    let mut tokens = Tokens { rest: text, line: 1 };
+    let mut tokens = Tokens {
+        rest: text,
+        line: 1,
+        passed: String::new(),
+    };
     let mut failed = false;
     std::iter::from_fn(move || {
         if failed {
@@ -51,6 +59,8 @@ pub(super) fn items(text: &str) -> impl Iterator<Item = Result<(usize, Item), (u
 struct Tokens<'a> {
     rest: &'a str,
     line: usize,
+    /// The tokens since the last [`Tokens::mark`], on one line and without what was written between them.
+    passed: String,
 }
 
 impl<'a> Tokens<'a> {
@@ -78,7 +88,22 @@ impl<'a> Tokens<'a> {
         let (token, rest) = self.rest.split_at_checked(length)?;
         self.line += token.matches('\n').count();
         self.rest = rest;
+        if !self.passed.is_empty() {
+            self.passed.push(' ');
+        }
+        self.passed
+            .extend(token.chars().map(|c| if c.is_control() { ' ' } else { c }));
         Some(token)
+    }
+
+    /// Starts the text of a definition anew.
+    fn mark(&mut self) {
+        self.passed.clear();
+    }
+
+    /// The text since the mark, as the subschema subentry shows it.
+    fn passed(&mut self) -> Box<str> {
+        std::mem::take(&mut self.passed).into()
     }
 
     fn word(&mut self) -> Result<&'a str, DefinitionError> {
@@ -130,6 +155,13 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// The names of a definition.
+    fn names(&mut self) -> Result<Vec<Box<str>>, DefinitionError> {
+        let names = self.quoted_list()?;
+        names.iter().try_for_each(|name| named(name).map(drop))?;
+        Ok(names)
+    }
+
     /// One OID or name, or several separated by `$` in parentheses.
     fn oid_list(&mut self) -> Result<Vec<Box<str>>, DefinitionError> {
         let first = self.word()?;
@@ -156,18 +188,20 @@ fn unquote(token: &str) -> Option<&str> {
     token.strip_prefix('\'')?.strip_suffix('\'')
 }
 
-/// The text of a definition with its white space made single, as the subschema subentry shows it.
-fn single_spaced(before: &str, after: &str) -> Box<str> {
-    let length = before.len() - after.len();
-    let text = before.get(..length).unwrap_or_default();
-    text.split_whitespace().collect::<Vec<_>>().join(" ").into()
+/// A name or an OID that may stand in names of entries, in filters and in messages.
+fn named(text: &str) -> Result<Box<str>, DefinitionError> {
+    if is_descr(text) || is_numeric_oid(text) {
+        Ok(text.into())
+    } else {
+        Err(DefinitionError::Name(text.to_owned()))
+    }
 }
 
 fn attribute(tokens: &mut Tokens<'_>) -> Result<AttributeType, DefinitionError> {
-    let start = tokens.rest;
+    tokens.mark();
     tokens.open()?;
     let mut attribute = AttributeType {
-        oid: tokens.word()?.into(),
+        oid: named(tokens.word()?)?,
         names: Vec::new(),
         description: None,
         superior: None,
@@ -183,7 +217,7 @@ fn attribute(tokens: &mut Tokens<'_>) -> Result<AttributeType, DefinitionError> 
     loop {
         match tokens.word()? {
             ")" => break,
-            "NAME" => attribute.names = tokens.quoted_list()?,
+            "NAME" => attribute.names = tokens.names()?,
             "DESC" => attribute.description = Some(tokens.quoted()?.into()),
             "SUP" => attribute.superior = Some(tokens.word()?.into()),
             "EQUALITY" => attribute.equality = Some(tokens.word()?.into()),
@@ -215,15 +249,15 @@ fn attribute(tokens: &mut Tokens<'_>) -> Result<AttributeType, DefinitionError> 
             }
         }
     }
-    attribute.text = single_spaced(start, tokens.rest);
+    attribute.text = tokens.passed();
     Ok(attribute)
 }
 
 fn class(tokens: &mut Tokens<'_>) -> Result<ObjectClass, DefinitionError> {
-    let start = tokens.rest;
+    tokens.mark();
     tokens.open()?;
     let mut class = ObjectClass {
-        oid: tokens.word()?.into(),
+        oid: named(tokens.word()?)?,
         names: Vec::new(),
         description: None,
         superiors: Vec::new(),
@@ -235,7 +269,7 @@ fn class(tokens: &mut Tokens<'_>) -> Result<ObjectClass, DefinitionError> {
     loop {
         match tokens.word()? {
             ")" => break,
-            "NAME" => class.names = tokens.quoted_list()?,
+            "NAME" => class.names = tokens.names()?,
             "DESC" => class.description = Some(tokens.quoted()?.into()),
             "SUP" => class.superiors = tokens.oid_list()?,
             "ABSTRACT" => class.kind = ClassKind::Abstract,
@@ -253,6 +287,6 @@ fn class(tokens: &mut Tokens<'_>) -> Result<ObjectClass, DefinitionError> {
             }
         }
     }
-    class.text = single_spaced(start, tokens.rest);
+    class.text = tokens.passed();
     Ok(class)
 }

@@ -207,6 +207,17 @@ fn a_site_extends_the_schema_with_text() {
 }
 
 #[test]
+fn a_comment_inside_a_definition_does_not_swallow_the_rest_of_its_text() {
+    let mut schema = Schema::standard();
+    schema
+        .extend("attributetype ( # a comment's text )\n 1.2.3 NAME\t'rackUnit'\n# another\n DESC 'two\n lines' )")
+        .unwrap();
+    let text = schema.attribute("rackUnit").unwrap().to_string();
+    assert_eq!(text, "( 1.2.3 NAME 'rackUnit' DESC 'two  lines' )");
+    Schema::standard().extend(&format!("attributetype {text}")).unwrap();
+}
+
+#[test]
 fn definitions_that_cannot_be_taken_change_nothing_and_name_their_line() {
     let mut schema = Schema::standard();
     let wrong = [
@@ -224,6 +235,8 @@ fn definitions_that_cannot_be_taken_change_nothing_and_name_their_line() {
         ("attributetype ( 1.2.3 NAME x )", "quoted string"),
         ("attributetype ( 1.2.3 COLOUR 'x' )", "a part of an attribute type"),
         ("objectclass 1.2.3", "expected ("),
+        ("attributetype ( 1..3 NAME 'x' )", "no name and no OID"),
+        ("attributetype ( 1.2.3 NAME 'a b' )", "no name and no OID"),
     ];
     for (text, reason) in wrong {
         let error = schema.extend(text).unwrap_err().to_string();
