@@ -268,7 +268,7 @@ pub fn load(config: &Config, environment: Lookup<'_>) -> Result<Access, KeysErro
 
 /// Without a backend there is nobody to show a bearer to, and nothing to open.
 fn signed_alone(config: &Config, folder: &KeyFolder) -> Result<Access, KeysError> {
-    let tenant = config.signed.as_ref().map(|own| own.tenant(config));
+    let tenant = config.signed.as_ref().map(|own| crate::signed::tenant(own, config));
     let failed = |reason: String| KeysError::Tenant {
         path: "[signed]".into(),
         reason,

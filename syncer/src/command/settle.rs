@@ -9,7 +9,7 @@ use dirless_program::service;
 use super::Setting;
 use crate::rules::{RulesChange, RulesOutcome};
 use crate::serve::triggers::{self, Part};
-use crate::signed::{ACCESS_RULES, Kind, Settled, Signer, Wish};
+use crate::signed::{self, ACCESS_RULES, Kind, Settled, Signer, Wish};
 use crate::sources::files;
 
 /// What the part is called for those who asked for a cycle.
@@ -22,7 +22,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 impl Setting<'_> {
     /// What signs, when the configuration says so.
     pub(super) fn signer(&self) -> anyhow::Result<Option<Signer>> {
-        let signer = Signer::of(&self.config, self.environment, self.clock.clone());
+        let signer = signed::signer(&self.config, self.environment, self.clock.clone());
         signer.context("publishing signed")
     }
 

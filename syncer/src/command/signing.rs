@@ -5,7 +5,7 @@ use dirless_seal::Label;
 use serde_json::json;
 
 use super::{Setting, settle};
-use crate::signed::{Custody, Wish};
+use crate::signed::{self, Custody, Wish};
 
 /// Publishing that hosts believe without believing the backend.
 #[derive(Debug, clap::Subcommand)]
@@ -73,7 +73,7 @@ pub(super) async fn signing(setting: &Setting<'_>, command: SigningCommand) -> a
 
 fn init(setting: &Setting<'_>, name: &Label) -> anyhow::Result<()> {
     let config = &setting.config;
-    let folder = config.signed.as_ref().map(|own| own.key_folder(config));
+    let folder = config.signed.as_ref().map(|own| signed::key_folder(own, config));
     let folder = folder.unwrap_or(&config.syncer.key_folder);
     let lines = Custody::init(folder, name)?;
     eprintln!("the keys are in {}; the policy needs these lines:", folder.display());

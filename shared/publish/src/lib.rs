@@ -1,5 +1,6 @@
-//! The syncer as publisher and enroller: what it read becomes files that hosts believe without believing
-//! whoever serves them (docs/protocol.md).
+//! Publisher and enroller of a tenant: what was read becomes files that hosts believe without believing
+//! whoever serves them (docs/protocol.md). Used by the syncer, and by operators on a machine of their own; it reads
+//! no source and knows no directory.
 //!
 //! Two halves meet here. [`Signer::stock`] notes in the state folder what is to be published; nothing of it is
 //! signed yet. [`Signer::settle`] brings the tenant folder to what state folder and policy say: it admits hosts, renews
@@ -10,9 +11,11 @@
 //! names only files that are all there; whoever was revoked is given no later key; nothing is signed that the
 //! policy does not let this publisher say.
 
+#![forbid(unsafe_code)]
+
 mod adopt;
 mod book;
-pub mod config;
+mod config;
 mod custody;
 mod epochs;
 mod error;
@@ -27,9 +30,8 @@ mod settle;
 mod stock;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use dirless_program::{Clock, Lookup};
+use dirless_program::Clock;
 use dirless_seal::{Digest, Label};
 use jiff::Timestamp;
 
@@ -45,12 +47,8 @@ pub use nodes::NodeFacts;
 pub use settle::{Settled, Wish};
 pub use stock::{Kind, Stocked};
 
-use crate::config::Config;
-
 /// The source under which access rules travel.
 pub const ACCESS_RULES: &str = "access-rules";
-/// Where its state is, below the state folder.
-const STATE: &str = "signed";
 
 /// What signs.
 #[derive(Debug)]
@@ -66,26 +64,6 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// As `config` says; none when it has no `[signed]`.
-    ///
-    /// # Errors
-    /// When the keys are missing or unusable, or the tenant is unknown.
-    pub fn of(config: &Config, environment: Lookup<'_>, clock: Clock) -> Result<Option<Self>, SignedError> {
-        let Some(own) = &config.signed else {
-            return Ok(None);
-        };
-        let keys = Custody::load(own.key_folder(config), environment)?;
-        let state = DiskFolder::private(&config.syncer.state_folder.join(STATE));
-        Ok(Some(Self {
-            config: own.clone(),
-            tenant: own.tenant(config)?,
-            keys,
-            state: Box::new(state),
-            tenant_folder: Box::new(DiskFolder::public(&own.folder)),
-            clock,
-        }))
-    }
-
     /// One over these folders.
     #[must_use]
     pub fn over(
@@ -104,12 +82,6 @@ impl Signer {
             tenant_folder,
             clock,
         }
-    }
-
-    /// The folder of the state, for messages.
-    #[must_use]
-    pub fn state_folder(config: &Config) -> std::path::PathBuf {
-        Path::new(&config.syncer.state_folder).join(STATE)
     }
 
     /// Name of the key that signs heads.

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use dirless_seal::trust::Lease;
 use dirless_seal::{Digest, Label};
 use serde::de::{Deserialize, Deserializer, Error};
-
-use super::SignedError;
-use crate::config::Config;
 
 /// `[signed]`
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -155,92 +152,12 @@ impl SignedConfig {
     }
 
     /// How long heads are believed, under a policy that allows `most` seconds.
-    pub(super) fn lease(&self, most: u32) -> Lease {
+    #[must_use]
+    pub fn lease(&self, most: u32) -> Lease {
         let expires = self.lease_seconds.min(most);
         Lease {
             fresh: self.fresh_seconds.min(expires),
             expires,
         }
-    }
-
-    /// Where the keys are.
-    #[must_use]
-    pub fn key_folder<'a>(&'a self, config: &'a Config) -> &'a Path {
-        self.key_folder.as_ref().unwrap_or(&config.syncer.key_folder)
-    }
-
-    /// The tenant's id.
-    ///
-    /// # Errors
-    /// When it stands nowhere.
-    pub fn tenant(&self, config: &Config) -> Result<Digest, SignedError> {
-        if let Some(tenant) = self.tenant {
-            return Ok(tenant);
-        }
-        let classic = config.backend.tenant_id.as_ref().map(|id| id.as_str().to_owned());
-        let file = || std::fs::read_to_string(config.syncer.key_folder.join("tenant_id")).ok();
-        let text = classic.or_else(file).ok_or(SignedError::NoTenant)?;
-        let id = dirless_wire::TenantId::new(text.trim()).map_err(|_| SignedError::NoTenant)?;
-        id.as_str().parse().map_err(|_| SignedError::NoTenant)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOTS: &str = "1035a858d09bb40f583f65a01422ce15bdf25c8fd30f536d4790d7f42f9707b0";
-
-    fn parse(more: &str) -> Result<SignedConfig, String> {
-        let text = format!(
-            "[backend]\nurl = \"https://d\"\ntenant_id = \"{}\"\n[signed]\nfolder = \"/srv/tenant\"\nroots = \"{ROOTS}\"\n{more}",
-            "a".repeat(64)
-        );
-        let config = Config::parse(&text, Path::new("/x")).map_err(|error| error.to_string())?;
-        let own = config.signed.clone().unwrap();
-        assert_eq!(own.tenant(&config).unwrap().to_string(), "a".repeat(64));
-        Ok(own)
-    }
-
-    #[test]
-    fn two_lines_are_enough() {
-        let config = parse("").unwrap();
-        assert_eq!(config.compartments().len(), 1);
-        assert_eq!((config.policy, config.epoch_days, config.classic), (1, 30, true));
-        let lease = config.lease(600);
-        assert_eq!((lease.fresh, lease.expires), (600, 600));
-        assert_eq!(config.lease(100_000).expires, 86_400);
-    }
-
-    #[test]
-    fn what_makes_no_sense_names_its_key() {
-        for (more, key) in [
-            ("fresh_seconds = 60", "signed.fresh_seconds"),
-            ("lease_seconds = 200", "signed.lease_seconds"),
-            ("epoch_days = 0", "signed.epoch_days"),
-            ("policy = 0", "signed.policy"),
-            ("url = \"ftp://x\"", "signed.url"),
-            ("tenant = \"abc\"", "64 lower-case"),
-            ("[[signed.compartment]]\nname = \"Web\"", "label"),
-            (
-                "[[signed.compartment]]\nname = \"web\"\nsources = []",
-                "signed.compartment[0].sources",
-            ),
-            (
-                "[[signed.compartment]]\nname = \"web\"\n[[signed.compartment]]\nname = \"web\"",
-                "signed.compartment[1].name",
-            ),
-            ("secret = 1", "secret"),
-        ] {
-            let error = parse(more).unwrap_err();
-            assert!(error.contains(key), "{more}: {error}");
-        }
-    }
-
-    #[test]
-    fn compartments_have_their_sources() {
-        let config = parse("[[signed.compartment]]\nname = \"web\"\nsources = [\"local\"]").unwrap();
-        let web = &config.compartments()[0];
-        assert!(web.sources.as_ref().unwrap().contains(&"local".parse().unwrap()));
     }
 }
