@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
+use super::sql::{Connection, Row, params};
 use dirless_wire::TenantId;
 use dirless_wire::trust::KeyId;
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 
 use super::directory::{Credential, parsed_or_null};
 use super::types::{millis, signed, timestamp, unsigned};
@@ -88,11 +88,11 @@ pub(crate) fn record(
         }
         _ => details.clone(),
     };
-    let mut insert = connection.prepare_cached(
+    let mut insert = connection.prepare(
         "INSERT INTO audit (at, realm, tenant, role, token, action, address, details) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    insert.execute(params![
+    insert.send(params![
         millis(at),
         actor.realm.as_ref().map(RealmName::as_str),
         tenant.map(TenantId::as_str),
@@ -101,8 +101,7 @@ pub(crate) fn record(
         action,
         actor.origin.0.map(|address| address.to_string()),
         details.to_string(),
-    ])?;
-    Ok(())
+    ])
 }
 
 impl TenantHandle {
@@ -128,11 +127,11 @@ pub(crate) async fn read(
     store
         .read(move |connection| {
             let mut entries = Vec::new();
-            let mut take = |row: &Row<'_>| entry(row).map(|entry| entries.push(entry));
+            let mut take = |row: Row<'_>| entry(row).map(|entry| entries.push(entry));
             match tenant {
                 Some(tenant) => {
                     let sql = format!("{columns} WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
-                    let mut select = connection.prepare_cached(&sql)?;
+                    let mut select = connection.prepare(&sql)?;
                     let mut rows = select.query(params![tenant.as_str(), signed(after), limit])?;
                     while let Some(row) = rows.next()? {
                         take(row)?;
@@ -140,7 +139,7 @@ pub(crate) async fn read(
                 }
                 None => {
                     let sql = format!("{columns} WHERE id > ?1 ORDER BY id LIMIT ?2");
-                    let mut select = connection.prepare_cached(&sql)?;
+                    let mut select = connection.prepare(&sql)?;
                     let mut rows = select.query(params![signed(after), limit])?;
                     while let Some(row) = rows.next()? {
                         take(row)?;
@@ -152,17 +151,17 @@ pub(crate) async fn read(
         .await
 }
 
-fn entry(row: &Row<'_>) -> Result<AuditEntry, StoreError> {
+fn entry(row: Row<'_>) -> Result<AuditEntry, StoreError> {
     Ok(AuditEntry {
         id: unsigned(row.get(0)?)?,
         at: timestamp(row.get(1)?)?,
         realm: parsed_or_null(row, 2)?,
         tenant: parsed_or_null(row, 3)?,
         role: row.get(4)?,
-        token: row.get::<_, Option<String>>(5)?.map(|id| TokenId(id.into())),
+        token: row.get::<Option<String>>(5)?.map(|id| TokenId(id.into())),
         action: row.get(6)?,
         address: parsed_or_null(row, 7)?,
-        details: serde_json::from_str(&row.get::<_, String>(8)?)
+        details: serde_json::from_str(&row.get::<String>(8)?)
             .map_err(|_broken| StoreError::corrupt("an audit entry whose details are not JSON"))?,
     })
 }

@@ -1,9 +1,9 @@
 //! The rows of snapshots: pointer, generation, chunks.
 
+use super::sql::{Connection, Row, params};
 use bytes::{Bytes, BytesMut};
 use dirless_wire::{AgePublicKey, AwsAccountId, ETag, SourceName};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 
 use super::directory::{parsed, parsed_or_null};
 use super::types::{DIGEST, digest_column, etag_of_digest, millis, signed, timestamp, unsigned};
@@ -21,7 +21,7 @@ pub(crate) fn pointer(
     source: &SourceName,
 ) -> Result<Option<Pointer>, StoreError> {
     let mut select =
-        connection.prepare_cached("SELECT id, last, current FROM sources WHERE tenant_id = ?1 AND source = ?2")?;
+        connection.prepare("SELECT id, last, current FROM sources WHERE tenant_id = ?1 AND source = ?2")?;
     let mut rows = select.query(params![tenant, source.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     Ok(Some(Pointer {
@@ -47,7 +47,7 @@ pub(crate) fn key_and_account(
     connection: &Connection,
     row: i64,
 ) -> Result<(AgePublicKey, Option<AwsAccountId>), StoreError> {
-    let mut select = connection.prepare_cached("SELECT public_key, account FROM tenants WHERE id = ?1")?;
+    let mut select = connection.prepare("SELECT public_key, account FROM tenants WHERE id = ?1")?;
     let mut rows = select.query(params![row])?;
     match rows.next()? {
         Some(row) => Ok((parsed(row, 0)?, parsed_or_null(row, 1)?)),
@@ -87,7 +87,7 @@ pub(crate) fn store_body(
     meta.generation = Generation(pointer.last + 1);
     meta.body = insert_body(connection, pointer.row, &meta, body)?;
     connection
-        .prepare_cached("UPDATE sources SET last = ?2, current = ?3, deleted_at = NULL WHERE id = ?1")?
+        .prepare("UPDATE sources SET last = ?2, current = ?3, deleted_at = NULL WHERE id = ?1")?
         .execute(params![pointer.row, signed(meta.generation.0), meta.body])?;
     if let Some(replaced) = pointer.current {
         supersede(connection, pointer.row, replaced, now)?;
@@ -103,9 +103,7 @@ fn first_pointer(
 ) -> Result<Pointer, StoreError> {
     // "Deleted" until the pointer is set, which happens in the same transaction.
     let row = connection
-        .prepare_cached(
-            "INSERT INTO sources (tenant_id, source, last, deleted_at) VALUES (?1, ?2, 0, ?3) RETURNING id",
-        )?
+        .prepare("INSERT INTO sources (tenant_id, source, last, deleted_at) VALUES (?1, ?2, 0, ?3) RETURNING id")?
         .query_row(params![tenant, source.as_str(), millis(now)], |row| row.get(0))?;
     Ok(Pointer {
         row,
@@ -116,14 +114,14 @@ fn first_pointer(
 
 fn digest_of(connection: &Connection, body: i64) -> Result<[u8; DIGEST], StoreError> {
     let bytes: Vec<u8> = connection
-        .prepare_cached("SELECT sha256 FROM generations WHERE id = ?1")?
+        .prepare("SELECT sha256 FROM generations WHERE id = ?1")?
         .query_row(params![body], |row| row.get(0))?;
     digest_column(&bytes)
 }
 
 fn refresh(connection: &Connection, meta: &SnapshotMeta) -> Result<(), StoreError> {
     connection
-        .prepare_cached("UPDATE generations SET recipient = ?2, users = ?3, groups = ?4, stored_at = ?5 WHERE id = ?1")?
+        .prepare("UPDATE generations SET recipient = ?2, users = ?3, groups = ?4, stored_at = ?5 WHERE id = ?1")?
         .execute(params![
             meta.body,
             meta.recipient.as_ref().map(AgePublicKey::as_str),
@@ -142,7 +140,7 @@ fn insert_body(
 ) -> Result<i64, StoreError> {
     let chunks = body.length.div_ceil(super::CHUNK_MAX as u64);
     let row: i64 = connection
-        .prepare_cached(
+        .prepare(
             "INSERT INTO generations (source_id, generation, sha256, length, chunks, recipient, users, groups, stored_at) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING id",
         )?
@@ -160,10 +158,9 @@ fn insert_body(
             ],
             |row| row.get(0),
         )?;
-    let mut insert =
-        connection.prepare_cached("INSERT INTO chunks (generation_id, number, bytes) VALUES (?1, ?2, ?3)")?;
+    let mut insert = connection.prepare("INSERT INTO chunks (generation_id, number, bytes) VALUES (?1, ?2, ?3)")?;
     body.each_chunk(|number, bytes| {
-        insert.execute(params![row, number, bytes])?;
+        insert.send(params![row, number, bytes])?;
         Ok(())
     })?;
     Ok(row)
@@ -173,10 +170,10 @@ fn insert_body(
 /// take space, however fast it is written.
 pub(crate) fn supersede(connection: &Connection, source: i64, replaced: i64, now: Timestamp) -> Result<(), StoreError> {
     connection
-        .prepare_cached("DELETE FROM generations WHERE source_id = ?1 AND superseded_at IS NOT NULL")?
+        .prepare("DELETE FROM generations WHERE source_id = ?1 AND superseded_at IS NOT NULL")?
         .execute(params![source])?;
     connection
-        .prepare_cached("UPDATE generations SET superseded_at = ?2 WHERE id = ?1")?
+        .prepare("UPDATE generations SET superseded_at = ?2 WHERE id = ?1")?
         .execute(params![replaced, millis(now)])?;
     Ok(())
 }
@@ -189,29 +186,29 @@ pub(crate) fn state(
     tenant: i64,
     source: &SourceName,
 ) -> Result<Option<(SourceName, SourceState)>, StoreError> {
-    let mut select = connection.prepare_cached(&format!("{STATE_COLUMNS} WHERE s.tenant_id = ?1 AND s.source = ?2"))?;
+    let mut select = connection.prepare(&format!("{STATE_COLUMNS} WHERE s.tenant_id = ?1 AND s.source = ?2"))?;
     let mut rows = select.query(params![tenant, source.as_str()])?;
     rows.next()?.map(read_state).transpose()
 }
 
-pub(crate) fn read_state(row: &Row<'_>) -> Result<(SourceName, SourceState), StoreError> {
+pub(crate) fn read_state(row: Row<'_>) -> Result<(SourceName, SourceState), StoreError> {
     let source: SourceName = parsed(row, 0)?;
-    let Some(body) = row.get::<_, Option<i64>>(3)? else {
+    let Some(body) = row.get::<Option<i64>>(3)? else {
         let state = SourceState::Deleted {
             at: timestamp(row.get(2)?)?,
             generation: Generation(unsigned(row.get(1)?)?),
         };
         return Ok((source, state));
     };
-    let digest = digest_column(row.get_ref(5)?.as_blob().map_err(rusqlite::Error::from)?)?;
+    let digest = digest_column(row.bytes(5)?)?;
     let meta = SnapshotMeta {
         source: source.clone(),
         generation: Generation(unsigned(row.get(4)?)?),
         etag: etag_of_digest(&digest),
         length: unsigned(row.get(6)?)?,
         recipient: parsed_or_null(row, 7)?,
-        users: row.get::<_, Option<i64>>(8)?.map(unsigned).transpose()?,
-        groups: row.get::<_, Option<i64>>(9)?.map(unsigned).transpose()?,
+        users: row.get::<Option<i64>>(8)?.map(unsigned).transpose()?,
+        groups: row.get::<Option<i64>>(9)?.map(unsigned).transpose()?,
         stored_at: timestamp(row.get(10)?)?,
         body,
     };
@@ -219,11 +216,11 @@ pub(crate) fn read_state(row: &Row<'_>) -> Result<(SourceName, SourceState), Sto
 }
 
 pub(crate) fn whole_body(connection: &Connection, meta: &SnapshotMeta) -> Result<Bytes, StoreError> {
-    let mut select = connection.prepare_cached("SELECT bytes FROM chunks WHERE generation_id = ?1 ORDER BY number")?;
+    let mut select = connection.prepare("SELECT bytes FROM chunks WHERE generation_id = ?1 ORDER BY number")?;
     let mut rows = select.query(params![meta.body])?;
     let mut body = BytesMut::with_capacity(usize::try_from(meta.length).unwrap_or_default());
     while let Some(row) = rows.next()? {
-        body.extend_from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+        body.extend_from_slice(row.bytes(0)?);
     }
     if body.len() as u64 != meta.length {
         return Err(StoreError::corrupt(format!(

@@ -7,6 +7,7 @@ use dirless_wire::{AwsAccountId, TenantId};
 use jiff::Timestamp;
 
 use super::directory::parsed;
+use super::sql::params;
 use super::types::{timestamp, unsigned};
 use super::{Agent, AuditEntry, HeartbeatSink, Store, StoreError, audit};
 
@@ -45,15 +46,17 @@ impl AllTenants {
     pub async fn totals(&self) -> Result<Totals, StoreError> {
         self.0
             .read(|connection| {
-                let (tenants, users, bytes, updated) = connection.query_row(
-                    "SELECT (SELECT count(*) FROM tenants), coalesce(sum(g.users), 0), coalesce(sum(g.length), 0), \
-                     max(g.stored_at) FROM sources s JOIN generations g ON g.id = s.current",
-                    (),
-                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, Option<i64>>(3)?)),
+                let mut select = connection.prepare(
+                    "SELECT (SELECT count(*) FROM tenants), CAST(coalesce(sum(g.users), 0) AS BIGINT), \
+                     CAST(coalesce(sum(g.length), 0) AS BIGINT), max(g.stored_at) \
+                     FROM sources s JOIN generations g ON g.id = s.current",
                 )?;
+                let (tenants, users, bytes, updated) = select.query_row(params![], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<Option<i64>>(3)?))
+                })?;
                 let mut select =
                     connection.prepare("SELECT DISTINCT account FROM tenants WHERE account IS NOT NULL LIMIT 2")?;
-                let mut rows = select.query(())?;
+                let mut rows = select.query(params![])?;
                 let mut accounts: Vec<AwsAccountId> = Vec::new();
                 while let Some(row) = rows.next()? {
                     accounts.push(parsed(row, 0)?);

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use super::sql::{Connection, Row, Value, params};
 use dirless_wire::trust::KeyId;
 use dirless_wire::{AgePublicKey, TenantId};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
 
 use super::trust::{self, KeyCredential};
 use super::types::{millis, timestamp};
@@ -231,7 +231,7 @@ impl Directory {
     /// Reads everything again.
     pub(crate) fn load(&self, connection: &Connection) -> Result<(), StoreError> {
         let mut statement = connection.prepare("SELECT id, tenant, realm_id, public_key FROM tenants")?;
-        let mut rows = statement.query(())?;
+        let mut rows = statement.query(params![])?;
         let mut tenants = HashMap::new();
         while let Some(row) = rows.next()? {
             let binding = read_binding(row)?;
@@ -253,12 +253,12 @@ impl Directory {
 }
 
 /// Reads `id, tenant, realm_id, public_key`.
-pub(crate) fn read_binding(row: &Row<'_>) -> Result<Binding, StoreError> {
+pub(crate) fn read_binding(row: Row<'_>) -> Result<Binding, StoreError> {
     Ok(Binding {
         row: row.get(0)?,
         tenant: parsed(row, 1)?,
         realm_row: row.get(2)?,
-        public_key: match row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)? {
+        public_key: match row.text(3)? {
             "" => None,
             _ => Some(parsed(row, 3)?),
         },
@@ -266,27 +266,27 @@ pub(crate) fn read_binding(row: &Row<'_>) -> Result<Binding, StoreError> {
 }
 
 /// Parses a text column into one of the wire's types.
-pub(crate) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
-    let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
+pub(crate) fn parsed<T: std::str::FromStr>(row: Row<'_>, column: usize) -> Result<T, StoreError> {
+    let text = row.text(column)?;
     text.parse()
         .map_err(|_refused| StoreError::corrupt(format!("{} {text:?}", std::any::type_name::<T>())))
 }
 
-pub(crate) fn parsed_or_null<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> Result<Option<T>, StoreError> {
-    match row.get_ref(column)? {
-        rusqlite::types::ValueRef::Null => Ok(None),
+pub(crate) fn parsed_or_null<T: std::str::FromStr>(row: Row<'_>, column: usize) -> Result<Option<T>, StoreError> {
+    match row.value(column)? {
+        Value::Null => Ok(None),
         _ => parsed(row, column).map(Some),
     }
 }
 
 fn read_realms(connection: &Connection) -> Result<HashMap<i64, RealmEntry>, StoreError> {
     let mut statement = connection.prepare("SELECT id, name, state FROM realms")?;
-    let mut rows = statement.query(())?;
+    let mut rows = statement.query(params![])?;
     let mut realms = HashMap::new();
     while let Some(row) = rows.next()? {
         let entry = RealmEntry {
             name: parsed(row, 1)?,
-            state: RealmState::parse(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?,
+            state: RealmState::parse(row.text(2)?)?,
         };
         realms.insert(row.get(0)?, entry);
     }
@@ -298,14 +298,14 @@ fn read_bearers(connection: &Connection) -> Result<HashMap<SecretHash, Bearer>, 
     let mut statement = connection.prepare(
         "SELECT s.hash, s.expires_at, r.id, r.name, r.state FROM realm_secrets s JOIN realms r ON r.id = s.realm_id",
     )?;
-    let mut rows = statement.query(())?;
+    let mut rows = statement.query(params![])?;
     while let Some(row) = rows.next()? {
-        let hash = SecretHash::from_column(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let hash = SecretHash::from_column(row.bytes(0)?)?;
         let expires_at = row.get(1)?;
         let credential = Credential {
             realm_row: row.get(2)?,
             realm: parsed(row, 3)?,
-            state: RealmState::parse(row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?)?,
+            state: RealmState::parse(row.text(4)?)?,
             role: Role::Classic,
             token: None,
             expires_at,
@@ -321,13 +321,13 @@ fn read_bearers(connection: &Connection) -> Result<HashMap<SecretHash, Bearer>, 
         "SELECT t.hash, t.expires_at, t.id, t.scopes, r.name FROM tokens t LEFT JOIN realms r ON r.id = t.realm_id \
          WHERE t.revoked_at IS NULL",
     )?;
-    let mut rows = statement.query(())?;
+    let mut rows = statement.query(params![])?;
     while let Some(row) = rows.next()? {
-        let hash = SecretHash::from_column(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let hash = SecretHash::from_column(row.bytes(0)?)?;
         let operator = Operator {
-            id: TokenId(row.get::<_, String>(2)?.into()),
+            id: TokenId(row.get::<String>(2)?.into()),
             realm: parsed_or_null(row, 4)?,
-            scopes: parse_scopes(row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?)?,
+            scopes: parse_scopes(row.text(3)?)?,
         };
         let bearer = Bearer {
             hash,

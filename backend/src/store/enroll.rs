@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::sql::{Connection, params};
 use dirless_wire::{AgePublicKey, TenantId};
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
 use super::audit::{self, Actor};
@@ -84,8 +84,7 @@ impl Store {
 }
 
 pub(crate) fn find(connection: &Connection, tenant: &TenantId) -> Result<Option<Binding>, StoreError> {
-    let mut select =
-        connection.prepare_cached("SELECT id, tenant, realm_id, public_key FROM tenants WHERE tenant = ?1")?;
+    let mut select = connection.prepare("SELECT id, tenant, realm_id, public_key FROM tenants WHERE tenant = ?1")?;
     let mut rows = select.query(params![tenant.as_str()])?;
     rows.next()?.map(read_binding).transpose()
 }
@@ -99,16 +98,14 @@ pub(crate) fn insert(
     now: i64,
 ) -> Result<Binding, StoreError> {
     let row = connection
-        .prepare_cached(
+        .prepare(
             "INSERT INTO tenants (tenant, realm_id, public_key, enrolled_at, key_changed_at) \
              VALUES (?1, ?2, ?3, ?4, ?4) RETURNING id",
         )?
         .query_row(
             params![tenant.as_str(), realm, key.map_or("", AgePublicKey::as_str), now],
             |row| row.get(0),
-        )
-        .optional()?
-        .ok_or_else(|| StoreError::corrupt("an insert that returned no row"))?;
+        )?;
     Ok(Binding {
         row,
         tenant: tenant.clone(),

@@ -30,6 +30,7 @@ mod schema;
 mod settings;
 mod snapshot;
 mod spool;
+mod sql;
 mod tenant;
 mod tenant_state;
 mod token;
@@ -42,7 +43,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dirless_program::Clock;
-use rusqlite::Connection;
 use tokio::sync::broadcast;
 
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry};
@@ -76,7 +76,8 @@ pub use writer::GroupLimits;
 use change::Notices;
 use directory::Directory;
 use readers::Readers;
-use writer::{Effects, Workshop, Writer};
+use sql::Connection;
+use writer::{Effects, SqliteGroups, Told, Workshop, Writer};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -155,18 +156,19 @@ impl Store {
         dirless_program::fs::ensure_folder(&folder, 0o700).map_err(|error| StoreError::file(&folder, error))?;
         let lock = lock::Lock::take(&folder, purpose)?;
         let path = folder.join(schema::DATABASE);
-        let connection = schema::open_writer(&path)?;
+        let connection = Connection::Sqlite(schema::open_writer(&path)?);
         // In this order: what another process commits from here on is noticed later.
         let loaded_at = writer::data_version(&connection);
         let directory = Arc::new(Directory::default());
         directory.load(&connection)?;
         let notices = Arc::new(Notices::new());
         let workshop = Workshop {
-            connection,
-            directory: Arc::clone(&directory),
-            notices: Arc::clone(&notices),
+            groups: Box::new(SqliteGroups::new(connection, loaded_at)),
+            told: Told {
+                directory: Arc::clone(&directory),
+                notices: Arc::clone(&notices),
+            },
             limits: options.group,
-            loaded_at,
         };
         let writer = Writer::start(workshop, options.queue).map_err(|error| StoreError::file(&folder, error))?;
         Ok(Self(Arc::new(Shared {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::Connection;
+use super::sql::Connection;
 use tokio::sync::Semaphore;
 
 use super::{StoreError, schema};
@@ -39,7 +39,7 @@ impl Readers {
             let _permit = permit;
             let connection = pool.take()?;
             let answer = in_snapshot(&connection, work);
-            if connection.is_autocommit() {
+            if connection.is_idle() {
                 pool.idle
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -52,7 +52,10 @@ impl Readers {
 
     fn take(&self) -> Result<Connection, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| schema::open_reader(&self.path), Ok)
+        match idle {
+            Some(connection) => Ok(connection),
+            None => Ok(Connection::Sqlite(schema::open_reader(&self.path)?)),
+        }
     }
 
     /// Closes the idle connections and takes no more work.
@@ -66,8 +69,8 @@ fn in_snapshot<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let transaction = connection.unchecked_transaction()?;
-    let answer = work(&transaction);
-    transaction.commit()?;
+    connection.batch("BEGIN")?;
+    let answer = work(connection);
+    connection.batch("COMMIT")?;
     answer
 }

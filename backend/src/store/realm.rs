@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::sql::{Connection, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
 use super::audit::{self, Actor};
@@ -139,7 +139,7 @@ impl Store {
         let (name, now) = (name.clone(), self.now());
         self.write(move |connection, effects| {
             let changed = connection
-                .prepare_cached("UPDATE realms SET state = ?2 WHERE name = ?1 AND state <> ?2")?
+                .prepare("UPDATE realms SET state = ?2 WHERE name = ?1 AND state <> ?2")?
                 .execute(params![name.as_str(), state.as_str()])?;
             if changed == 0 {
                 return Ok(match find(connection, &name)? {
@@ -172,7 +172,7 @@ impl Store {
     pub async fn realms(&self) -> Result<Vec<Realm>, StoreError> {
         let now = millis(self.now());
         self.read(move |connection| {
-            let mut select = connection.prepare_cached(
+            let mut select = connection.prepare(
                 "SELECT r.name, r.state, r.created_at, r.rotated_at, \
                  (SELECT count(*) FROM tenants t WHERE t.realm_id = r.id), \
                  (SELECT count(*) FROM realm_secrets s WHERE s.realm_id = r.id \
@@ -184,7 +184,7 @@ impl Store {
             while let Some(row) = rows.next()? {
                 realms.push(Realm {
                     name: parsed(row, 0)?,
-                    state: RealmState::parse(&row.get::<_, String>(1)?)?,
+                    state: RealmState::parse(&row.get::<String>(1)?)?,
                     created_at: timestamp(row.get(2)?)?,
                     rotated_at: optional_time(row.get(3)?)?,
                     tenants: unsigned(row.get(4)?)?,
@@ -203,8 +203,8 @@ fn credentials_changed(effects: &mut Effects) {
 }
 
 pub(crate) fn find(connection: &Connection, name: &RealmName) -> Result<Option<i64>, StoreError> {
-    let mut select = connection.prepare_cached("SELECT id FROM realms WHERE name = ?1")?;
-    Ok(select.query_row(params![name.as_str()], |row| row.get(0)).optional()?)
+    let mut select = connection.prepare("SELECT id FROM realms WHERE name = ?1")?;
+    select.query_optional(params![name.as_str()], |row| row.get(0))
 }
 
 /// Whether a token or a realm other than `own` has this secret: a bearer names one principal.
@@ -213,18 +213,18 @@ pub(crate) fn secret_is_taken(
     secret: &SecretHash,
     own: Option<i64>,
 ) -> Result<bool, StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM realm_secrets WHERE hash = ?1 AND realm_id IS NOT ?2) \
+    let mut select = connection.prepare(
+        "SELECT EXISTS (SELECT 1 FROM realm_secrets WHERE hash = ?1 AND realm_id IS DISTINCT FROM ?2) \
          OR EXISTS (SELECT 1 FROM tokens WHERE hash = ?1)",
     )?;
-    Ok(select.query_row(params![secret.0, own], |row| row.get(0))?)
+    select.query_row(params![secret.0, own], |row| row.get(0))
 }
 
 fn has_lasting(connection: &Connection, realm: i64, secret: &SecretHash) -> Result<bool, StoreError> {
-    let mut select = connection.prepare_cached(
+    let mut select = connection.prepare(
         "SELECT EXISTS (SELECT 1 FROM realm_secrets WHERE realm_id = ?1 AND hash = ?2 AND expires_at IS NULL)",
     )?;
-    Ok(select.query_row(params![realm, secret.0], |row| row.get(0))?)
+    select.query_row(params![realm, secret.0], |row| row.get(0))
 }
 
 fn insert(
@@ -235,7 +235,7 @@ fn insert(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let row: i64 = connection
-        .prepare_cached("INSERT INTO realms (name, state, created_at) VALUES (?1, 'active', ?2) RETURNING id")?
+        .prepare("INSERT INTO realms (name, state, created_at) VALUES (?1, 'active', ?2) RETURNING id")?
         .query_row(params![name.as_str(), millis(now)], |row| row.get(0))?;
     insert_secret(connection, row, secret, now)?;
     audit::record(
@@ -252,7 +252,7 @@ fn insert(
 
 fn insert_secret(connection: &Connection, realm: i64, secret: &SecretHash, now: Timestamp) -> Result<(), StoreError> {
     connection
-        .prepare_cached("INSERT INTO realm_secrets (realm_id, hash, created_at) VALUES (?1, ?2, ?3)")?
+        .prepare("INSERT INTO realm_secrets (realm_id, hash, created_at) VALUES (?1, ?2, ?3)")?
         .execute(params![realm, secret.0, millis(now)])?;
     Ok(())
 }
@@ -270,16 +270,16 @@ fn replace_secret(
     let end = millis(now).saturating_add(kept);
     // Gone: those that ended, and the new one in case it is an old one coming back.
     connection
-        .prepare_cached("DELETE FROM realm_secrets WHERE realm_id = ?1 AND (expires_at <= ?2 OR hash = ?3)")?
+        .prepare("DELETE FROM realm_secrets WHERE realm_id = ?1 AND (expires_at <= ?2 OR hash = ?3)")?
         .execute(params![realm, millis(now), secret.0])?;
     connection
-        .prepare_cached(
+        .prepare(
             "UPDATE realm_secrets SET expires_at = ?2 WHERE realm_id = ?1 AND (expires_at IS NULL OR expires_at > ?2)",
         )?
         .execute(params![realm, end])?;
     insert_secret(connection, realm, secret, now)?;
     connection
-        .prepare_cached("UPDATE realms SET rotated_at = ?2 WHERE id = ?1")?
+        .prepare("UPDATE realms SET rotated_at = ?2 WHERE id = ?1")?
         .execute(params![realm, millis(now)])?;
     let details = json!({"old_secret_kept_ms": kept});
     audit::record(

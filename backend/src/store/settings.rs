@@ -1,9 +1,9 @@
 //! Small documents of a tenant: settings, access rules, the reports of duplicate names.
 
+use super::sql::{Connection, params};
 use bytes::Bytes;
 use dirless_wire::ETag;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
 use super::types::{digest_column, etag_of, etag_of_digest, millis, sha256, timestamp};
@@ -47,7 +47,7 @@ impl TenantHandle {
         self.store()
             .write(move |connection, effects| {
                 connection
-                    .prepare_cached(
+                    .prepare(
                         "INSERT INTO settings (tenant_id, key, value, changed_at) VALUES (?1, ?2, ?3, ?4) \
                          ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at",
                     )?
@@ -83,9 +83,8 @@ impl TenantHandle {
         self.store()
             .read(move |connection| {
                 let mut select =
-                    connection.prepare_cached("SELECT key, value FROM settings WHERE tenant_id = ?1 ORDER BY key")?;
-                let rows = select.query_map(params![row], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(rows.collect::<Result<_, _>>()?)
+                    connection.prepare("SELECT key, value FROM settings WHERE tenant_id = ?1 ORDER BY key")?;
+                select.query_all(params![row], |row| Ok((row.get(0)?, row.get(1)?)))
             })
             .await
     }
@@ -127,7 +126,7 @@ impl TenantHandle {
                 }
                 let digest = sha256(&body);
                 connection
-                    .prepare_cached(
+                    .prepare(
                         "INSERT INTO access_rules (tenant_id, body, sha256, changed_at) VALUES (?1, ?2, ?3, ?4) \
                          ON CONFLICT (tenant_id) DO UPDATE SET body = excluded.body, sha256 = excluded.sha256, \
                          changed_at = excluded.changed_at",
@@ -150,13 +149,13 @@ impl TenantHandle {
         let row = self.row();
         self.store()
             .read(move |connection| {
-                let mut select = connection
-                    .prepare_cached("SELECT body, sha256, changed_at FROM access_rules WHERE tenant_id = ?1")?;
+                let mut select =
+                    connection.prepare("SELECT body, sha256, changed_at FROM access_rules WHERE tenant_id = ?1")?;
                 let mut rows = select.query(params![row])?;
                 let Some(row) = rows.next()? else { return Ok(None) };
-                let digest = digest_column(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+                let digest = digest_column(row.bytes(1)?)?;
                 Ok(Some(AccessRules {
-                    body: row.get::<_, Vec<u8>>(0)?.into(),
+                    body: row.get::<Vec<u8>>(0)?.into(),
                     etag: etag_of_digest(&digest),
                     changed_at: timestamp(row.get(2)?)?,
                 }))
@@ -189,11 +188,11 @@ impl TenantHandle {
             .write(move |connection, _effects| {
                 if usernames.is_empty() {
                     connection
-                        .prepare_cached("DELETE FROM duplicates WHERE tenant_id = ?1 AND agent_id = ?2")?
+                        .prepare("DELETE FROM duplicates WHERE tenant_id = ?1 AND agent_id = ?2")?
                         .execute(params![row, agent_id])?;
                 } else {
                     connection
-                        .prepare_cached(
+                        .prepare(
                             "INSERT INTO duplicates (tenant_id, agent_id, usernames, reported_at) VALUES (?1, ?2, ?3, ?4) \
                              ON CONFLICT (tenant_id, agent_id) DO UPDATE SET usernames = excluded.usernames, \
                              reported_at = excluded.reported_at",
@@ -214,7 +213,7 @@ impl TenantHandle {
         let row = self.row();
         self.store()
             .read(move |connection| {
-                let mut select = connection.prepare_cached(
+                let mut select = connection.prepare(
                     "SELECT agent_id, usernames, reported_at FROM duplicates WHERE tenant_id = ?1 ORDER BY agent_id",
                 )?;
                 let mut rows = select.query(params![row])?;
@@ -223,7 +222,7 @@ impl TenantHandle {
                     let agent_id: String = row.get(0)?;
                     reports.push(DuplicatesReport {
                         agent_id: (!agent_id.is_empty()).then_some(agent_id),
-                        usernames: serde_json::from_str(&row.get::<_, String>(1)?)
+                        usernames: serde_json::from_str(&row.get::<String>(1)?)
                             .map_err(|_broken| StoreError::corrupt("a duplicates report that is not JSON"))?,
                         reported_at: timestamp(row.get(2)?)?,
                     });
@@ -235,16 +234,15 @@ impl TenantHandle {
 }
 
 pub(crate) fn stored_setting(connection: &Connection, tenant: i64, key: &str) -> Result<Option<String>, StoreError> {
-    let mut select = connection.prepare_cached("SELECT value FROM settings WHERE tenant_id = ?1 AND key = ?2")?;
-    Ok(select.query_row(params![tenant, key], |row| row.get(0)).optional()?)
+    let mut select = connection.prepare("SELECT value FROM settings WHERE tenant_id = ?1 AND key = ?2")?;
+    select.query_optional(params![tenant, key], |row| row.get(0))
 }
 
 /// Tag of the access rules, if any were ever put.
 pub(crate) fn stored_tag(connection: &Connection, tenant: i64) -> Result<Option<ETag>, StoreError> {
     let digest: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT sha256 FROM access_rules WHERE tenant_id = ?1")?
-        .query_row(params![tenant], |row| row.get(0))
-        .optional()?;
+        .prepare("SELECT sha256 FROM access_rules WHERE tenant_id = ?1")?
+        .query_optional(params![tenant], |row| row.get(0))?;
     digest
         .map(|digest| Ok(etag_of_digest(&digest_column(&digest)?)))
         .transpose()

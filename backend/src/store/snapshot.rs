@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
+use super::sql::params;
 use bytes::Bytes;
 use dirless_wire::{AgePublicKey, AwsAccountId, ETag, SourceName};
 use futures_util::Stream;
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, params};
 use serde_json::json;
 
 use super::audit;
@@ -159,7 +159,7 @@ impl TenantHandle {
                 }
                 if let Some(account) = bind {
                     connection
-                        .prepare_cached("UPDATE tenants SET account = ?2 WHERE id = ?1")?
+                        .prepare("UPDATE tenants SET account = ?2 WHERE id = ?1")?
                         .execute(params![row, account.as_str()])?;
                     effects.changes.push(Change::Tenant { tenant: tenant.clone() });
                 }
@@ -214,7 +214,7 @@ impl TenantHandle {
                 };
                 let generation = Generation(pointer.last + 1);
                 connection
-                    .prepare_cached("UPDATE sources SET last = ?2, current = NULL, deleted_at = ?3 WHERE id = ?1")?
+                    .prepare("UPDATE sources SET last = ?2, current = NULL, deleted_at = ?3 WHERE id = ?1")?
                     .execute(params![pointer.row, signed(generation.0), millis(now)])?;
                 supersede(connection, pointer.row, current, now)?;
                 let details = json!({"source": source.as_str(), "generation": generation.0});
@@ -251,7 +251,7 @@ impl TenantHandle {
         self.store()
             .read(move |connection| {
                 let mut select =
-                    connection.prepare_cached(&format!("{STATE_COLUMNS} WHERE s.tenant_id = ?1 ORDER BY s.source"))?;
+                    connection.prepare(&format!("{STATE_COLUMNS} WHERE s.tenant_id = ?1 ORDER BY s.source"))?;
                 let mut rows = select.query(params![row])?;
                 let mut states = Vec::new();
                 while let Some(row) = rows.next()? {
@@ -333,8 +333,8 @@ impl BodyReader {
         let bytes = self
             .store
             .read(move |connection| {
-                let mut select = connection.prepare_cached(chunks)?;
-                let bytes: Option<Vec<u8>> = select.query_row(params![body, number], |row| row.get(0)).optional()?;
+                let mut select = connection.prepare(chunks)?;
+                let bytes: Option<Vec<u8>> = select.query_optional(params![body, number], |row| row.get(0))?;
                 Ok(Bytes::from(bytes.ok_or(StoreError::Superseded)?))
             })
             .await?;
@@ -363,9 +363,9 @@ impl Store {
         let before = millis(self.now()) - i64::try_from(KEPT_AFTER.as_millis()).unwrap_or(i64::MAX);
         self.write(move |connection, _effects| {
             let swept = connection
-                .prepare_cached("DELETE FROM generations WHERE superseded_at IS NOT NULL AND superseded_at <= ?1")?
+                .prepare("DELETE FROM generations WHERE superseded_at IS NOT NULL AND superseded_at <= ?1")?
                 .execute(params![before])?;
-            Ok(swept as u64)
+            Ok(swept)
         })
         .await
     }

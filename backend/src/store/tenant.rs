@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::sql::{Connection, params};
 use dirless_wire::{AgePublicKey, TenantId};
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::audit::{self, Actor};
@@ -117,7 +117,7 @@ impl TenantHandle {
 
 /// The binding as the database has it, inside a write.
 pub(crate) fn current(connection: &Connection, row: i64) -> Result<Binding, StoreError> {
-    let mut select = connection.prepare_cached("SELECT id, tenant, realm_id, public_key FROM tenants WHERE id = ?1")?;
+    let mut select = connection.prepare("SELECT id, tenant, realm_id, public_key FROM tenants WHERE id = ?1")?;
     let mut rows = select.query(params![row])?;
     match rows.next()? {
         Some(row) => read_binding(row),
@@ -134,7 +134,7 @@ pub(crate) fn replace_key(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     connection
-        .prepare_cached("UPDATE tenants SET public_key = ?2, key_changed_at = ?3 WHERE id = ?1")?
+        .prepare("UPDATE tenants SET public_key = ?2, key_changed_at = ?3 WHERE id = ?1")?
         .execute(params![binding.row, key.as_str(), millis(now)])?;
     effects.binding = Some(Arc::new(Binding {
         public_key: Some(key.clone()),

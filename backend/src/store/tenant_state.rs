@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::sql::params;
 use dirless_wire::{Setting, TenantState};
-use rusqlite::params;
 
 use super::body::key_and_account;
 use super::directory::parsed;
@@ -21,7 +21,7 @@ impl TenantHandle {
         self.store()
             .read(move |connection| {
                 let mut sources = BTreeMap::new();
-                let mut select = connection.prepare_cached(
+                let mut select = connection.prepare(
                     "SELECT source, sha256 FROM sources LEFT JOIN generations ON generations.id = current \
                      WHERE tenant_id = ?1",
                 )?;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::sql::params;
 use jiff::Timestamp;
 use ring::rand::SecureRandom;
-use rusqlite::params;
 use serde_json::json;
 
 use super::audit::{self, Actor};
@@ -101,7 +101,7 @@ impl Store {
             }
             let scopes: Vec<_> = new.scopes.iter().map(|scope| scope.as_str()).collect();
             connection
-                .prepare_cached(
+                .prepare(
                     "INSERT INTO tokens (id, realm_id, label, scopes, hash, created_at, expires_at) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
@@ -138,7 +138,7 @@ impl Store {
         let (id, now) = (id.to_owned(), self.now());
         self.write(move |connection, effects| {
             let revoked = connection
-                .prepare_cached("UPDATE tokens SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL")?
+                .prepare("UPDATE tokens SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL")?
                 .execute(params![id, millis(now)])?;
             if revoked == 0 {
                 return Ok(false);
@@ -164,17 +164,17 @@ impl Store {
     /// When reading fails.
     pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
         self.read(|connection| {
-            let mut select = connection.prepare_cached(
+            let mut select = connection.prepare(
                 "SELECT t.id, t.label, t.scopes, r.name, t.created_at, t.expires_at, t.revoked_at, t.last_used_at \
                  FROM tokens t LEFT JOIN realms r ON r.id = t.realm_id ORDER BY t.created_at, t.id",
             )?;
-            let mut rows = select.query(())?;
+            let mut rows = select.query(params![])?;
             let mut tokens = Vec::new();
             while let Some(row) = rows.next()? {
                 tokens.push(Token {
-                    id: TokenId(row.get::<_, String>(0)?.into()),
+                    id: TokenId(row.get::<String>(0)?.into()),
                     label: row.get(1)?,
-                    scopes: parse_scopes(&row.get::<_, String>(2)?)?,
+                    scopes: parse_scopes(&row.get::<String>(2)?)?,
                     realm: parsed_or_null(row, 3)?,
                     created_at: timestamp(row.get(4)?)?,
                     expires_at: optional_time(row.get(5)?)?,
@@ -205,9 +205,9 @@ impl Store {
             return Ok(());
         }
         self.write(move |connection, _effects| {
-            let mut update = connection.prepare_cached("UPDATE tokens SET last_used_at = ?2 WHERE id = ?1")?;
+            let mut update = connection.prepare("UPDATE tokens SET last_used_at = ?2 WHERE id = ?1")?;
             for (id, at) in &uses {
-                update.execute(params![id.as_str(), at])?;
+                update.send(params![id.as_str(), at])?;
             }
             Ok(())
         })

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use dirless_wire::trust::Digest;
 use ring::digest::{Context, SHA256};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::OpenFlags;
 
+use super::sql::{Connection, params};
 use super::{CHUNK_MAX, StoreError, schema};
 
 /// Most problems of one kind that are listed.
@@ -93,23 +94,24 @@ pub(crate) fn verify_file(path: &Path) -> Result<Verification, StoreError> {
     // Asked first, since the engine only says "unable to open".
     std::fs::metadata(path).map_err(|error| StoreError::file(path, error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = rusqlite::Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     schema::refuse_newer(&connection, path)?;
     connection.pragma_update(None, "query_only", true)?;
     // One snapshot for everything: a running server may write meanwhile.
-    let transaction = connection.unchecked_transaction()?;
+    connection.execute_batch("BEGIN")?;
     let mut seen = Verification {
-        schema: schema::version(&transaction)?,
+        schema: schema::version(&connection)?,
         ..Verification::default()
     };
-    engine_checks(&transaction, &mut seen.problems)?;
+    let connection = Connection::Sqlite(connection);
+    engine_checks(&connection, &mut seen.problems)?;
     // A store that died while it was made: nothing was acknowledged, the next start makes it anew.
     if seen.schema == 0 {
         return Ok(seen);
     }
     // Damaged pages make the queries below fail; what was found says more than their error.
-    let outcome = own_checks(&transaction, &mut seen);
+    let outcome = own_checks(&connection, &mut seen);
     match outcome {
         Err(error) if seen.problems.is_empty() => Err(error),
         _ => Ok(seen),
@@ -118,7 +120,7 @@ pub(crate) fn verify_file(path: &Path) -> Result<Verification, StoreError> {
 
 fn engine_checks(connection: &Connection, problems: &mut Vec<Problem>) -> Result<(), StoreError> {
     let mut check = connection.prepare(&format!("PRAGMA integrity_check({LISTED_MAX})"))?;
-    let mut rows = check.query(())?;
+    let mut rows = check.query(params![])?;
     while let Some(row) = rows.next()? {
         let line: String = row.get(0)?;
         if line != "ok" {
@@ -126,7 +128,7 @@ fn engine_checks(connection: &Connection, problems: &mut Vec<Problem>) -> Result
         }
     }
     let mut check = connection.prepare("PRAGMA foreign_key_check")?;
-    let mut rows = check.query(())?;
+    let mut rows = check.query(params![])?;
     while let Some(row) = rows.next()? {
         problems.push(Problem::ForeignKey(row.get(0)?));
         if problems.len() >= LISTED_MAX {
@@ -137,10 +139,10 @@ fn engine_checks(connection: &Connection, problems: &mut Vec<Problem>) -> Result
 }
 
 fn own_checks(connection: &Connection, seen: &mut Verification) -> Result<(), StoreError> {
-    let tenants: i64 = connection.query_row("SELECT count(*) FROM tenants", (), |row| row.get(0))?;
-    seen.tenants = super::types::unsigned(tenants)?;
+    let mut count = connection.prepare("SELECT count(*) FROM tenants")?;
+    seen.tenants = super::types::unsigned(count.query_row(params![], |row| row.get(0))?)?;
     let mut select = connection.prepare("SELECT id, sha256, length, chunks FROM generations ORDER BY id")?;
-    let mut rows = select.query(())?;
+    let mut rows = select.query(params![])?;
     while let Some(row) = rows.next()? {
         let generation_row: i64 = row.get(0)?;
         let stored = Stored {
@@ -181,7 +183,7 @@ fn check_objects(connection: &Connection, seen: &mut Verification) -> Result<(),
         "SELECT o.id, o.sha256, o.length, o.chunks, o.path, t.tenant FROM objects o JOIN tenants t \
          ON t.id = o.tenant_id ORDER BY o.id",
     )?;
-    let mut rows = select.query(())?;
+    let mut rows = select.query(params![])?;
     while let Some(row) = rows.next()? {
         let (object, path): (i64, String) = (row.get(0)?, row.get(4)?);
         let stored = Stored {
@@ -199,7 +201,7 @@ fn check_objects(connection: &Connection, seen: &mut Verification) -> Result<(),
         {
             wrong.push("its name is not its SHA-256".into());
         }
-        let path = format!("{}/{path}", row.get::<_, String>(5)?);
+        let path = format!("{}/{path}", row.get::<String>(5)?);
         seen.problems.extend(wrong.into_iter().map(|what| Problem::Object {
             path: path.clone(),
             what,
@@ -214,13 +216,13 @@ fn check_body(
     row: i64,
     stored: &Stored,
 ) -> Result<(u64, Vec<String>), StoreError> {
-    let mut select = connection.prepare_cached(chunks)?;
+    let mut select = connection.prepare(chunks)?;
     let mut rows = select.query(params![row])?;
     let mut digest = Context::new(&SHA256);
     let (mut length, mut chunks, mut wrong) = (0u64, 0i64, Vec::new());
     while let Some(row) = rows.next()? {
-        let bytes = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-        if row.get::<_, i64>(0)? != chunks {
+        let bytes = row.bytes(1)?;
+        if row.get::<i64>(0)? != chunks {
             wrong.push(format!("chunk {chunks} is missing"));
             break;
         }
@@ -256,16 +258,14 @@ fn check_pointers(connection: &Connection) -> Result<BTreeMap<i64, String>, Stor
         (
             "it has a generation that is neither current nor superseded, or a number above its last",
             "SELECT g.source_id FROM generations g JOIN sources s ON s.id = g.source_id \
-             WHERE (g.superseded_at IS NULL AND s.current IS NOT g.id) OR g.generation > s.last",
+             WHERE (g.superseded_at IS NULL AND s.current IS DISTINCT FROM g.id) OR g.generation > s.last",
         ),
     ];
     let mut wrong = BTreeMap::new();
     for (what, sql) in queries {
         let mut select = connection.prepare(sql)?;
-        let rows = select.query_map((), |row| row.get::<_, i64>(0))?;
-        for row in rows {
-            wrong.insert(row?, what.to_owned());
-        }
+        let sources: Vec<i64> = select.query_all(params![], |row| row.get(0))?;
+        wrong.extend(sources.into_iter().map(|source| (source, what.to_owned())));
     }
     Ok(wrong)
 }

@@ -2,33 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
-
 use super::super::StoreError;
+use super::super::sql::{Connection, params};
 use super::shard::{Ahead, Due, Seen};
 
 /// Writes one batch and gives the row of each.
 pub(super) fn write_batch(connection: &Connection, batch: &[Due]) -> Result<Vec<i64>, StoreError> {
-    let mut seen = connection.prepare_cached("UPDATE agents SET last_seen_at = max(last_seen_at, ?2) WHERE id = ?1")?;
-    let mut changed = connection.prepare_cached(
-        "UPDATE agents SET last_seen_at = max(last_seen_at, ?2), hostname = ?3, extras = coalesce(?4, extras) \
+    let mut seen = connection.prepare(
+        "UPDATE agents SET last_seen_at = CASE WHEN last_seen_at > ?2 THEN last_seen_at ELSE ?2 END WHERE id = ?1",
+    )?;
+    let mut changed = connection.prepare(
+        "UPDATE agents SET last_seen_at = CASE WHEN last_seen_at > ?2 THEN last_seen_at ELSE ?2 END, hostname = ?3, extras = coalesce(?4, extras) \
          WHERE id = ?1",
     )?;
-    let mut new = connection.prepare_cached(
+    let mut new = connection.prepare(
         "INSERT INTO agents (tenant_id, agent_id, hostname, last_seen_at, extras) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (tenant_id, agent_id) DO UPDATE SET hostname = excluded.hostname, \
-         last_seen_at = max(agents.last_seen_at, excluded.last_seen_at), \
+         last_seen_at = CASE WHEN agents.last_seen_at > excluded.last_seen_at THEN agents.last_seen_at \
+         ELSE excluded.last_seen_at END, \
          extras = coalesce(excluded.extras, agents.extras) RETURNING id",
     )?;
     let mut rows = Vec::with_capacity(batch.len());
     for due in batch {
         match due.row {
             Some(row) if due.ahead == Ahead::Seen => {
-                seen.execute(params![row, due.last_seen])?;
+                seen.send(params![row, due.last_seen])?;
                 rows.push(row);
             }
             Some(row) => {
-                changed.execute(params![row, due.last_seen, due.hostname, due.extras])?;
+                changed.send(params![row, due.last_seen, due.hostname, due.extras])?;
                 rows.push(row);
             }
             None => {
@@ -45,17 +47,16 @@ pub(super) fn on_disk(
     tenant: Option<i64>,
     since: i64,
 ) -> Result<BTreeMap<(i64, String), Seen>, StoreError> {
-    let mut select = connection.prepare_cached(
+    let mut select = connection.prepare(
         "SELECT tenant_id, agent_id, hostname, last_seen_at, extras FROM agents \
          WHERE last_seen_at >= ?1 AND (?2 IS NULL OR tenant_id = ?2)",
     )?;
-    let rows = select.query_map(params![since, tenant], |row| {
+    select.query_all(params![since, tenant], |row| {
         let seen = Seen {
             hostname: row.get(2)?,
             last_seen: row.get(3)?,
             extras: row.get(4)?,
         };
         Ok(((row.get(0)?, row.get(1)?), seen))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    })
 }

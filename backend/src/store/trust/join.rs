@@ -1,9 +1,9 @@
 //! Join codes and the mailbox of join requests, which are sealed to the enroller.
 
+use super::super::sql::{Connection, params};
 use bytes::Bytes;
 use dirless_wire::trust::{Digest, Label};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
 use super::super::audit::{self, Actor};
@@ -69,13 +69,13 @@ impl TrustHandle {
         self.store
             .write(move |connection, _effects| {
                 let others: i64 = connection
-                    .prepare_cached("SELECT count(*) FROM join_codes WHERE tenant_id = ?1 AND code <> ?2")?
+                    .prepare("SELECT count(*) FROM join_codes WHERE tenant_id = ?1 AND code <> ?2")?
                     .query_row(params![row, code.as_str()], |row| row.get(0))?;
                 if others >= CODES_MAX {
                     return Ok(false);
                 }
                 connection
-                    .prepare_cached(
+                    .prepare(
                         "INSERT INTO join_codes (tenant_id, code, bearer, expires_at, uses_left, created_at) \
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (tenant_id, code) DO UPDATE SET \
                          bearer = excluded.bearer, expires_at = excluded.expires_at, uses_left = excluded.uses_left, \
@@ -106,7 +106,7 @@ impl TrustHandle {
         self.store
             .write(move |connection, _effects| {
                 let deleted = connection
-                    .prepare_cached("DELETE FROM join_codes WHERE tenant_id = ?1 AND code = ?2")?
+                    .prepare("DELETE FROM join_codes WHERE tenant_id = ?1 AND code = ?2")?
                     .execute(params![row, code.as_str()])?;
                 if deleted > 0 {
                     let details = json!({"code": code.as_str()});
@@ -137,12 +137,11 @@ impl TrustHandle {
         self.store
             .read(move |connection| {
                 let bytes: Option<Vec<u8>> = connection
-                    .prepare_cached(
+                    .prepare(
                         "SELECT r.bytes FROM join_requests r JOIN join_codes c ON c.id = r.code_id \
                          WHERE c.tenant_id = ?1 AND c.code = ?2 AND r.sha256 = ?3",
                     )?
-                    .query_row(params![row, code.as_str(), digest], |row| row.get(0))
-                    .optional()?;
+                    .query_optional(params![row, code.as_str(), digest], |row| row.get(0))?;
                 Ok(bytes.map(Bytes::from))
             })
             .await
@@ -158,7 +157,7 @@ impl TrustHandle {
         self.store
             .write(move |connection, _effects| {
                 let deleted = connection
-                    .prepare_cached(
+                    .prepare(
                         "DELETE FROM join_requests WHERE sha256 = ?3 AND code_id = \
                          (SELECT id FROM join_codes WHERE tenant_id = ?1 AND code = ?2)",
                     )?
@@ -209,7 +208,7 @@ impl Store {
                 return Ok(JoinPost::Refused);
             };
             let added = connection
-                .prepare_cached(
+                .prepare(
                     "INSERT INTO join_requests (code_id, sha256, bytes, received_at) VALUES (?1, ?2, ?3, ?4) \
                      ON CONFLICT (code_id, sha256) DO NOTHING",
                 )?
@@ -218,7 +217,7 @@ impl Store {
                 return Ok(JoinPost::Same);
             }
             connection
-                .prepare_cached("UPDATE join_codes SET uses_left = uses_left - 1 WHERE id = ?1")?
+                .prepare("UPDATE join_codes SET uses_left = uses_left - 1 WHERE id = ?1")?
                 .execute(params![row])?;
             let actor = Actor {
                 realm: Some(realm.name.clone()),
@@ -256,20 +255,14 @@ fn admitted(
     bearer: &SecretHash,
     now: Timestamp,
 ) -> Result<Option<(i64, u32)>, StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT id, bearer, expires_at, uses_left FROM join_codes WHERE tenant_id = ?1 AND code = ?2",
-    )?;
+    let mut select = connection
+        .prepare("SELECT id, bearer, expires_at, uses_left FROM join_codes WHERE tenant_id = ?1 AND code = ?2")?;
     let mut rows = select.query(params![tenant, code.as_str()])?;
     // Compared in any case, so that an unknown code takes the time of a wrong bearer.
     let (row, known, expires_at, uses_left) = match rows.next()? {
         Some(row) => {
-            let bearer = digest_column(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-            (
-                row.get(0)?,
-                SecretHash(bearer),
-                row.get::<_, i64>(2)?,
-                row.get::<_, u32>(3)?,
-            )
+            let bearer = digest_column(row.bytes(1)?)?;
+            (row.get(0)?, SecretHash(bearer), row.get::<i64>(2)?, row.get::<u32>(3)?)
         }
         None => (-1, SecretHash([0; 32]), 0, 0),
     };
@@ -292,15 +285,14 @@ fn admitted_or_waiting(
         return Ok(Some(row));
     }
     let waits: bool = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM join_requests WHERE code_id = ?1 AND sha256 = ?2)")?
+        .prepare("SELECT EXISTS (SELECT 1 FROM join_requests WHERE code_id = ?1 AND sha256 = ?2)")?
         .query_row(params![row, digest], |row| row.get(0))?;
     Ok(waits.then_some(row))
 }
 
 fn codes(connection: &Connection, tenant: i64) -> Result<Vec<JoinCode>, StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT code, expires_at, uses_left, created_at FROM join_codes WHERE tenant_id = ?1 ORDER BY code",
-    )?;
+    let mut select = connection
+        .prepare("SELECT code, expires_at, uses_left, created_at FROM join_codes WHERE tenant_id = ?1 ORDER BY code")?;
     let mut rows = select.query(params![tenant])?;
     let mut codes = Vec::new();
     while let Some(row) = rows.next()? {
@@ -315,7 +307,7 @@ fn codes(connection: &Connection, tenant: i64) -> Result<Vec<JoinCode>, StoreErr
 }
 
 fn requests(connection: &Connection, tenant: i64) -> Result<Vec<JoinRequest>, StoreError> {
-    let mut select = connection.prepare_cached(
+    let mut select = connection.prepare(
         "SELECT c.code, r.sha256, r.received_at FROM join_requests r JOIN join_codes c ON c.id = r.code_id \
          WHERE c.tenant_id = ?1 ORDER BY r.id LIMIT ?2",
     )?;
@@ -324,7 +316,7 @@ fn requests(connection: &Connection, tenant: i64) -> Result<Vec<JoinRequest>, St
     while let Some(row) = rows.next()? {
         requests.push(JoinRequest {
             code: parsed(row, 0)?,
-            digest: digest_column(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?,
+            digest: digest_column(row.bytes(1)?)?,
             received_at: timestamp(row.get(2)?)?,
         });
     }

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::super::sql::{Connection, Row, params};
 use dirless_wire::trust::{KeyId, KeyRole, PublicKey};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 use serde_json::json;
 
 use super::super::directory::{KeyEffect, optional_time, parsed};
@@ -146,7 +146,7 @@ impl TrustHandle {
                     return Ok(Registration::TooMany);
                 }
                 let key_row: i64 = connection
-                    .prepare_cached(
+                    .prepare(
                         "INSERT INTO keys (tenant_id, key, public_key, role, created_at, expires_at) \
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                          ON CONFLICT (tenant_id, key) DO UPDATE SET expires_at = excluded.expires_at RETURNING id",
@@ -210,7 +210,7 @@ impl TrustHandle {
                     return Ok(Revocation::Nothing);
                 }
                 connection
-                    .prepare_cached("UPDATE keys SET revoked_at = ?2 WHERE id = ?1")?
+                    .prepare("UPDATE keys SET revoked_at = ?2 WHERE id = ?1")?
                     .execute(params![key_row, millis(now)])?;
                 let details = json!({"key": id.to_string(), "role": known.role.as_str()});
                 audit::record(connection, now, &actor, Some(&tenant), "key.revoke", &details)?;
@@ -229,7 +229,7 @@ impl TrustHandle {
         self.store
             .read(move |connection| {
                 let sql = format!("{COLUMNS} WHERE tenant_id = ?1 AND key > ?2 ORDER BY key LIMIT ?3");
-                let mut select = connection.prepare_cached(&sql)?;
+                let mut select = connection.prepare(&sql)?;
                 let mut rows = select.query(params![row, after, signed(limit as u64 + 1)])?;
                 let mut entries = Vec::new();
                 while let Some(row) = rows.next()? {
@@ -253,9 +253,9 @@ impl Store {
             return Ok(());
         }
         self.write(move |connection, _effects| {
-            let mut update = connection.prepare_cached("UPDATE keys SET last_used_at = ?2 WHERE id = ?1")?;
+            let mut update = connection.prepare("UPDATE keys SET last_used_at = ?2 WHERE id = ?1")?;
             for (row, at) in &uses {
-                update.execute(params![row, at])?;
+                update.send(params![row, at])?;
             }
             Ok(())
         })
@@ -266,16 +266,16 @@ impl Store {
 const COLUMNS: &str = "SELECT id, key, public_key, role, created_at, expires_at, revoked_at, last_used_at FROM keys";
 
 fn find(connection: &Connection, tenant: i64, id: &str) -> Result<Option<(i64, KeyInfo)>, StoreError> {
-    let mut select = connection.prepare_cached(&format!("{COLUMNS} WHERE tenant_id = ?1 AND key = ?2"))?;
+    let mut select = connection.prepare(&format!("{COLUMNS} WHERE tenant_id = ?1 AND key = ?2"))?;
     let mut rows = select.query(params![tenant, id])?;
     rows.next()?.map(read).transpose()
 }
 
-fn read(row: &Row<'_>) -> Result<(i64, KeyInfo), StoreError> {
+fn read(row: Row<'_>) -> Result<(i64, KeyInfo), StoreError> {
     let info = KeyInfo {
         id: parsed(row, 1)?,
-        public_key: digest_column(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?,
-        role: role_of(row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?)?,
+        public_key: digest_column(row.bytes(2)?)?,
+        role: role_of(row.text(3)?)?,
         created_at: timestamp(row.get(4)?)?,
         expires_at: optional_time(row.get(5)?)?,
         revoked_at: optional_time(row.get(6)?)?,
@@ -285,11 +285,11 @@ fn read(row: &Row<'_>) -> Result<(i64, KeyInfo), StoreError> {
 }
 
 fn publishers(connection: &Connection, tenant: i64, now: Timestamp) -> Result<i64, StoreError> {
-    let mut select = connection.prepare_cached(
+    let mut select = connection.prepare(
         "SELECT count(*) FROM keys WHERE tenant_id = ?1 AND role = 'publisher' AND revoked_at IS NULL \
          AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
-    Ok(select.query_row(params![tenant, millis(now)], |row| row.get(0))?)
+    select.query_row(params![tenant, millis(now)], |row| row.get(0))
 }
 
 fn role_of(text: &str) -> Result<KeyRole, StoreError> {
@@ -304,16 +304,16 @@ pub(crate) fn load(connection: &Connection) -> Result<Vec<(i64, KeyCredential)>,
     let mut select = connection.prepare(
         "SELECT id, key, public_key, role, expires_at, last_used_at, tenant_id FROM keys WHERE revoked_at IS NULL",
     )?;
-    let mut rows = select.query(())?;
+    let mut rows = select.query(params![])?;
     let mut keys = Vec::new();
     while let Some(row) = rows.next()? {
         let key = KeyCredential {
             row: row.get(0)?,
             id: parsed(row, 1)?,
-            public_key: digest_column(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?,
-            role: role_of(row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?)?,
+            public_key: digest_column(row.bytes(2)?)?,
+            role: role_of(row.text(3)?)?,
             expires_at: row.get(4)?,
-            noted: AtomicI64::new(row.get::<_, Option<i64>>(5)?.unwrap_or_default()),
+            noted: AtomicI64::new(row.get::<Option<i64>>(5)?.unwrap_or_default()),
         };
         keys.push((row.get(6)?, key));
     }

@@ -1,10 +1,10 @@
 //! Objects: opaque bytes under a name, written once; heads are replaced by compare and swap.
 
+use super::super::sql::{Connection, Row, params};
 use bytes::{Bytes, BytesMut};
 use dirless_wire::ETag;
 use dirless_wire::trust::ObjectPath;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::json;
 
 use super::super::types::{DIGEST, digest_column, etag_of_digest, millis, signed, timestamp, unsigned};
@@ -173,7 +173,7 @@ impl TrustHandle {
         self.store
             .read(move |connection| {
                 let sql = format!("{COLUMNS} WHERE tenant_id = ?1 AND path > ?2 ORDER BY path LIMIT ?3");
-                let mut select = connection.prepare_cached(&sql)?;
+                let mut select = connection.prepare(&sql)?;
                 let mut rows = select.query(params![row, after, signed(limit as u64 + 1)])?;
                 let mut entries = Vec::new();
                 while let Some(row) = rows.next()? {
@@ -186,13 +186,13 @@ impl TrustHandle {
 }
 
 fn find(connection: &Connection, tenant: i64, path: &str) -> Result<Option<ObjectMeta>, StoreError> {
-    let mut select = connection.prepare_cached(&format!("{COLUMNS} WHERE tenant_id = ?1 AND path = ?2"))?;
+    let mut select = connection.prepare(&format!("{COLUMNS} WHERE tenant_id = ?1 AND path = ?2"))?;
     let mut rows = select.query(params![tenant, path])?;
     rows.next()?.map(read).transpose()
 }
 
-fn read(row: &Row<'_>) -> Result<ObjectMeta, StoreError> {
-    let digest: [u8; DIGEST] = digest_column(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
+fn read(row: Row<'_>) -> Result<ObjectMeta, StoreError> {
+    let digest: [u8; DIGEST] = digest_column(row.bytes(2)?)?;
     Ok(ObjectMeta {
         path: row.get(1)?,
         digest,
@@ -211,8 +211,8 @@ fn insert(
     now: Timestamp,
 ) -> Result<ObjectMeta, StoreError> {
     let chunks = body.length.div_ceil(CHUNK_MAX as u64);
-    let row: Option<i64> = connection
-        .prepare_cached(
+    let row: i64 = connection
+        .prepare(
             "INSERT INTO objects (tenant_id, path, sha256, length, chunks, stored_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
              RETURNING id",
         )?
@@ -226,13 +226,10 @@ fn insert(
                 millis(now)
             ],
             |row| row.get(0),
-        )
-        .optional()?;
-    let row = row.ok_or_else(|| StoreError::corrupt("an insert that returned no row"))?;
-    let mut insert =
-        connection.prepare_cached("INSERT INTO object_chunks (object_id, number, bytes) VALUES (?1, ?2, ?3)")?;
+        )?;
+    let mut insert = connection.prepare("INSERT INTO object_chunks (object_id, number, bytes) VALUES (?1, ?2, ?3)")?;
     body.each_chunk(|number, bytes| {
-        insert.execute(params![row, number, bytes])?;
+        insert.send(params![row, number, bytes])?;
         Ok(())
     })?;
     Ok(ObjectMeta {
@@ -247,18 +244,17 @@ fn insert(
 
 fn remove(connection: &Connection, row: i64) -> Result<(), StoreError> {
     connection
-        .prepare_cached("DELETE FROM objects WHERE id = ?1")?
+        .prepare("DELETE FROM objects WHERE id = ?1")?
         .execute(params![row])?;
     Ok(())
 }
 
 fn whole(connection: &Connection, meta: &ObjectMeta) -> Result<Bytes, StoreError> {
-    let mut select =
-        connection.prepare_cached("SELECT bytes FROM object_chunks WHERE object_id = ?1 ORDER BY number")?;
+    let mut select = connection.prepare("SELECT bytes FROM object_chunks WHERE object_id = ?1 ORDER BY number")?;
     let mut rows = select.query(params![meta.row])?;
     let mut body = BytesMut::with_capacity(usize::try_from(meta.length).unwrap_or_default());
     while let Some(row) = rows.next()? {
-        body.extend_from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+        body.extend_from_slice(row.bytes(0)?);
     }
     if body.len() as u64 != meta.length {
         let (found, length) = (body.len(), meta.length);

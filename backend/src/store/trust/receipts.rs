@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::super::sql::params;
 use bytes::Bytes;
 use dirless_wire::trust::{KeyId, RECEIPT_MAX};
 use jiff::Timestamp;
-use rusqlite::params;
 
 use super::super::directory::parsed;
 use super::super::types::{millis, signed, timestamp};
@@ -104,7 +104,7 @@ impl TrustHandle {
         let (row, after, limit) = (self.row(), after.to_owned(), limit.clamp(1, PAGE_MAX));
         self.store
             .read(move |connection| {
-                let mut select = connection.prepare_cached(
+                let mut select = connection.prepare(
                     "SELECT k.key, r.received_at, r.receipt FROM keys k JOIN receipts r ON r.key_id = k.id \
                      WHERE k.tenant_id = ?1 AND k.revoked_at IS NULL AND k.key > ?2 ORDER BY k.key LIMIT ?3",
                 )?;
@@ -114,7 +114,7 @@ impl TrustHandle {
                     entries.push(Receipt {
                         node: parsed(row, 0)?,
                         received_at: timestamp(row.get(1)?)?,
-                        bytes: row.get::<_, Vec<u8>>(2)?.into(),
+                        bytes: row.get::<Vec<u8>>(2)?.into(),
                     });
                 }
                 Ok(Page::cut(entries, limit))
@@ -142,13 +142,13 @@ impl Store {
             let job = Arc::clone(&batch);
             let written = self
                 .write(move |connection, _effects| {
-                    let mut upsert = connection.prepare_cached(
+                    let mut upsert = connection.prepare(
                         "INSERT INTO receipts (key_id, receipt, received_at) VALUES (?1, ?2, ?3) \
                          ON CONFLICT (key_id) DO UPDATE SET receipt = excluded.receipt, \
                          received_at = excluded.received_at WHERE excluded.received_at >= receipts.received_at",
                     )?;
                     for (key, receipt, at) in job.iter() {
-                        upsert.execute(params![key, receipt.as_ref(), at])?;
+                        upsert.send(params![key, receipt.as_ref(), at])?;
                     }
                     Ok(())
                 })

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::super::sql::Connection;
 use dirless_wire::TenantId;
 use jiff::Timestamp;
-use rusqlite::Connection;
 use serde_json::json;
 
 use super::super::audit::{self, Actor};

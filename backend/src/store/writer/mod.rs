@@ -1,8 +1,10 @@
-//! The one writing thread: takes queued writes, runs a group of them in one transaction, each in
-//! its own savepoint, and answers each caller after the commit.
+//! The one writing thread: takes queued writes, has its engine run a group of them in one
+//! transaction, and answers each caller after the commit.
 //!
 //! What always holds: a caller that was told "done" finds its write after any crash; a write that
 //! fails takes nobody with it; changes are told in commit order, before the callers are answered.
+
+mod sqlite;
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -10,12 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::StoreError;
 use super::change::{Change, Notices};
 use super::directory::{Binding, Directory, KeyEffect};
+use super::sql::Connection;
+pub(crate) use sqlite::{SqliteGroups, data_version};
 
 /// How often an idle writer looks whether another process has written.
 const IDLE_TICK: Duration = Duration::from_millis(500);
@@ -81,7 +84,7 @@ where
     }
 }
 
-struct Queued {
+pub(crate) struct Queued {
     write: Box<dyn Write>,
     bytes: u64,
     effects: Effects,
@@ -104,14 +107,27 @@ impl fmt::Debug for Writer {
     }
 }
 
-/// What the thread works with.
-pub(crate) struct Workshop {
-    pub(crate) connection: Connection,
+/// How an engine commits.
+pub(crate) trait Groups: Send {
+    /// Notices what other processes have written since the last time.
+    fn look(&mut self, told: &Told);
+    /// Commits writes together where it can, and [finishes](Told::finish) each.
+    fn commit(&mut self, group: Vec<Queued>, told: &Told);
+    /// There will be no more writes.
+    fn close(&mut self);
+}
+
+/// Who is told of what was committed.
+pub(crate) struct Told {
     pub(crate) directory: Arc<Directory>,
     pub(crate) notices: Arc<Notices>,
+}
+
+/// What the thread works with.
+pub(crate) struct Workshop {
+    pub(crate) groups: Box<dyn Groups>,
+    pub(crate) told: Told,
     pub(crate) limits: GroupLimits,
-    /// [`data_version`] from before the directory was filled.
-    pub(crate) loaded_at: i64,
 }
 
 impl Writer {
@@ -190,8 +206,7 @@ impl Drop for Writer {
     }
 }
 
-fn serve(workshop: Workshop, queue: &Receiver<Queued>) {
-    let mut seen = workshop.loaded_at;
+fn serve(mut workshop: Workshop, queue: &Receiver<Queued>) {
     let mut carried: Option<Queued> = None;
     loop {
         let first = match carried.take() {
@@ -202,16 +217,13 @@ fn serve(workshop: Workshop, queue: &Receiver<Queued>) {
                 Err(RecvTimeoutError::Disconnected) => break,
             },
         };
-        notice_others(&workshop, &mut seen);
+        workshop.groups.look(&workshop.told);
         let Some(first) = first else { continue };
         let (group, next) = gather(first, queue, workshop.limits);
         carried = next;
-        workshop.commit_group(group);
+        workshop.groups.commit(group, &workshop.told);
     }
-    // Leaves one plain file behind; failing that, the log is replayed at the next start.
-    if !workshop.shrink_log() {
-        tracing::warn!("the write-ahead log stays until the next start");
-    }
+    workshop.groups.close();
 }
 
 /// Takes what is waiting, up to the limits; one that would go over the byte limit is carried over.
@@ -231,125 +243,17 @@ fn gather(first: Queued, queue: &Receiver<Queued>, limits: GroupLimits) -> (Vec<
     (group, None)
 }
 
-/// SQLite's `data_version` moves when another connection commits. Ours is the only writing one of
-/// this process, so a move means another process, such as the command line.
-pub(crate) fn data_version(connection: &Connection) -> i64 {
-    connection
-        .pragma_query_value(None, "data_version", |row| row.get(0))
-        .unwrap_or_default()
-}
-
-fn notice_others(workshop: &Workshop, seen: &mut i64) {
-    let now = data_version(&workshop.connection);
-    if now == *seen {
-        return;
-    }
-    match workshop.directory.load(&workshop.connection) {
-        Ok(()) => {
-            *seen = now;
-            workshop.notices.tell(Change::Everything);
-        }
-        Err(error) => tracing::error!(%error, "cannot read realms and tenants again; trying once more shortly"),
+impl Queued {
+    /// Runs the write inside a transaction.
+    fn run(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.effects = Effects::default();
+        self.write.run(connection, &mut self.effects)
     }
 }
 
-impl Workshop {
-    fn commit_group(&self, mut group: Vec<Queued>) {
-        if group.len() == 1 {
-            group.into_iter().for_each(|queued| self.commit_alone(queued));
-            return;
-        }
-        match self.try_group(&mut group) {
-            Ok(refused) => {
-                for (queued, refusal) in group.into_iter().zip(refused) {
-                    self.finish(queued, refusal.map_or(Ok(()), Err));
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, writes = group.len(), "a group of writes failed; trying each alone");
-                if matches!(error, StoreError::DiskFull) {
-                    self.shrink_log();
-                }
-                group.into_iter().for_each(|queued| self.commit_alone(queued));
-            }
-        }
-    }
-
-    /// Runs the group in one transaction and gives back each write's own refusal, if any. An error
-    /// means that nothing of the group is stored.
-    fn try_group(&self, group: &mut [Queued]) -> Result<Vec<Option<StoreError>>, StoreError> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let outcome = self.run_group(group).and_then(|refused| {
-            self.connection.execute_batch("COMMIT")?;
-            Ok(refused)
-        });
-        if outcome.is_err() {
-            self.rollback();
-        }
-        outcome
-    }
-
-    fn run_group(&self, group: &mut [Queued]) -> Result<Vec<Option<StoreError>>, StoreError> {
-        let mut refused = Vec::with_capacity(group.len());
-        for queued in group {
-            self.connection.prepare_cached("SAVEPOINT one")?.execute(())?;
-            queued.effects = Effects::default();
-            match queued.write.run(&self.connection, &mut queued.effects) {
-                Ok(()) => refused.push(None),
-                // SQLite may have thrown away the whole transaction, or the room that this write
-                // lacks was taken by another one of the group: each gets its own chance.
-                Err(error) if matches!(error, StoreError::DiskFull) || self.connection.is_autocommit() => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    self.connection.prepare_cached("ROLLBACK TO one")?.execute(())?;
-                    refused.push(Some(error));
-                }
-            }
-            self.connection.prepare_cached("RELEASE one")?.execute(())?;
-        }
-        Ok(refused)
-    }
-
-    fn commit_alone(&self, mut queued: Queued) {
-        let mut outcome = self.try_alone(&mut queued);
-        if outcome.is_err() {
-            self.rollback();
-        }
-        if matches!(outcome, Err(StoreError::DiskFull)) && self.shrink_log() {
-            outcome = self.try_alone(&mut queued);
-            if outcome.is_err() {
-                self.rollback();
-            }
-        }
-        self.finish(queued, outcome);
-    }
-
-    /// Moves the write-ahead log into the database, whose free pages may have room for it, and
-    /// cuts it to nothing; whether that worked.
-    fn shrink_log(&self) -> bool {
-        let blocked = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0));
-        blocked.is_ok_and(|blocked| blocked == 0)
-    }
-
-    fn try_alone(&self, queued: &mut Queued) -> Result<(), StoreError> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        queued.effects = Effects::default();
-        queued.write.run(&self.connection, &mut queued.effects)?;
-        Ok(self.connection.execute_batch("COMMIT")?)
-    }
-
-    fn rollback(&self) {
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
-        {
-            tracing::error!(%error, "rolling back failed");
-        }
-    }
-
-    fn finish(&self, queued: Queued, outcome: Result<(), StoreError>) {
+impl Told {
+    /// Tells of a write that is durable, or was refused, and answers its caller.
+    fn finish(&self, queued: Queued, outcome: Result<(), StoreError>, connection: &Connection) {
         if outcome.is_ok() {
             let effects = queued.effects;
             if let Some(binding) = effects.binding {
@@ -359,7 +263,7 @@ impl Workshop {
                 self.directory.apply_key(key);
             }
             if effects.reload_bearers
-                && let Err(error) = self.directory.load_bearers(&self.connection)
+                && let Err(error) = self.directory.load_bearers(connection)
             {
                 tracing::error!(%error, "cannot read the credentials again; they are as before until a restart");
             }
