@@ -40,7 +40,7 @@ fn main() {
     for (run, name) in names.iter().take(5).enumerate() {
         let before = files(&folder);
         let (wall, cpu) = (Instant::now(), cpu());
-        signer.revoke(std::slice::from_ref(name)).unwrap();
+        signer.enroller().revoke(std::slice::from_ref(name)).unwrap();
         let settled = signer.settle(&Wish::default()).unwrap();
         let (wall, cpu) = (wall.elapsed(), self::cpu().saturating_sub(cpu));
         assert_eq!(settled.epochs.len(), 1);
@@ -138,10 +138,10 @@ fn join(signer: &Signer, folder: &Path, hosts: u32) -> Vec<String> {
         expires: Clock::system().now() + SignedDuration::from_hours(1),
         url: "https://x".to_owned(),
     };
-    let code = signer.create_code(&new).unwrap();
+    let code = signer.enroller().create_code(&new).unwrap();
     let mailbox = folder.join("join").join(code.code.as_str());
     std::fs::create_dir_all(&mailbox).unwrap();
-    let to = signer.enroller_recipient();
+    let to = signer.enroller().recipient();
     for host in 0..hosts {
         let key = SigningKey::generate("new".parse().unwrap()).unwrap();
         let key = key.renamed(node_name(key.verifying().as_bytes()));

@@ -144,6 +144,7 @@ impl Published {
                 issued: now(),
                 nodes: self.nodes[..version as usize].iter().map(node).collect(),
                 revoked: vec![],
+                renewals: vec![],
             };
             previous = Some(self.sign(&format!("nodes/enroller-1/{version}"), &list, &[&self.enroller]));
         }

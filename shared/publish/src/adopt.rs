@@ -75,8 +75,8 @@ impl Signer {
         let Some(mut version) = named else {
             return Ok(0);
         };
-        let enroller = self.keys.enroller.verifying();
-        let own = self.node_list()?.map_or(0, |(list, _)| list.version);
+        let enroller = self.enroller.key();
+        let own = self.enroller.node_list()?.map_or(0, |(list, _)| list.version);
         while self.tenant_folder.has(&paths::nodes(enroller.name(), version + 1))? {
             version += 1;
         }
@@ -127,7 +127,7 @@ impl Signer {
         }
         Ok(Facts {
             policy: self.book()?.policy,
-            key: Digest::of(self.keys.publisher.verifying().as_bytes()),
+            key: Digest::of(self.key.verifying().as_bytes()),
             epochs,
         })
     }

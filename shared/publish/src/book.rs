@@ -156,7 +156,8 @@ impl Book {
     }
 }
 
-fn unsigned(text: &str) -> Result<Memory, String> {
+/// Reads the text of a memory.
+pub(super) fn unsigned(text: &str) -> Result<Memory, String> {
     let note = Note::sign(text.to_owned(), &[]).map_err(|error| error.to_string())?;
     parse(&note).map_err(|error| error.to_string())
 }

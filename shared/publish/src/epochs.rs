@@ -19,6 +19,9 @@ pub(super) struct Epoch {
     since: Timestamp,
     /// Those of the policy that it was made for.
     recovery: Vec<String>,
+    /// When an enroller had asked for a new one last, as it began.
+    #[serde(default)]
+    asked: Option<Timestamp>,
     /// Who has its key: true when the wrap is there for sure, false when it may be.
     holders: BTreeMap<String, bool>,
 }
@@ -57,7 +60,8 @@ impl Signer {
         members: &Members,
         policy: &Policy,
         book: &Book,
-        asked: bool,
+        asked: Option<Timestamp>,
+        by_hand: bool,
     ) -> Result<(Epoch, Identity, Option<Begun>), SignedError> {
         let path = paths::epoch(compartment);
         let recovery = recovery(policy)?;
@@ -67,7 +71,7 @@ impl Signer {
             .map(|(name, to)| (name.clone(), to.clone()))
             .collect();
         let before: Option<Epoch> = load(self.state.as_ref(), &path)?;
-        let why = self.why_new(before.as_ref(), &all, &recovery, asked);
+        let why = self.why_new(before.as_ref(), &all, &recovery, asked, by_hand);
         let (mut epoch, identity) = match (before, why) {
             (Some(epoch), None) => {
                 let identity = self.epoch_identity(compartment, epoch.number)?;
@@ -81,6 +85,7 @@ impl Signer {
                     number,
                     since: self.now(),
                     recovery: texts(&recovery),
+                    asked,
                     holders: BTreeMap::new(),
                 };
                 save(self.state.as_ref(), &path, &epoch)?;
@@ -97,15 +102,24 @@ impl Signer {
         Ok((epoch, identity, begun))
     }
 
-    fn why_new(&self, epoch: Option<&Epoch>, all: &Members, recovery: &Members, asked: bool) -> Option<&'static str> {
+    fn why_new(
+        &self,
+        epoch: Option<&Epoch>,
+        all: &Members,
+        recovery: &Members,
+        asked: Option<Timestamp>,
+        by_hand: bool,
+    ) -> Option<&'static str> {
         let Some(epoch) = epoch else {
             return Some("the first one");
         };
         let stranger = |name: &String| name.parse::<Label>().map_or(true, |name| !all.contains_key(&name));
         let days = i64::from(self.config.epoch_days);
         let end = epoch.since.checked_add(SignedDuration::from_hours(24 * days));
-        if asked {
+        if by_hand {
             Some("asked for")
+        } else if asked > epoch.asked {
+            Some("an enroller asked for it")
         } else if epoch.recovery != texts(recovery) {
             Some("the policy has other recovery recipients")
         } else if epoch.holders.keys().any(stranger) {

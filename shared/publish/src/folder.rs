@@ -6,6 +6,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use dirless_seal::{Digest, Label, VerifyingKey};
+use jiff::Timestamp;
+
+use super::paths;
+
 /// Files by their paths. Paths have `/` between their parts, which are labels, digests and numbers alone.
 /// Every file is whole or absent whatever happens, and what was written stays written.
 pub trait Folder: Debug + Send + Sync {
@@ -50,6 +55,68 @@ pub trait Folder: Debug + Send + Sync {
     /// # Errors
     /// When it cannot.
     fn lock(&self) -> io::Result<Box<dyn Debug + Send>>;
+
+    /// The join requests that wait, by code and by their own digests; no more than `most`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn mailbox(&self, most: usize) -> io::Result<Vec<(Label, Digest)>> {
+        let mut all = Vec::new();
+        for code in self.list(paths::JOIN)? {
+            let Ok(code) = code.parse::<Label>() else { continue };
+            let waiting = self.list(&paths::mailbox(&code))?;
+            all.extend(
+                waiting
+                    .iter()
+                    .filter_map(|name| Some((code.clone(), name.parse().ok()?))),
+            );
+        }
+        all.truncate(most);
+        Ok(all)
+    }
+
+    /// Who may ask the server of these files, if there is one that asks who asks.
+    fn registry(&self) -> Option<&dyn Registry> {
+        None
+    }
+
+    /// What went wrong beside what was asked for, told once.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Who may ask a backend for a tenant's files. Each call may be made again.
+pub trait Registry: Debug {
+    /// Lets hosts put requests into the mailbox that present a bearer with this digest, until `expires`, so many of them.
+    ///
+    /// # Errors
+    /// When it cannot be registered.
+    fn register_code(&self, code: &Label, bearer: Digest, expires: Timestamp, uses: u32) -> io::Result<()>;
+
+    /// Lets nobody come with `code` any more.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    fn end_code(&self, code: &Label) -> io::Result<()>;
+
+    /// Lets a host read.
+    ///
+    /// # Errors
+    /// When it cannot be registered.
+    fn register_node(&self, key: &VerifyingKey) -> io::Result<()>;
+
+    /// Lets a publisher write.
+    ///
+    /// # Errors
+    /// When it cannot be registered.
+    fn register_publisher(&self, key: &VerifyingKey) -> io::Result<()>;
+
+    /// Refuses the key called `id` (`NAME+HASH`) from now on.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    fn end_key(&self, id: &str) -> io::Result<()>;
 }
 
 /// A folder on a disk.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::book::{load, save};
-use super::{NodeFacts, SignedError, Signer, paths};
+use super::enroller::known_compartments;
+use super::lists::is_revoked;
+use super::{Enroller, NodeFacts, SignedError, paths};
 
 /// Longest sealed request that is read.
 const LONGEST: u64 = 16 * 1024;
@@ -64,6 +66,28 @@ pub struct CodeFacts {
     pub used: usize,
 }
 
+/// Whom to let in of those who wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Whoever has a code that holds.
+    Everybody,
+    /// Of those only these, by node name or by what they call themselves.
+    Only(BTreeSet<String>),
+    /// Nobody.
+    Nobody,
+}
+
+/// A request that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The code whose mailbox it lies in.
+    pub code: Label,
+    /// Digest of its bytes.
+    pub request: Digest,
+    /// Who asks; or why it will not be granted.
+    pub found: Result<NodeFacts, String>,
+}
+
 /// What came of looking at the mailbox.
 #[derive(Debug, Default)]
 pub(super) struct Admitted {
@@ -73,23 +97,26 @@ pub(super) struct Admitted {
     done: Vec<String>,
 }
 
-impl Signer {
+/// What a request says.
+enum Asked {
+    /// A host that is none yet: what it calls itself, and its code.
+    New(Node, String, Label),
+    /// A host that asked before.
+    Known,
+    /// With a code that another enroller may know.
+    Foreign,
+}
+
+impl Enroller {
     /// Makes a join code. It is shown once; what is kept lets hosts in.
     ///
     /// # Errors
-    /// When a compartment is none of the policy's, or the state cannot be written.
+    /// When a compartment is none of the policy's, the state cannot be written, or the backend does not take it.
     pub fn create_code(&self, new: &NewCode) -> Result<JoinCode, SignedError> {
-        let _lock = self.state.lock()?;
-        let mut memory = self.book()?.memory(self.tenant, self.config.roots)?;
-        let policy = self.policy(&mut memory, &mut Vec::new())?;
-        self.check_enroller(&policy)?;
-        let known = |name: &&Label| policy.compartments.iter().any(|known| known.name == **name);
-        if let Some(compartment) = new.compartments.iter().find(|name| !known(name)) {
-            return Err(SignedError::NoCompartment {
-                version: policy.version,
-                compartment: compartment.clone(),
-            });
-        }
+        let _lock = self.state().lock()?;
+        let policy = self.policy(&mut Vec::new())?;
+        self.check(&policy)?;
+        known_compartments(&policy, &new.compartments)?;
         let random = |_| SignedError::Custody(super::CustodyError::Random);
         let secret = JoinCode::secret().map_err(random)?;
         // A name of its own randomness, which says nothing about the secret.
@@ -102,6 +129,11 @@ impl Signer {
         let code: Label = format!("j{tag}")
             .parse()
             .map_err(|error| SignedError::damaged("join code", error))?;
+        // One that the backend knows and nobody has is worth nothing; the other way round it would be shown in vain.
+        if let Some(registry) = self.folder().registry() {
+            let bearer = Digest::of(secret.bearer(self.office.tenant, &code).as_bytes());
+            registry.register_code(&code, bearer, new.expires, new.uses)?;
+        }
         let kept = Kept {
             secret: secret.expose().to_string(),
             compartments: new.compartments.iter().map(ToString::to_string).collect(),
@@ -110,10 +142,10 @@ impl Signer {
             uses: new.uses,
             used_by: BTreeSet::new(),
         };
-        save(self.state.as_ref(), &paths::code(&code), &kept)?;
+        save(self.state(), &paths::code(&code), &kept)?;
         Ok(JoinCode {
             url: new.url.clone(),
-            tenant: self.tenant,
+            tenant: self.office.tenant,
             roots: policy.fingerprint(),
             policy: policy.version,
             compartments: new.compartments.clone(),
@@ -128,7 +160,7 @@ impl Signer {
     /// When the state cannot be read.
     pub fn codes(&self) -> Result<Vec<CodeFacts>, SignedError> {
         let mut all = Vec::new();
-        for name in self.state.list(paths::CODES)? {
+        for name in self.state().list(paths::CODES)? {
             let code = name.strip_suffix(".json").and_then(|name| name.parse::<Label>().ok());
             let Some(code) = code else { continue };
             if let Some(kept) = self.kept(&code)? {
@@ -147,67 +179,115 @@ impl Signer {
     /// Ends a join code; false when there is none.
     ///
     /// # Errors
-    /// When the state cannot be written.
+    /// When the state cannot be written, or the backend does not take it.
     pub fn revoke_code(&self, code: &Label) -> Result<bool, SignedError> {
-        let _lock = self.state.lock()?;
-        let was = self.state.has(&paths::code(code))?;
-        self.state.remove(&paths::code(code))?;
+        let _lock = self.state().lock()?;
+        let was = self.state().has(&paths::code(code))?;
+        self.state().remove(&paths::code(code))?;
+        if let Some(registry) = self.folder().registry().filter(|_| was) {
+            registry.end_code(code)?;
+        }
         Ok(was)
     }
 
     fn kept(&self, code: &Label) -> Result<Option<Kept>, SignedError> {
-        load(self.state.as_ref(), &paths::code(code))
+        load(self.state(), &paths::code(code))
     }
 
-    /// Is anything in the mailbox?
+    /// Is anything in the mailbox that was not looked at?
     pub(super) fn has_mail(&self) -> Result<bool, SignedError> {
-        for code in self.tenant_folder.list(paths::JOIN)? {
-            let mailbox = code.parse::<Label>().map(|code| paths::mailbox(&code));
-            if let Ok(mailbox) = mailbox
-                && self
-                    .tenant_folder
-                    .list(&mailbox)?
-                    .iter()
-                    .any(|name| name.parse::<Digest>().is_ok())
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let left = self.left()?;
+        let waiting = self.folder().mailbox(MOST)?;
+        Ok(waiting.iter().any(|(_, digest)| !left.contains(&digest.to_string())))
     }
 
-    /// Admits the hosts whose requests are in the mailbox and hold.
-    pub(super) fn admit(&self, policy: &Policy) -> Result<Admitted, SignedError> {
+    /// Requests that were left to other enrollers.
+    fn left(&self) -> Result<BTreeSet<String>, SignedError> {
+        Ok(load(self.state(), paths::LEFT)?.unwrap_or_default())
+    }
+
+    /// Who waits in the mailbox.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn waiting(&self) -> Result<Vec<Waiting>, SignedError> {
+        let _lock = self.state().lock()?;
+        let mut problems = Vec::new();
+        let policy = self.policy(&mut problems)?;
+        let mut lists: Vec<NodeList> = self.node_list()?.map(|(list, _)| list).into_iter().collect();
+        lists.extend(self.others(&policy, &mut problems)?);
+        let mut codes = BTreeMap::new();
+        let mut all = Vec::new();
+        for (code, request, sealed) in self.mail()? {
+            let found = match self.request(&sealed, &lists, &[], &mut codes, &policy) {
+                Ok(Asked::New(node, host, _)) => Ok(self.facts(&node, host)),
+                Ok(Asked::Known) => continue,
+                Ok(Asked::Foreign) => Err("its join code is another enroller's, or unknown".to_owned()),
+                Err(reason) => Err(reason),
+            };
+            all.push(Waiting { code, request, found });
+        }
+        Ok(all)
+    }
+
+    fn facts(&self, node: &Node, host: String) -> NodeFacts {
+        NodeFacts {
+            name: node.key.name().clone(),
+            host: Some(host),
+            compartments: node.compartments.clone(),
+            joined: node.joined,
+            enroller: self.name().clone(),
+        }
+    }
+
+    /// Admits the hosts whose requests are in the mailbox and hold, as far as `admission` means them.
+    pub(super) fn admit(
+        &self,
+        policy: &Policy,
+        others: &[NodeList],
+        admission: &Admission,
+    ) -> Result<Admitted, SignedError> {
         let mut admitted = Admitted::default();
+        if *admission == Admission::Nobody {
+            return Ok(admitted);
+        }
         let mut new: Vec<Node> = Vec::new();
-        let list = self.node_list()?.map(|(list, _)| list);
+        let mut lists: Vec<NodeList> = self.node_list()?.map(|(list, _)| list).into_iter().collect();
+        lists.extend(others.iter().cloned());
         let mut hosts = self.hosts()?;
         let mut codes: BTreeMap<Label, Kept> = BTreeMap::new();
-        for (path, sealed) in self.mail()? {
-            match self.request(&sealed, list.as_ref(), &new, &mut codes, policy) {
-                Ok(Some((node, host))) => {
+        let mut left = BTreeSet::new();
+        for (code, digest, sealed) in self.mail()? {
+            let path = format!("{}/{digest}", paths::mailbox(&code));
+            match self.request(&sealed, &lists, &new, &mut codes, policy) {
+                Ok(Asked::New(node, host, code)) if admission.means(&node, &host) => {
+                    if let Some(kept) = codes.get_mut(&code) {
+                        kept.used_by.insert(node.key.name().to_string());
+                    }
                     hosts.insert(node.key.name().to_string(), host.clone());
-                    admitted.nodes.push(NodeFacts {
-                        name: node.key.name().clone(),
-                        host: Some(host),
-                        compartments: node.compartments.clone(),
-                        joined: node.joined,
-                    });
+                    admitted.nodes.push(self.facts(&node, host));
                     new.push(node);
                 }
-                // Asked before, and still a host.
-                Ok(None) => {}
+                Ok(Asked::New(..)) => continue,
+                Ok(Asked::Known) => {}
+                Ok(Asked::Foreign) => {
+                    left.insert(digest.to_string());
+                    continue;
+                }
                 Err(reason) => admitted.refused.push(format!("{path}: {reason}")),
             }
             admitted.done.push(path);
         }
+        if left != self.left()? {
+            save(self.state(), paths::LEFT, &left)?;
+        }
         if !new.is_empty() {
             // The uses first: a code that admits one host too few is better than one that admits one too many.
             for (code, kept) in &codes {
-                save(self.state.as_ref(), &paths::code(code), kept)?;
+                save(self.state(), &paths::code(code), kept)?;
             }
             self.set_hosts(&hosts)?;
-            self.change_nodes(|nodes, _, _| nodes.extend(new))?;
+            self.change_nodes(|list| list.nodes.extend(new))?;
         }
         Ok(admitted)
     }
@@ -215,69 +295,64 @@ impl Signer {
     /// Empties the mailbox of what was looked at.
     pub(super) fn clear_mail(&self, admitted: &Admitted) -> Result<(), SignedError> {
         for path in &admitted.done {
-            self.tenant_folder.remove(path)?;
+            self.folder().remove(path)?;
         }
         Ok(())
     }
 
     /// The sealed requests, whole ones alone: their names are their digests.
-    fn mail(&self) -> Result<Vec<(String, Vec<u8>)>, SignedError> {
+    fn mail(&self) -> Result<Vec<(Label, Digest, Vec<u8>)>, SignedError> {
         let mut all = Vec::new();
-        for code in self.tenant_folder.list(paths::JOIN)? {
-            let Ok(code) = code.parse::<Label>() else { continue };
-            let mailbox = paths::mailbox(&code);
-            for name in self.tenant_folder.list(&mailbox)? {
-                let Ok(digest) = name.parse::<Digest>() else { continue };
-                if all.len() == MOST {
-                    return Ok(all);
-                }
-                let path = format!("{mailbox}/{name}");
-                match self.tenant_folder.get(&path, LONGEST) {
-                    Ok(Some(bytes)) if Digest::of(&bytes) == digest => all.push((path, bytes)),
-                    Ok(_) => {}
-                    // Longer than any request: nothing that opens.
-                    Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => all.push((path, Vec::new())),
-                    Err(error) => return Err(error.into()),
-                }
+        for (code, digest) in self.folder().mailbox(MOST)? {
+            let path = format!("{}/{digest}", paths::mailbox(&code));
+            match self.folder().get(&path, LONGEST) {
+                Ok(Some(bytes)) if Digest::of(&bytes) == digest => all.push((code, digest, bytes)),
+                Ok(_) => {}
+                // Longer than any request: nothing that opens.
+                Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => all.push((code, digest, Vec::new())),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(all)
     }
 
-    /// The node that a request makes, and what it calls itself; none when it is one already.
+    /// What a request asks for.
     fn request(
         &self,
         sealed: &[u8],
-        list: Option<&NodeList>,
+        lists: &[NodeList],
         new: &[Node],
         codes: &mut BTreeMap<Label, Kept>,
         policy: &Policy,
-    ) -> Result<Option<(Node, String)>, String> {
+    ) -> Result<Asked, String> {
         let note = self.open(sealed)?;
         let request = JoinRequest::read(&note).map_err(|error| error.to_string())?;
         if !codes.contains_key(&request.code) {
-            let kept = self.kept(&request.code).map_err(|error| error.to_string())?;
-            let kept = kept.ok_or("its join code is unknown, or was revoked")?;
-            codes.insert(request.code.clone(), kept);
+            match self.kept(&request.code).map_err(|error| error.to_string())? {
+                Some(kept) => drop(codes.insert(request.code.clone(), kept)),
+                None if policy.enrollers.len() > 1 => return Ok(Asked::Foreign),
+                None => return Err("its join code is unknown, or was revoked".to_owned()),
+            }
         }
-        let kept = codes.get_mut(&request.code).ok_or("its join code is unknown")?;
+        let kept = codes.get(&request.code).ok_or("its join code is unknown")?;
         let secret: JoinSecret = kept.secret.parse().map_err(str::to_owned)?;
         request
-            .check(&note, self.tenant, &secret)
+            .check(&note, self.office.tenant, &secret)
             .map_err(|error| error.to_string())?;
         let name = request.key.name();
-        if list.is_some_and(|list| list.is_revoked(name)) {
+        if is_revoked(lists, name) {
             return Err(format!(
                 "host {:?} ({name}) was revoked; it has to join with new keys",
                 request.host
             ));
         }
-        let known = list
-            .and_then(|list| list.node(name))
+        let known = lists
+            .iter()
+            .find_map(|list| list.node(name))
             .or_else(|| new.iter().find(|node| node.key.name() == name));
         if let Some(known) = known {
             return match known.recipient == request.recipient {
-                true => Ok(None),
+                true => Ok(Asked::Known),
                 false => Err(format!(
                     "host {:?} ({name}) is in already, with another age key",
                     request.host
@@ -299,14 +374,13 @@ impl Signer {
         if let Some(gone) = compartments.iter().find(|name| !known(name)) {
             return Err(format!("the policy has no compartment {gone} any more"));
         }
-        kept.used_by.insert(name.to_string());
         let node = Node {
             key: request.key,
             recipient: request.recipient,
             compartments,
             joined: now,
         };
-        Ok(Some((node, request.host)))
+        Ok(Asked::New(node, request.host, request.code))
     }
 
     fn open(&self, sealed: &[u8]) -> Result<Note, String> {
@@ -316,8 +390,19 @@ impl Signer {
             plaintext: LONGEST,
         };
         let mut bytes = Vec::new();
-        let mut opened = open_file(&self.keys.identity, sealed, limits).map_err(|error| error.to_string())?;
+        let mut opened = open_file(&self.identity, sealed, limits).map_err(|error| error.to_string())?;
         opened.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         Note::parse(&bytes, 2 * JoinRequest::MOST).map_err(|error| error.to_string())
+    }
+}
+
+impl Admission {
+    /// Does it mean this host?
+    fn means(&self, node: &Node, host: &str) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Only(names) => names.contains(node.key.name().as_str()) || names.contains(host),
+            Self::Nobody => false,
+        }
     }
 }

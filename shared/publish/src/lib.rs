@@ -17,10 +17,12 @@ mod adopt;
 mod book;
 mod config;
 mod custody;
+mod enroller;
 mod epochs;
 mod error;
 mod folder;
 mod join;
+mod lists;
 mod nodes;
 mod paths;
 mod policy;
@@ -30,19 +32,21 @@ mod settle;
 mod stock;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use dirless_program::Clock;
-use dirless_seal::{Digest, Label};
+use dirless_seal::{Digest, Label, SigningKey};
 use jiff::Timestamp;
 
 pub use adopt::{Adopted, Facts};
 pub use book::{Book, Current};
 pub use config::{CompartmentConfig, SignedConfig};
 pub use custody::{Custody, CustodyError, PublicLines};
+pub use enroller::{Attended, Enroller, Office};
 pub use epochs::Begun;
 pub use error::SignedError;
-pub use folder::{DiskFolder, Folder};
-pub use join::{CodeFacts, NewCode};
+pub use folder::{DiskFolder, Folder, Registry};
+pub use join::{Admission, CodeFacts, NewCode, Waiting};
 pub use nodes::NodeFacts;
 pub use settle::{Settled, Wish};
 pub use stock::{Kind, Stocked};
@@ -55,11 +59,12 @@ pub const ACCESS_RULES: &str = "access-rules";
 pub struct Signer {
     config: SignedConfig,
     tenant: Digest,
-    keys: Custody,
+    key: SigningKey,
+    enroller: Enroller,
     /// What only this program reads.
-    state: Box<dyn Folder>,
+    state: Arc<dyn Folder>,
     /// What hosts read.
-    tenant_folder: Box<dyn Folder>,
+    tenant_folder: Arc<dyn Folder>,
     clock: Clock,
 }
 
@@ -74,10 +79,20 @@ impl Signer {
         tenant_folder: Box<dyn Folder>,
         clock: Clock,
     ) -> Self {
+        let (state, tenant_folder): (Arc<dyn Folder>, Arc<dyn Folder>) = (state.into(), tenant_folder.into());
+        let office = Office {
+            tenant,
+            roots: config.roots,
+            first: config.policy,
+            state: Arc::clone(&state),
+            folder: Arc::clone(&tenant_folder),
+            clock: clock.clone(),
+        };
         Self {
             config,
             tenant,
-            keys,
+            key: keys.publisher,
+            enroller: Enroller::new(keys.enroller, keys.identity, office),
             state,
             tenant_folder,
             clock,
@@ -87,13 +102,13 @@ impl Signer {
     /// Name of the key that signs heads.
     #[must_use]
     pub fn publisher(&self) -> &Label {
-        self.keys.publisher.verifying().name()
+        self.key.verifying().name()
     }
 
-    /// What join requests are sealed to.
+    /// Who lets hosts in.
     #[must_use]
-    pub fn enroller_recipient(&self) -> dirless_seal::Recipient {
-        self.keys.identity.recipient()
+    pub fn enroller(&self) -> &Enroller {
+        &self.enroller
     }
 
     /// What is known to be published.
@@ -104,14 +119,18 @@ impl Signer {
         Book::load(self.state.as_ref(), self.publisher())
     }
 
-    /// Signed times are whole seconds.
     fn now(&self) -> Timestamp {
-        let now = self.clock.now();
-        Timestamp::from_second(now.as_second()).unwrap_or(now)
+        whole_second(&self.clock)
     }
 
     /// The configured compartments.
     fn compartments(&self) -> BTreeSet<Label> {
         self.config.compartments().into_iter().map(|own| own.name).collect()
     }
+}
+
+/// Signed times are whole seconds.
+fn whole_second(clock: &Clock) -> Timestamp {
+    let now = clock.now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

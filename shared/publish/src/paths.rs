@@ -22,6 +22,11 @@ pub(super) fn nodes(enroller: &Label, version: u64) -> String {
     format!("nodes/{enroller}/{version}")
 }
 
+/// The folder of an enroller's lists.
+pub(super) fn node_lists(enroller: &Label) -> String {
+    format!("nodes/{enroller}")
+}
+
 pub(super) fn wraps(compartment: &Label, epoch: u64) -> String {
     format!("wrap/{compartment}/{epoch}")
 }
@@ -77,6 +82,17 @@ pub(super) fn node_list(enroller: &Label) -> String {
     format!("nodes/{enroller}")
 }
 
+/// In the state folder: what an enroller knows of the policies.
+pub(super) fn memory(enroller: &Label) -> String {
+    format!("memory/{enroller}")
+}
+
+/// In the state folder: the version of the last list of each other enroller.
+pub(super) const ENROLLERS: &str = "enrollers.json";
+/// In the state folder: the hosts that a backend knows, by name, and what their keys are called there.
+pub(super) const REGISTERED: &str = "registered.json";
+/// In the state folder: requests that are for another enroller.
+pub(super) const LEFT: &str = "left.json";
 /// In the state folder: what hosts call themselves.
 pub(super) const HOSTS: &str = "hosts.json";
 /// The folder of join codes.

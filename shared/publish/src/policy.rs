@@ -4,56 +4,69 @@ use std::collections::BTreeSet;
 
 use dirless_seal::trust::{Memory, Object, Policy, Publisher};
 use dirless_seal::{Label, Note};
+use jiff::Timestamp;
 
-use super::{SignedError, Signer, paths};
+use super::{Folder, SignedError, Signer, paths};
 
-impl Signer {
-    /// The newest policy that holds, from the one that `memory` knows upwards. What stands in place of the next one
-    /// and does not hold goes to `problems`.
-    pub(super) fn policy(&self, memory: &mut Memory, problems: &mut Vec<String>) -> Result<Policy, SignedError> {
-        let first = memory.policy().map_or(self.config.policy, |seen| seen.version);
-        let note = self.policy_note(first)?.ok_or(SignedError::NoPolicy(first))?;
-        let mut policy = memory
-            .policy_after(None, &note)
-            .map_err(SignedError::refused(paths::policy(first)))?;
-        loop {
-            let next = policy.version + 1;
-            let after = match self.policy_note(next) {
-                Ok(None) => break,
-                Ok(Some(note)) => memory
-                    .policy_after(Some(&policy), &note)
-                    .map_err(SignedError::refused(paths::policy(next))),
-                Err(error) => Err(error),
-            };
-            match after {
-                Ok(after) => policy = after,
-                Err(error) => {
-                    problems.push(format!("{error}; policy {} holds on", policy.version));
-                    break;
-                }
+/// The newest policy in `folder` that holds, from the one that `memory` knows upwards, or from version `first` on. What
+/// stands in place of the next one and does not hold goes to `problems`.
+pub(super) fn follow(
+    folder: &dyn Folder,
+    first: u64,
+    memory: &mut Memory,
+    now: Timestamp,
+    problems: &mut Vec<String>,
+) -> Result<Policy, SignedError> {
+    let first = memory.policy().map_or(first, |seen| seen.version);
+    let note = policy_note(folder, first)?.ok_or(SignedError::NoPolicy(first))?;
+    let mut policy = memory
+        .policy_after(None, &note)
+        .map_err(SignedError::refused(paths::policy(first)))?;
+    loop {
+        let next = policy.version + 1;
+        let after = match policy_note(folder, next) {
+            Ok(None) => break,
+            Ok(Some(note)) => memory
+                .policy_after(Some(&policy), &note)
+                .map_err(SignedError::refused(paths::policy(next))),
+            Err(error) => Err(error),
+        };
+        match after {
+            Ok(after) => policy = after,
+            Err(error) => {
+                problems.push(format!("{error}; policy {} holds on", policy.version));
+                break;
             }
         }
-        if policy.expires < self.now() {
-            problems.push(format!(
-                "policy {} expired at {}: let the roots sign a new one",
-                policy.version, policy.expires
-            ));
-        }
-        Ok(policy)
     }
+    if policy.expires < now {
+        problems.push(format!(
+            "policy {} expired at {}: let the roots sign a new one",
+            policy.version, policy.expires
+        ));
+    }
+    Ok(policy)
+}
 
-    fn policy_note(&self, version: u64) -> Result<Option<Note>, SignedError> {
-        let path = paths::policy(version);
-        let Some(bytes) = self.tenant_folder.get(&path, 2 * Policy::MOST as u64)? else {
-            return Ok(None);
-        };
-        let note = Note::parse(&bytes, Policy::MOST).map_err(SignedError::no_note(path, "policy"))?;
-        Ok(Some(note))
+fn policy_note(folder: &dyn Folder, version: u64) -> Result<Option<Note>, SignedError> {
+    let path = paths::policy(version);
+    let Some(bytes) = folder.get(&path, 2 * Policy::MOST as u64)? else {
+        return Ok(None);
+    };
+    let note = Note::parse(&bytes, Policy::MOST).map_err(SignedError::no_note(path, "policy"))?;
+    Ok(Some(note))
+}
+
+impl Signer {
+    /// The newest policy that holds; see [`follow`].
+    pub(super) fn policy(&self, memory: &mut Memory, problems: &mut Vec<String>) -> Result<Policy, SignedError> {
+        let folder = self.tenant_folder.as_ref();
+        follow(folder, self.config.policy, memory, self.now(), problems)
     }
 
     /// What `policy` says of our publisher key.
     pub(super) fn role<'p>(&self, policy: &'p Policy) -> Result<&'p Publisher, SignedError> {
-        let own = self.keys.publisher.verifying();
+        let own = self.key.verifying();
         let role = policy.publisher(own.name()).filter(|publisher| publisher.key == *own);
         let role = role.ok_or_else(|| SignedError::NoPublisher {
             version: policy.version,
@@ -71,19 +84,5 @@ impl Signer {
                 compartment: name.clone(),
             }),
         }
-    }
-
-    /// May our enroller key sign node lists?
-    pub(super) fn check_enroller(&self, policy: &Policy) -> Result<(), SignedError> {
-        let own = self.keys.enroller.verifying();
-        let recipient = self.keys.identity.recipient();
-        let role = policy.enroller(own.name());
-        if role.is_some_and(|role| role.key == *own && role.recipient == recipient) {
-            return Ok(());
-        }
-        Err(SignedError::NoEnroller {
-            version: policy.version,
-            enroller: own.name().clone(),
-        })
     }
 }

@@ -129,7 +129,7 @@ impl Signer {
     }
 
     fn sign(&self, text: String, what: &'static str) -> Result<Note, SignedError> {
-        Note::sign(text, &[&self.keys.publisher]).map_err(|error| SignedError::Unwritable {
+        Note::sign(text, &[&self.key]).map_err(|error| SignedError::Unwritable {
             what,
             reason: error.to_string(),
         })
@@ -223,7 +223,7 @@ impl Signer {
             ))
         };
         let note = match Note::parse(&bytes, 1 << 20) {
-            Ok(note) if note.is_signed_by(self.keys.publisher.verifying()) => note,
+            Ok(note) if note.is_signed_by(self.key.verifying()) => note,
             _ => return Ok(replaced()),
         };
         let Ok(head) = dirless_seal::trust::parse::<Head>(&note) else {

@@ -8,7 +8,8 @@ use jiff::SignedDuration;
 
 use super::book::{Book, Checked, Pair};
 use super::epochs::Begun;
-use super::join::Admitted;
+use super::join::{Admission, Admitted};
+use super::lists::{asked, members};
 use super::publish::Due;
 use super::stock::{Stocked, plaintext};
 use super::{NodeFacts, SignedError, Signer, scope};
@@ -47,7 +48,9 @@ struct Step {
     policy: Policy,
     memory: Memory,
     book: Book,
-    list: Option<NodeList>,
+    /// Of all enrollers; our own, if there is one, first.
+    lists: Vec<NodeList>,
+    nodes: Option<u64>,
     stocked: Vec<(Label, Stocked)>,
     settled: Settled,
 }
@@ -64,7 +67,7 @@ impl Signer {
         let scope = self.role(&step.policy)?.scope.clone();
         step.settled.problems.extend(self.look_at_head(&step.book)?);
         let mail = self.take_mail(&mut step)?;
-        self.take_list(&mut step)?;
+        self.take_lists(&mut step)?;
         let due = self.epochs_due(&mut step, wish)?;
         self.publish(&mut step, &scope, &due, wish)?;
         for (compartment, (epoch, _)) in &due {
@@ -78,7 +81,7 @@ impl Signer {
             }
         }
         if let Some(mail) = mail {
-            self.clear_mail(&mail)?;
+            self.enroller.clear_mail(&mail)?;
         }
         if !step.settled.published.is_empty() {
             self.sweep_bodies(&step.stocked)?;
@@ -96,7 +99,7 @@ impl Signer {
             .signed_at
             .and_then(|at| at.checked_add(HEAD_EVERY).ok())
             .is_some_and(|end| self.now() < end);
-        Ok(!young || self.has_mail()?)
+        Ok(!young || self.enroller.has_mail()? || self.enroller.has_news()?)
     }
 
     fn begin(&self) -> Result<Step, SignedError> {
@@ -108,7 +111,8 @@ impl Signer {
             policy,
             memory,
             book,
-            list: None,
+            lists: Vec::new(),
+            nodes: None,
             stocked: self.all_stocked()?,
             settled,
         })
@@ -116,34 +120,36 @@ impl Signer {
 
     /// Admits whoever asked. Without an enroller's role nobody is, and that is told only when somebody asks.
     fn take_mail(&self, step: &mut Step) -> Result<Option<Admitted>, SignedError> {
-        if !self.has_mail()? {
+        step.lists = self.enroller.others(&step.policy, &mut step.settled.problems)?;
+        if !self.enroller.has_mail()? {
             return Ok(None);
         }
-        if let Err(error) = self.check_enroller(&step.policy) {
+        if let Err(error) = self.enroller.check(&step.policy) {
             step.settled.problems.push(error.to_string());
             return Ok(None);
         }
-        let admitted = self.admit(&step.policy)?;
+        let admitted = self.enroller.admit(&step.policy, &step.lists, &Admission::Everybody)?;
         step.settled.admitted.clone_from(&admitted.nodes);
         step.settled.refused.clone_from(&admitted.refused);
         Ok(Some(admitted))
     }
 
-    fn take_list(&self, step: &mut Step) -> Result<(), SignedError> {
-        if let Some((list, note)) = self.node_list()? {
-            self.put_node_list(&list, &note)?;
-            step.list = Some(list);
-        }
-        Ok(())
+    fn take_lists(&self, step: &mut Step) -> Result<(), SignedError> {
+        let mut lists = self.enroller.put_own()?;
+        step.nodes = lists.first().map(|own| own.version);
+        lists.append(&mut step.lists);
+        step.lists = lists;
+        self.enroller.register(&step.lists, &mut step.settled.problems)
     }
 
     /// The epoch and key of each compartment, new ones where they are due.
     fn epochs_due(&self, step: &mut Step, wish: &Wish) -> Result<BTreeMap<Label, (u64, Identity)>, SignedError> {
         let mut due = BTreeMap::new();
         for compartment in self.compartments() {
-            let members = Self::members(step.list.as_ref(), &compartment);
-            let asked = wish.epochs.contains(&compartment);
-            let (epoch, identity, begun) = self.epoch(&compartment, &members, &step.policy, &step.book, asked)?;
+            let members = members(&step.lists, &compartment);
+            let (asked, by_hand) = (asked(&step.lists, &compartment), wish.epochs.contains(&compartment));
+            let (epoch, identity, begun) =
+                self.epoch(&compartment, &members, &step.policy, &step.book, asked, by_hand)?;
             step.settled.epochs.extend(begun);
             due.insert(compartment, (epoch.number, identity));
         }
@@ -186,8 +192,9 @@ impl Signer {
                 .push((source, compartment, step.book.used(&due.pair)));
         }
         drop(due);
+        step.settled.problems.extend(self.tenant_folder.troubles());
         step.book.problems.clone_from(&step.settled.problems);
-        let nodes = step.list.as_ref().map(|list| list.version);
+        let nodes = step.nodes;
         let old = before
             .signed_at
             .and_then(|at| at.checked_add(HEAD_EVERY).ok())

@@ -63,7 +63,7 @@ pub(super) fn join_code(setting: &Setting<'_>, command: JoinCodeCommand) -> anyh
                 );
             }
             let file = out.as_deref().map(private_file).transpose()?;
-            let code = signer.create_code(&new)?;
+            let code = signer.enroller().create_code(&new)?;
             let text = code.expose().context("writing the code")?;
             match file.zip(out) {
                 Some((mut file, path)) => {
@@ -78,7 +78,7 @@ pub(super) fn join_code(setting: &Setting<'_>, command: JoinCodeCommand) -> anyh
             }
         }
         JoinCodeCommand::List => {
-            for code in signer.codes()? {
+            for code in signer.enroller().codes()? {
                 let compartments: Vec<_> = code.compartments.into_iter().collect();
                 Setting::print(&format!(
                     "{}  {} of {} used, until {}, {}",
@@ -91,7 +91,7 @@ pub(super) fn join_code(setting: &Setting<'_>, command: JoinCodeCommand) -> anyh
             }
         }
         JoinCodeCommand::Revoke { code } => {
-            if !signer.revoke_code(&code)? {
+            if !signer.enroller().revoke_code(&code)? {
                 bail!("there is no join code {code}; see: dirless-syncer join-code list");
             }
             Setting::print(&format!("join code {code} is revoked"))?;

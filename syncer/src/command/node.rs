@@ -27,10 +27,10 @@ pub(super) enum NodeCommand {
 
 pub(super) async fn node(setting: &Setting<'_>, command: NodeCommand) -> anyhow::Result<ExitCode> {
     match command {
-        NodeCommand::List { json } => list(&setting.needed_signer()?.nodes()?, json)?,
+        NodeCommand::List { json } => list(&setting.needed_signer()?.enroller().nodes()?, json)?,
         NodeCommand::Admit => do_settle(setting, Wish::default()).await?,
         NodeCommand::Revoke { names } => {
-            for node in setting.needed_signer()?.revoke(&names)? {
+            for node in setting.needed_signer()?.enroller().revoke(&names)? {
                 Setting::print(&format!("revoked {}", shown(&node)))?;
             }
             do_settle(setting, Wish::default()).await?;

@@ -102,7 +102,7 @@ async fn rotate(setting: &Setting<'_>, compartments: Vec<Label>) -> anyhow::Resu
 
 fn status(setting: &Setting<'_>, as_json: bool) -> anyhow::Result<()> {
     let signer = setting.needed_signer()?;
-    let (book, facts, nodes) = (signer.book()?, signer.facts()?, signer.nodes()?);
+    let (book, facts, nodes) = (signer.book()?, signer.facts()?, signer.enroller().nodes()?);
     if as_json {
         let snapshots: Vec<_> = book
             .published()

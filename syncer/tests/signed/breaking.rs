@@ -24,7 +24,7 @@ fn rotate(signer: &Signer) -> Result<(), SignedError> {
 }
 
 fn revoke(signer: &Signer) -> Result<(), SignedError> {
-    signer.revoke(&["web-2".to_owned()])?;
+    signer.enroller().revoke(&["web-2".to_owned()])?;
     signer.settle(&Wish::default()).map(drop)
 }
 
@@ -156,6 +156,7 @@ fn admitting() {
             setting
                 .tenant
                 .signer()
+                .enroller()
                 .codes()
                 .unwrap()
                 .iter()

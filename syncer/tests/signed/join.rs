@@ -28,7 +28,7 @@ fn a_code_admits_as_many_hosts_as_it_says() {
     let list = node_list(&tenant, 1);
     assert_eq!(list.nodes.len(), 2);
     assert_eq!(head(&tenant).nodes, Some(1));
-    let codes = tenant.signer().codes().unwrap();
+    let codes = tenant.signer().enroller().codes().unwrap();
     assert_eq!((codes[0].used, codes[0].uses), (2, 2));
     // The mailbox is empty again; who asks once more is a host already.
     assert!(!tenant.signer().is_due().unwrap());
@@ -36,7 +36,7 @@ fn a_code_admits_as_many_hosts_as_it_says() {
     host.ask(&tenant, &code, "web-0");
     let settled = settle(&tenant.signer());
     assert_eq!((settled.admitted.len(), settled.refused.len()), (0, 0));
-    let nodes = tenant.signer().nodes().unwrap();
+    let nodes = tenant.signer().enroller().nodes().unwrap();
     assert!(nodes.iter().all(|node| node.host.as_ref().unwrap().starts_with("web-")));
 }
 
@@ -81,10 +81,10 @@ fn requests_that_do_not_hold_admit_nobody() {
     tenant.minutes(25 * 60);
     host.ask(&tenant, &good, "web-1");
     assert!(refused(&tenant).contains("expired"));
-    assert!(tenant.signer().nodes().unwrap().is_empty());
+    assert!(tenant.signer().enroller().nodes().unwrap().is_empty());
 
     let code = tenant.code(&["all"], 1);
-    assert!(tenant.signer().revoke_code(&code.code).unwrap());
+    assert!(tenant.signer().enroller().revoke_code(&code.code).unwrap());
     host.ask(&tenant, &code, "web-1");
     assert!(refused(&tenant).contains("revoked"));
 }
@@ -99,7 +99,7 @@ fn who_is_revoked_opens_nothing_of_the_next_epoch() {
     let now = tenant.clock.now();
     let before = stolen.look(&tenant.folder(), now).unwrap();
 
-    let gone = signer.revoke(&["web-2".to_owned()]).unwrap();
+    let gone = signer.enroller().revoke(&["web-2".to_owned()]).unwrap();
     assert_eq!(gone[0].name, stolen.name());
     let settled = signer.settle(&Wish::default()).unwrap();
     assert_eq!(
@@ -147,12 +147,13 @@ fn revoking_who_is_none_or_several_changes_nothing() {
     let signer = tenant.signer();
     for (name, reason) in [("db-1", "no host"), ("web", "several")] {
         let error = signer
+            .enroller()
             .revoke(&[one.name().to_string(), name.to_owned()])
             .unwrap_err()
             .to_string();
         assert!(error.contains(reason), "{error}");
     }
-    assert_eq!(signer.nodes().unwrap().len(), 2);
+    assert_eq!(signer.enroller().nodes().unwrap().len(), 2);
 }
 
 #[test]
@@ -167,6 +168,7 @@ fn codes_are_for_compartments_of_the_policy() {
     assert!(
         tenant
             .signer()
+            .enroller()
             .create_code(&new)
             .unwrap_err()
             .to_string()

@@ -59,7 +59,7 @@ impl World {
             Action::Revoke(which) => {
                 let names: Vec<_> = self.hosts.keys().cloned().collect();
                 if let Some(name) = names.get(usize::from(*which) % names.len().max(1)) {
-                    signer.revoke(std::slice::from_ref(name)).unwrap();
+                    signer.enroller().revoke(std::slice::from_ref(name)).unwrap();
                     settle(&signer);
                     self.gone.push(self.hosts.remove(name).unwrap());
                 }
@@ -105,7 +105,7 @@ proptest! {
         for host in &mut world.gone {
             prop_assert!(host.look(&tenant.folder(), tenant.clock.now()).is_err());
         }
-        let list = tenant.signer().nodes().unwrap();
+        let list = tenant.signer().enroller().nodes().unwrap();
         prop_assert_eq!(list.len(), world.hosts.len());
     }
 }

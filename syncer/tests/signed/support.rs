@@ -252,7 +252,7 @@ impl Tenant {
             expires: self.clock.now() + SignedDuration::from_hours(24),
             url: "https://dirless.example.com".to_owned(),
         };
-        self.signer().create_code(&new).unwrap()
+        self.signer().enroller().create_code(&new).unwrap()
     }
 }
 

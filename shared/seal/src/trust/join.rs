@@ -18,6 +18,8 @@ use crate::{Digest, Label, Note, Recipient, SigningKey, VerifyingKey};
 
 /// What a code's text begins with.
 const PREFIX: &str = "dirless-join-1-";
+/// What the text begins with that a bearer is made from.
+const BEARER: &str = "dirless/join-bearer/v1";
 /// Bytes of a digest at the end of a code, against typing errors.
 const CHECK: usize = 4;
 
@@ -119,6 +121,14 @@ impl JoinSecret {
     #[must_use]
     pub fn expose(&self) -> Zeroizing<String> {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_slice()))
+    }
+
+    /// What a host presents at the mailbox of a backend, which knows its digest alone. It says nothing about the secret,
+    /// and proves nothing to the enroller. Wiped when dropped.
+    #[must_use]
+    pub fn bearer(&self, tenant: Digest, code: &Label) -> Zeroizing<String> {
+        let tag = hmac::sign(&self.key(), format!("{BEARER}\n{tenant}\n{code}\n").as_bytes());
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(tag))
     }
 
     fn key(&self) -> hmac::Key {

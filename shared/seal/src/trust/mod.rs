@@ -22,7 +22,7 @@ pub use head::{Entry, Head, Lease};
 pub use join::{JoinCode, JoinCodeError, JoinRequest, JoinSecret, Proof};
 pub use manifest::Manifest;
 pub use memory::{Freshness, Memory, Seen};
-pub use nodes::{Node, NodeList, Revoked, node_name};
+pub use nodes::{Node, NodeList, Renewal, Revoked, node_name};
 pub use policy::{Compartment, Enroller, OnExpiry, Policy, Publisher, roots_fingerprint};
 pub use receipt::{Receipt, SplitView};
 pub use refusal::Refusal;

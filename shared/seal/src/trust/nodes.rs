@@ -34,6 +34,15 @@ pub struct Revoked {
     pub at: Timestamp,
 }
 
+/// A wish for a new key of a compartment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The compartment.
+    pub compartment: Label,
+    /// When it was asked for: whoever publishes begins an epoch when this is later than it was for the one before.
+    pub at: Timestamp,
+}
+
 /// Which hosts are in the tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeList {
@@ -51,6 +60,8 @@ pub struct NodeList {
     pub nodes: Vec<Node>,
     /// Those that were revoked, in the order of their names. None of them is a node.
     pub revoked: Vec<Revoked>,
+    /// New epochs that are asked for, at most 256, in the order of their compartments.
+    pub renewals: Vec<Renewal>,
 }
 
 /// The name of a node with this key: `n` and the first 16 hexadecimal digits of the key's digest. It says
@@ -119,6 +130,7 @@ impl Object for NodeList {
             issued: fields.value::<Time>("issued")?.0,
             nodes: nodes(fields)?,
             revoked: revoked(fields)?,
+            renewals: renewals(fields)?,
         };
         list.check().map(|()| list)
     }
@@ -139,6 +151,9 @@ impl Object for NodeList {
         }
         for Revoked { name, at } in &self.revoked {
             lines.line("revoked", format_args!("{name} {}", Time(*at)));
+        }
+        for Renewal { compartment, at } in &self.renewals {
+            lines.line("renew", format_args!("{compartment} {}", Time(*at)));
         }
     }
 }
@@ -164,6 +179,15 @@ fn revoked(fields: &mut Fields<'_>) -> Result<Vec<Revoked>, FormatError> {
     })
 }
 
+fn renewals(fields: &mut Fields<'_>) -> Result<Vec<Renewal>, FormatError> {
+    fields.rows("renew", 256, |fields, [compartment, at]| {
+        Ok(Renewal {
+            compartment: fields.convert("renew", compartment)?,
+            at: fields.convert::<Time>("renew", at)?.0,
+        })
+    })
+}
+
 impl NodeList {
     fn check(&self) -> Result<(), FormatError> {
         if (self.version == 1) != self.previous.is_none() {
@@ -173,6 +197,7 @@ impl NodeList {
         }
         ascending("nodes", &self.nodes, |node| node.key.name())?;
         ascending("revoked nodes", &self.revoked, |revoked| &revoked.name)?;
+        ascending("renewals", &self.renewals, |renewal| &renewal.compartment)?;
         for node in &self.nodes {
             let name = node.key.name();
             if *name != node_name(node.key.as_bytes()) {

@@ -1,7 +1,8 @@
 //! Joining: what the backend would need to add a host of its own.
 
 use dirless_seal::trust::{
-    FormatError, JoinCode, JoinCodeError, JoinRequest, Node, NodeList, Object, Revoked, Wrap, node_name, parse, print,
+    FormatError, JoinCode, JoinCodeError, JoinRequest, JoinSecret, Node, NodeList, Object, Revoked, Wrap, node_name,
+    parse, print,
 };
 use dirless_seal::{Digest, Identity, Note, SigningKey};
 
@@ -49,6 +50,16 @@ fn a_code_is_one_word_that_notices_mistyping() {
     );
     assert_eq!(JoinCode::parse("hello").unwrap_err(), JoinCodeError::Prefix);
     assert!(!format!("{code:?}{:?}", code.secret).contains(code.secret.expose().as_str()));
+}
+
+#[test]
+fn the_bearer_is_the_documented_one() {
+    // Computed with another program: HMAC-SHA256 under 32 bytes of 7.
+    let secret: JoinSecret = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc".parse().unwrap();
+    let bearer = secret.bearer(Digest::of(b"tenant"), &label("web"));
+    assert_eq!(bearer.as_str(), "T8ddJRMfqSgJTPeo81bI8zMXbMrKgstoG-CuPiziuak");
+    assert_ne!(secret.bearer(Digest::of(b"tenant"), &label("web2")), bearer);
+    assert_ne!(secret.bearer(Digest::of(b"other"), &label("web")), bearer);
 }
 
 #[test]
@@ -140,6 +151,7 @@ fn list(tenant: &Tenant, nodes: Vec<Node>) -> NodeList {
         issued: at(0),
         nodes,
         revoked: vec![],
+        renewals: vec![],
     }
 }
 
@@ -162,6 +174,7 @@ fn node_lists_survive_their_text() {
             name: label("n00"),
             at: at(0),
         }],
+        renewals: vec![],
         ..list(&tenant, nodes)
     };
     let note = signed(&list, &[&tenant.enroller]);
@@ -186,6 +199,7 @@ fn a_list_that_contradicts_itself_is_none() {
             name: doubled.key.name().clone(),
             at: at(0),
         }],
+        renewals: vec![],
         ..list(&tenant, vec![doubled.clone()])
     };
     assert!(print(&revoked).unwrap_err().to_string().contains("both"));

@@ -39,6 +39,7 @@ fn list() -> NodeList {
             name: label("n0123456789abcdef"),
             at: at(-1),
         }],
+        renewals: vec![],
     }
 }
 
@@ -65,6 +66,7 @@ fn nodes(maker: &mut Maker) {
         previous: None,
         nodes: vec![],
         revoked: vec![],
+        renewals: vec![],
         ..list()
     };
     maker.add(KIND, "first-and-empty", "ok", signed(&empty, &[&enroller()]));
@@ -133,6 +135,33 @@ fn nodes(maker: &mut Maker) {
         first,
         &format!("revoked n00 {}\n{first}", at(0)),
     );
+    let last = lines_of(&text, "revoked ");
+    let mut renew = |name: &str, result, rows: &str| change(name, result, &last, &format!("{last}\n{rows}"));
+    renew("renewed", "ok", &format!("renew all {}\nrenew web {}", at(0), at(-1)));
+    renew("renewed-twice", WRONG, &format!("renew all {0}\nrenew all {0}", at(0)));
+    renew(
+        "renewals-unsorted",
+        WRONG,
+        &format!("renew web {0}\nrenew all {0}", at(0)),
+    );
+    renew(
+        "renewed-with-fraction",
+        "malformed/line-10",
+        "renew all 2026-11-22T07:55:00.1Z",
+    );
+    renew("renewed-without-time", "malformed/line-10", "renew all");
+    change(
+        "renewed-before-revoked",
+        "malformed/surplus-10",
+        &last,
+        &format!("renew all {}\n{last}", at(0)),
+    );
+}
+
+/// The lines of `text` that begin so.
+fn lines_of(text: &str, begin: &str) -> String {
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with(begin)).collect();
+    lines.join("\n")
 }
 
 fn nodes_after(maker: &mut Maker) {
