@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod breaking;
+mod enrollers;
 mod join;
 mod program;
 mod publish;

@@ -310,9 +310,21 @@ impl Host {
     }
 
     pub(crate) fn ask_sealed(&self, tenant: &Tenant, code: &JoinCode, host: &str, to: &Recipient, now: Timestamp) {
+        self.ask_sealed_to_all(tenant, code, host, std::slice::from_ref(to), now);
+    }
+
+    pub(crate) fn ask_sealed_to_all(
+        &self,
+        tenant: &Tenant,
+        code: &JoinCode,
+        host: &str,
+        to: &[Recipient],
+        now: Timestamp,
+    ) {
         let request = JoinRequest::ask(code, now, host, &self.key, &self.identity.recipient()).unwrap();
         let mut sealed = Vec::new();
-        seal_file(&[to], &mut sealed, |out| out.write_all(request.to_string().as_bytes())).unwrap();
+        let to: Vec<&Recipient> = to.iter().collect();
+        seal_file(&to, &mut sealed, |out| out.write_all(request.to_string().as_bytes())).unwrap();
         let folder = tenant.folder().join("join").join(code.code.as_str());
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(Digest::of(&sealed).to_string()), sealed).unwrap();
