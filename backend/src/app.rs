@@ -12,6 +12,7 @@ use crate::http::limits::Limits;
 use crate::http::log::RequestIds;
 use crate::metrics::Metrics;
 use crate::store::{HeartbeatLimits, HeartbeatSink, Store};
+use crate::watch::Watch;
 
 /// How many calls of [`App::tend`] (one a second) lie between two clean-ups of the limiters.
 const CLEAN_UP_EVERY: u32 = 30;
@@ -24,6 +25,7 @@ pub struct App {
     pub(crate) store: Store,
     pub(crate) heartbeats: Arc<HeartbeatSink>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) watch: Arc<Watch>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) request_ids: RequestIds,
@@ -44,8 +46,13 @@ impl App {
     pub fn new(config: Config, store: Store, clock: Clock) -> Arc<Self> {
         let copies = config.tls.is_none().then(|| store.folder().to_owned());
         let cache = Arc::new(Cache::new(config.cache.max_bytes, copies));
-        let told = Arc::clone(&cache);
-        let first = store.observe(Arc::new(move |change| told.apply(change)));
+        let watch = Arc::new(Watch::new(config.server.watchers()));
+        let (kept, watched) = (Arc::clone(&cache), Arc::clone(&watch));
+        let first = store.observe(Arc::new(move |change| {
+            // In this order: whoever is told asks, and must not get what was before.
+            kept.apply(change);
+            watched.apply(change);
+        }));
         debug_assert!(first, "a store serves one App");
         Arc::new(Self {
             heartbeats: Arc::new(HeartbeatSink::new(store.clone(), HeartbeatLimits::default())),
@@ -57,6 +64,7 @@ impl App {
             config,
             store,
             cache,
+            watch,
             clock,
         })
     }

@@ -22,6 +22,7 @@ pub mod net;
 mod routes;
 mod service;
 pub mod store;
+mod watch;
 
 pub use app::App;
 pub use routes::description;

@@ -24,6 +24,7 @@ pub(crate) enum Route {
     Receipt,
     Tenant,
     Heartbeat,
+    Watch,
     Settings,
     SyncerSync,
     Health,
@@ -33,7 +34,7 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    const ALL: [(Self, &'static str); 14] = [
+    const ALL: [(Self, &'static str); 15] = [
         (Self::Enroll, "enroll"),
         (Self::Snapshot, "snapshot"),
         (Self::Object, "object"),
@@ -42,6 +43,7 @@ impl Route {
         (Self::Receipt, "receipt"),
         (Self::Tenant, "tenant"),
         (Self::Heartbeat, "heartbeat"),
+        (Self::Watch, "watch"),
         (Self::Settings, "settings"),
         (Self::SyncerSync, "syncer_sync"),
         (Self::Health, "health"),
@@ -55,6 +57,7 @@ impl Route {
         match path {
             "/v1/enrollment/enroll" => Self::Enroll,
             "/v1/agent/heartbeat" => Self::Heartbeat,
+            "/v1/watch" => Self::Watch,
             "/v1/admin/settings" => Self::Settings,
             "/v1/syncer/sync" => Self::SyncerSync,
             "/v1/health" => Self::Health,
@@ -75,6 +78,7 @@ impl Route {
             Some("join") => Self::Join,
             Some("receipts") => Self::Receipt,
             Some("heartbeat") => Self::Heartbeat,
+            Some("watch") => Self::Watch,
             Some(_) => Self::Other,
         }
     }
@@ -97,6 +101,8 @@ pub(crate) struct Metrics {
     pub(crate) body_bytes_received: Counter,
     pub(crate) cache_bytes: Gauge,
     pub(crate) agents_in_memory: Gauge,
+    pub(crate) watchers: Gauge,
+    pub(crate) notices: Counter,
     ticks: AtomicU32,
 }
 
@@ -128,6 +134,8 @@ impl Metrics {
                 body_bytes_received: counter!("dirless_snapshot_bytes_received_total"),
                 cache_bytes: gauge!("dirless_cache_bytes"),
                 agents_in_memory: gauge!("dirless_agents_in_memory"),
+                watchers: gauge!("dirless_watchers"),
+                notices: counter!("dirless_notices_total"),
                 ticks: AtomicU32::new(0),
             }
         })
@@ -194,6 +202,11 @@ fn describe() {
     );
     describe_gauge!("dirless_cache_bytes", "Bytes of answers kept in memory");
     describe_gauge!("dirless_agents_in_memory", "Agents whose heartbeats are in memory");
+    describe_gauge!(
+        "dirless_watchers",
+        "Hosts that keep a request open to be told what is new"
+    );
+    describe_counter!("dirless_notices_total", "Notices sent to them");
 }
 
 #[cfg(test)]
@@ -239,6 +252,7 @@ mod tests {
             ("/v2/acme/join/a/b", Route::Join),
             ("/v2/acme/heartbeat", Route::Heartbeat),
             ("/v2/acme/receipts", Route::Receipt),
+            ("/v2/acme/watch", Route::Watch),
             ("/v2/acme/more", Route::Other),
             ("/v2", Route::Other),
         ] {

@@ -98,6 +98,12 @@ impl Config {
                 "at least 1; a server without connections serves nobody",
             );
         }
+        if self.server.watchers() >= self.server.max_connections && self.server.max_watchers.is_some() {
+            return complain(
+                "server.max_watchers",
+                "fewer than max_connections: somebody has to fetch what hosts are told of",
+            );
+        }
         for (key, seconds) in [
             ("server.handshake_seconds", self.server.handshake_seconds),
             ("server.header_seconds", self.server.header_seconds),
@@ -183,6 +189,10 @@ mod tests {
             ("[server]\nprot = 1\n", "prot"),
             ("[nonsense]\n", "nonsense"),
             ("[server]\nmax_connections = 0\n", "server.max_connections"),
+            (
+                "[server]\nmax_connections = 9\nmax_watchers = 9\n",
+                "server.max_watchers",
+            ),
             ("[server]\nidle_seconds = 0\n", "server.idle_seconds"),
             ("[sync]\nmax_payload_bytes = 0\n", "sync.max_payload_bytes"),
             ("[hmac]\nsecret = \" \"\n", "hmac.secret"),

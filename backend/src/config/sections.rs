@@ -22,6 +22,9 @@ pub struct ServerConfig {
     /// Connections over all workers; further ones are closed at once. Each costs a descriptor and
     /// some 10 KiB (40 KiB with TLS).
     pub max_connections: usize,
+    /// How many of them may be kept open by hosts that wait for notices; none given: nine tenths, so that there is
+    /// always room for requests.
+    pub max_watchers: Option<usize>,
     /// Fronts whose `X-Forwarded-For` names the client. A front on this machine is, unless the list
     /// is given: the worst a local program can do with it is to count against another address.
     pub trusted_proxies: Vec<Network>,
@@ -47,6 +50,7 @@ impl Default for ServerConfig {
             port: 4000,
             workers: 0,
             max_connections: 20_000,
+            max_watchers: None,
             trusted_proxies: Network::loopback().to_vec(),
             handshake_seconds: 10,
             header_seconds: 10,
@@ -55,6 +59,14 @@ impl Default for ServerConfig {
             write_seconds: 30,
             drain_seconds: 10,
         }
+    }
+}
+
+impl ServerConfig {
+    /// How many hosts may wait for notices at a time.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.max_watchers.unwrap_or(self.max_connections / 10 * 9)
     }
 }
 

@@ -89,8 +89,15 @@ pub(crate) fn tenant_if_known(app: &App, headers: &HeaderMap) -> Option<TenantHa
 }
 
 fn tenant_of(app: &App, headers: &HeaderMap, bearer: &[u8]) -> Option<TenantHandle> {
-    match app.store.authenticate(&SecretHash::of(bearer)) {
-        Some(Principal::Realm(credential)) => tenant_id(headers).and_then(|id| app.store.tenant(&credential, id)),
+    // Hashed before the header is looked at: what is wrong must not show in the time.
+    let bearer = SecretHash::of(bearer);
+    tenant_of_bearer(app, &bearer, tenant_id(headers).unwrap_or_default())
+}
+
+/// The tenant, when the bearer with this hash is good for it now.
+pub(crate) fn tenant_of_bearer(app: &App, bearer: &SecretHash, tenant: &str) -> Option<TenantHandle> {
+    match app.store.authenticate(bearer) {
+        Some(Principal::Realm(credential)) => app.store.tenant(&credential, tenant),
         _ => None,
     }
 }

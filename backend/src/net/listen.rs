@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections the kernel may hold for us until they are accepted; a fleet that comes back after a
 /// power cut arrives at once. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// How long sent bytes may stay unconfirmed (tcp(7), TCP_USER_TIMEOUT).
+const UNCONFIRMED: Duration = Duration::from_secs(90);
 
 /// Binds `workers` listeners to `address`. With port 0 the system chooses one port for all.
 ///
@@ -28,6 +31,8 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Connections inherit it: a host that vanished without a word is noticed by what it does not confirm.
+    socket.set_tcp_user_timeout(Some(UNCONFIRMED))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

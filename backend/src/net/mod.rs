@@ -100,6 +100,7 @@ impl Serving {
                 }
             }
         };
+        self.app.watch.close();
         // Nobody listening any more is fine: then there is nobody left to stop.
         let _ = stop.send(true);
         // Each worker ends by itself after the drain time, so joining is bounded.

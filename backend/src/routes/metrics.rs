@@ -46,6 +46,7 @@ pub(super) async fn read_openly(State(app): State<Arc<App>>) -> Response {
     // Megabytes and thousands: far below where a double loses a unit.
     app.metrics.cache_bytes.set(app.cache.used() as f64);
     app.metrics.agents_in_memory.set(app.heartbeats.in_memory() as f64);
+    app.metrics.watchers.set(app.watch.count() as f64);
     let mut response = Response::new(Body::from(app.metrics.render()));
     response.headers_mut().insert(
         CONTENT_TYPE,

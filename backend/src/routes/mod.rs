@@ -17,6 +17,7 @@ mod snapshot;
 mod state;
 mod syncer_sync;
 mod trust;
+mod watch;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
                 "GET, HEAD, PUT, DELETE",
             ),
         ),
+        ("/v1/watch", only(get(watch::of_state), "GET")),
         ("/v1/agent/heartbeat", only(post(heartbeat::beat), "POST")),
         ("/v1/admin/settings", only(post(settings::set), "POST")),
         ("/v1/syncer/sync", only(post(syncer_sync::refuse), "POST")),

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{
     authz_config, ca_public_key, duplicates, enrollment, health, heartbeat, metrics, public_key, settings, snapshot,
-    state, syncer_sync, trust,
+    state, syncer_sync, trust, watch,
 };
 
 #[derive(OpenApi)]
@@ -33,6 +33,7 @@ use super::{
         snapshot::replace,
         snapshot::remove,
         heartbeat::beat,
+        watch::of_state,
         settings::set,
         syncer_sync::refuse,
         health::read,

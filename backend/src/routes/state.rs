@@ -1,13 +1,15 @@
 //! `GET /v1/snapshot`: the tags of everything that hosts read. Heartbeats are answered with its tag, so
 //! that a host for which nothing changed asks for nothing else.
 
+use std::sync::Arc;
+
 use axum::response::Response;
-use dirless_wire::{ErrorReply, TenantState};
+use dirless_wire::{ETag, ErrorReply, TenantState};
 use http::HeaderValue;
 
 use super::documents::{self, Reading};
 use crate::app::App;
-use crate::cache::STATE;
+use crate::cache::{Answer, STATE};
 use crate::http::Failure;
 use crate::store::{StoreError, TenantHandle};
 
@@ -33,11 +35,21 @@ pub(super) fn tag_at_hand(app: &App, tenant: &TenantHandle) -> Option<HeaderValu
     answer.tag.as_ref().map(|(_, value)| value.clone())
 }
 
-/// The tag of the tenant's state.
+/// The tag of the tenant's state, as a header has it.
 pub(super) async fn tag(app: &App, tenant: &TenantHandle) -> Result<Option<HeaderValue>, StoreError> {
-    if let Some(tag) = tag_at_hand(app, tenant) {
-        return Ok(Some(tag));
-    }
-    let answer = documents::fetch(app, tenant.clone(), STATE, load).await?;
+    let answer = at_hand_or_read(app, tenant).await?;
     Ok(answer.tag.as_ref().map(|(_, value)| value.clone()))
+}
+
+/// The tag of the tenant's state.
+pub(super) async fn etag(app: &App, tenant: &TenantHandle) -> Result<Option<ETag>, StoreError> {
+    let answer = at_hand_or_read(app, tenant).await?;
+    Ok(answer.tag.as_ref().map(|(tag, _)| tag.clone()))
+}
+
+async fn at_hand_or_read(app: &App, tenant: &TenantHandle) -> Result<Arc<Answer>, StoreError> {
+    match app.cache.find(tenant.tenant(), STATE) {
+        Some(answer) => Ok(answer),
+        None => documents::fetch(app, tenant.clone(), STATE, load).await,
+    }
 }

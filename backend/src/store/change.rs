@@ -60,7 +60,7 @@ pub enum Change {
         /// Where, below the tenant.
         path: String,
     },
-    /// Realms, secrets or tokens changed: cached credentials are void.
+    /// Realms, secrets or tokens changed, or a key was revoked: cached credentials are void.
     Credentials,
     /// Another process wrote: forget everything.
     Everything,

@@ -27,3 +27,4 @@ mod support;
 mod syncer_sync;
 mod tls;
 mod trust;
+mod watch;

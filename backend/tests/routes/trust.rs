@@ -26,7 +26,7 @@ fn node() -> SigningKey {
     key.renamed(&name)
 }
 
-fn id(key: &SigningKey) -> String {
+pub(super) fn id(key: &SigningKey) -> String {
     format!("{}+{}", key.name(), key.hash())
 }
 
@@ -44,7 +44,7 @@ fn signed_at(key: &SigningKey, method: &str, path: &str, body: &[u8], time: u64)
     if body.is_empty() { ask } else { ask.body(body) }
 }
 
-fn signed(key: &SigningKey, method: &str, path: &str, body: &[u8]) -> Ask {
+pub(super) fn signed(key: &SigningKey, method: &str, path: &str, body: &[u8]) -> Ask {
     signed_at(key, method, path, body, now())
 }
 
@@ -55,20 +55,20 @@ fn send_head(site: &Site, ask: &Ask) -> Reply {
     site.exchange(&bytes[..end])
 }
 
-struct Tenant {
-    site: Site,
-    token: String,
-    publisher: SigningKey,
-    node: SigningKey,
+pub(super) struct Tenant {
+    pub(super) site: Site,
+    pub(super) token: String,
+    pub(super) publisher: SigningKey,
+    pub(super) node: SigningKey,
 }
 
 impl Tenant {
     /// One with a publisher and a node.
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::with("")
     }
 
-    fn with(toml: &str) -> Self {
+    pub(super) fn with(toml: &str) -> Self {
         let site = Site::with(toml);
         let tenant = Self {
             token: site.token(&[Scope::Tenants], Some("default")),
@@ -93,7 +93,7 @@ impl Tenant {
         self.publishes("PUT", &path, body.as_bytes())
     }
 
-    fn publishes(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+    pub(super) fn publishes(&self, method: &str, path: &str, body: &[u8]) -> Reply {
         signed(&self.publisher, method, path, body).send(&self.site)
     }
 

@@ -9,6 +9,8 @@ use utoipa::openapi::{OpenApi, PathItem};
 enum Body {
     Nothing,
     Bytes,
+    /// Server-sent events.
+    Events,
     Json(&'static str),
 }
 
@@ -75,7 +77,7 @@ const OBJECTS: [(&str, [&str; 3], &str); 6] = [
     ),
 ];
 
-const CALLS: [Call; 13] = [
+const CALLS: [Call; 14] = [
     Call {
         statuses: &[201],
         ..call("post", "", "createTenant", "Makes a tenant in an operator's realm")
@@ -169,6 +171,16 @@ const CALLS: [Call; 13] = [
             "/heartbeat",
             "nodeHeartbeat",
             "A node is alive; its body is a signed receipt, or nothing",
+        )
+    },
+    Call {
+        gives: Body::Events,
+        statuses: &[503],
+        ..call(
+            "get",
+            "/watch",
+            "watchHeads",
+            "Heads as they are stored: event `head` with the note as its data, those of now at once; `changed`: ask",
         )
     },
     Call {
@@ -316,6 +328,7 @@ fn content(body: Body) -> Option<Value> {
     match body {
         Body::Nothing => None,
         Body::Bytes => Some(json!({"application/octet-stream": {"schema": {"type": "string"}}})),
+        Body::Events => Some(json!({"text/event-stream": {"schema": {"type": "string"}}})),
         Body::Json(name) => {
             Some(json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{name}")}}}))
         }

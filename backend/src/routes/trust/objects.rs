@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
 use dirless_wire::trust::{Digest, KeyRole, ObjectPath, StoredList, StoredObject};
 use dirless_wire::{ErrorCode, ErrorReply, StatusReply, header};
 use http::header::CONTENT_TYPE;
@@ -56,7 +57,7 @@ async fn load(
     app: &App,
     tenant: &TrustHandle,
     path: &ObjectPath,
-) -> Result<(Arc<Answer>, Option<ObjectMeta>), Failure> {
+) -> Result<(Arc<Answer>, Option<ObjectMeta>), StoreError> {
     if !is_hot(path) {
         let found = tenant.object(path, app.cache.longest_body()).await?;
         let meta = found.as_ref().map(|(meta, _)| meta.clone());
@@ -92,6 +93,17 @@ async fn load(
     let answer = Arc::new(answer);
     app.cache.keep(tenant.tenant(), &name, Arc::clone(&answer), epoch);
     Ok((answer, meta))
+}
+
+/// The bytes of an object that hosts read often; `None` when there is none, or it is too long for memory.
+pub(in crate::routes) async fn whole(
+    app: &App,
+    tenant: &TrustHandle,
+    path: &ObjectPath,
+) -> Result<Option<Bytes>, StoreError> {
+    let (answer, _) = load(app, tenant, path).await?;
+    let found = answer.body.as_ref().filter(|_| answer.status == StatusCode::OK);
+    Ok(found.map(|body| body.bytes().clone()))
 }
 
 fn answer_of(meta: &ObjectMeta, body: Option<Kept>) -> Answer {

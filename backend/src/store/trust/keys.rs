@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::directory::{KeyEffect, optional_time, parsed};
 use super::super::types::{digest_column, millis, signed, timestamp};
-use super::super::{Origin, Store, StoreError, audit};
+use super::super::{Change, Origin, Store, StoreError, audit};
 use super::objects::Page;
 use super::{PAGE_MAX, TrustHandle};
 
@@ -215,6 +215,7 @@ impl TrustHandle {
                 let details = json!({"key": id.to_string(), "role": known.role.as_str()});
                 audit::record(connection, now, &actor, Some(&tenant), "key.revoke", &details)?;
                 effects.key = Some(KeyEffect::Revoked(row, id.clone()));
+                effects.changes.push(Change::Credentials);
                 Ok(Revocation::Revoked)
             })
             .await

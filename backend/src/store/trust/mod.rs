@@ -54,6 +54,12 @@ pub struct KeyHolder {
 }
 
 impl KeyHolder {
+    /// Whether the realm of the tenant is suspended.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.realm.state == RealmState::Suspended
+    }
+
     /// The raw Ed25519 key.
     #[must_use]
     pub fn public_key(&self) -> &[u8; 32] {
