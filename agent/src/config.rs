@@ -30,6 +30,8 @@ pub struct Config {
     pub timing: Timing,
     /// Whether `getent passwd` lists everyone.
     pub enumerate: bool,
+    /// Is a request kept open, on which the backend tells what is new?
+    pub watch: bool,
     /// The file with the age identity.
     pub age_key_path: PathBuf,
     /// Sources in falling precedence among the synced ones; `local` always wins over them.
@@ -127,6 +129,7 @@ const KNOWN: [(&str, &[&str]); 8] = [
             "fetch_timeout_seconds",
             "worker_timeout_seconds",
             "enumerate",
+            "watch",
             "jitter_seconds",
             "splay_seconds",
             "sources",
@@ -177,6 +180,7 @@ struct RawAgent {
     jitter_seconds: Option<u64>,
     splay_seconds: Option<u64>,
     enumerate: Option<bool>,
+    watch: Option<bool>,
     sources: Option<Vec<String>>,
 }
 
@@ -281,6 +285,7 @@ pub fn from_text(text: &str, path: &Path, paths: &Paths, hostname: &str) -> Resu
         agent_id: agent_id(raw.agent.id, hostname, path)?,
         timing,
         enumerate: raw.agent.enumerate.unwrap_or(true),
+        watch: raw.agent.watch.unwrap_or(true),
         age_key_path: raw
             .local
             .age_key_path

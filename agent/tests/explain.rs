@@ -190,6 +190,7 @@ fn status_fits_a_screen_and_says_what_was_dropped() {
     let live = Live {
         version: "0.1.0".into(),
         backend: Some("https://dirless.example".into()),
+        told_by: Some("https://dirless.example".into()),
         last_cycle_at: Some("2026-11-22T12:01:00Z".into()),
         last_good_cycle_at: Some("2026-11-22T11:00:00Z".into()),
         problems: vec!["one thing".into()],
@@ -208,6 +209,7 @@ fn status_fits_a_screen_and_says_what_was_dropped() {
     let text = String::from_utf8(out).unwrap();
     let expected = r#"agent       version 0.1.0 runs, next in 30 s
 backend     https://dirless.example; last contact 30 s ago, last without a problem 61 min ago
+            https://dirless.example tells of changes as they happen
 problems    one thing
 table       generation 1 written 90 s ago: 1 users, 2 groups
 last run    published 90 s ago, in 0 ms

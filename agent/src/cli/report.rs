@@ -86,6 +86,7 @@ fn live(paths: &Paths) -> anyhow::Result<Option<Live>> {
     Ok(ask(paths)?.ok().map(|status| Live {
         version: status.version,
         backend: status.backend,
+        told_by: status.told_by,
         last_cycle_at: status.last_cycle_at,
         last_good_cycle_at: status.last_good_cycle_at,
         problems: status.problems,

@@ -45,6 +45,8 @@ pub struct Status {
     pub failures: u32,
     /// Which backend answered last.
     pub backend: Option<String>,
+    /// Which backend tells of changes as they happen; none: they are found at the interval.
+    pub told_by: Option<String>,
     /// Every known address, with its failure if it has one.
     pub backends: Vec<(String, Option<String>)>,
     /// What an operator should know.

@@ -6,11 +6,12 @@ use std::io;
 use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, RetryPolicy, Timeouts};
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
-use dirless_wire::{AgePublicKey, Duplicates, ETag, SourceName};
+use dirless_wire::{AgePublicKey, Duplicates, ETag, Notice, SourceName};
 
 use super::authority::proposal;
 use super::fetch::{self, Step};
 use super::heartbeat::{heartbeat, problems_of};
+use super::notices::Notices;
 use super::state::{self, DaemonState};
 use super::worker::{Spawn, WorkerCommand};
 use super::{inputs, prepare};
@@ -179,6 +180,25 @@ impl Engine {
             Source::Classic(client) => Some(client),
             Source::Signed(_) => None,
         }
+    }
+
+    /// Begins to listen for notices, where somebody sends them and the configuration wants them.
+    pub(super) fn notices(&self) -> Option<Notices> {
+        let client = self.client().filter(|_| self.config.watch)?;
+        Some(Notices::start(client.clone(), self.config.timing.splay))
+    }
+
+    /// Does a notice tell of something that the last cycles have not seen to?
+    pub(super) fn is_news(&self, notice: &Notice) -> bool {
+        match notice {
+            Notice::State(tag) => self.tenant.settled.as_ref() != Some(tag),
+            Notice::Head(_) | Notice::Changed => true,
+        }
+    }
+
+    /// Is a notice of something that the backend which was asked did not know of?
+    pub(super) fn is_ahead(&self, notice: &Notice) -> bool {
+        matches!(notice, Notice::State(tag) if self.tenant.latest.as_ref() != Some(tag))
     }
 
     /// Whether there is a table to serve from.

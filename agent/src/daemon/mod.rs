@@ -12,6 +12,7 @@ mod engine;
 mod fetch;
 mod heartbeat;
 mod inputs;
+mod notices;
 mod prepare;
 mod run;
 pub mod schedule;

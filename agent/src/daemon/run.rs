@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use dirless_client::Client;
 use dirless_program::{Clock, service};
+use dirless_wire::Notice;
 use rand::Rng;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::control::{self, Request, Status};
 use super::engine::{CycleOptions, Engine, Outcome};
+use super::notices::Notices;
 use super::schedule;
 
 /// How the loop runs.
@@ -47,6 +49,7 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
     let mut next = Instant::now() + schedule::first(&timing, has_table, rand::rng().random());
     let mut probe = Timer::new(timing.probe_interval);
     let mut watchdog = Timer::new(service::watchdog_interval().unwrap_or_default());
+    let mut listening = Listening::default();
     tokio::pin!(stop);
     loop {
         tokio::select! {
@@ -54,11 +57,21 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
             () = &mut stop => break,
             _ = hangup.recv() => next = loop_state.cycle(&mut engine, &CycleOptions::thorough()).await,
             accepted = accept(listener.as_ref()) => {
+                loop_state.status.told_by = listening.backend();
                 if let Some(request) = loop_state.serve(&mut engine, accepted, next).await {
                     next = request;
                 }
             }
-            () = tokio::time::sleep_until(next) => next = loop_state.cycle(&mut engine, &CycleOptions::default()).await,
+            notice = listening.next() => {
+                if engine.is_news(&notice) {
+                    next = loop_state.cycle(&mut engine, &CycleOptions::default()).await;
+                    next = listening.settle(&engine, notice, next);
+                }
+            }
+            () = tokio::time::sleep_until(next) => {
+                next = loop_state.cycle(&mut engine, &CycleOptions::default()).await;
+                next = listening.after_cycle(&engine, next);
+            }
             () = probe.tick() => {
                 // With one address there is nothing to choose, and the cycle itself tells.
                 if let Some(client) = engine.client().filter(|client| client.backends().len() > 1) {
@@ -73,6 +86,55 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
         let _ = std::fs::remove_file(path);
     }
     Ok(())
+}
+
+/// Most looks after a notice that leads to nothing.
+const LOOKS: u32 = 4;
+/// The pause before the second look; it doubles with each.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Listening for notices, from the first cycle on: a host that starts has asked for everything then.
+#[derive(Default)]
+struct Listening {
+    notices: Option<Notices>,
+    begun: bool,
+    /// A notice of something that the cycle after it did not find. Another backend than the one that told may be
+    /// asked, and hear of it a moment later.
+    unsettled: Option<(Notice, u32)>,
+}
+
+impl Listening {
+    /// Who tells now.
+    fn backend(&self) -> Option<String> {
+        self.notices.as_ref().and_then(Notices::backend)
+    }
+
+    async fn next(&mut self) -> Notice {
+        match &mut self.notices {
+            Some(notices) => notices.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// When the next cycle is due after one that `notice` has called.
+    fn settle(&mut self, engine: &Engine, notice: Notice, next: Instant) -> Instant {
+        self.unsettled = Some((notice, 0));
+        self.after_cycle(engine, next)
+    }
+
+    fn after_cycle(&mut self, engine: &Engine, next: Instant) -> Instant {
+        if !self.begun {
+            self.begun = true;
+            self.notices = engine.notices();
+        }
+        let unsettled = self.unsettled.take();
+        let Some((notice, looks)) = unsettled.filter(|(notice, looks)| *looks < LOOKS && engine.is_ahead(notice))
+        else {
+            return next;
+        };
+        self.unsettled = Some((notice, looks + 1));
+        next.min(Instant::now() + LOOK_AGAIN * (1 << looks))
+    }
 }
 
 async fn accept(listener: Option<&tokio::net::UnixListener>) -> io::Result<tokio::net::UnixStream> {

@@ -20,6 +20,8 @@ pub struct Live {
     pub version: String,
     /// The backend that answered last.
     pub backend: Option<String>,
+    /// The backend that tells of changes as they happen; none: they are found at the interval.
+    pub told_by: Option<String>,
     /// When a cycle last ended (RFC 3339).
     pub last_cycle_at: Option<String>,
     /// When a cycle last ended without a problem (RFC 3339).
@@ -139,7 +141,11 @@ fn print_daemon(live: Option<&Live>, caller: Caller, now: jiff::Timestamp, out: 
         since(&live.last_cycle_at),
         since(&live.last_good_cycle_at)
     );
-    print_field("backend", &[contact], out)?;
+    let told = match &live.told_by {
+        Some(backend) => format!("{backend} tells of changes as they happen"),
+        None => "changes are found at the interval: no backend tells of them".to_owned(),
+    };
+    print_field("backend", &[contact, told], out)?;
     print_field("problems", &live.problems, out)
 }
 

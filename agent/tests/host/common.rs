@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use dirless_agent::config;
@@ -29,6 +29,8 @@ pub(crate) const TENANT: &str = "615d1286d91a88073425f44e10dca43f4d0ec96a8c2581c
 pub(crate) enum Answer {
     /// Status, headers, body; 304 when the request names the ETag among the headers.
     Reply(u16, Vec<(String, String)>, Vec<u8>),
+    /// A stream of events that lasts as long as the other end of the channel.
+    Events(Arc<Mutex<mpsc::Receiver<Vec<u8>>>>),
     /// The connection ends without a byte.
     Drop,
     /// A good beginning, and then the end in the middle of the body.
@@ -38,6 +40,12 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// A stream of events, and what to write them to.
+    pub(crate) fn events() -> (Self, mpsc::Sender<Vec<u8>>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self::Events(Arc::new(Mutex::new(receiver))), sender)
+    }
+
     pub(crate) fn json(status: u16, body: &str) -> Self {
         Self::Reply(
             status,
@@ -207,6 +215,15 @@ fn reply(stream: &mut TcpStream, asked: &Asked, answer: Answer) -> bool {
             }
             text.push_str("\r\n");
             stream.write_all(text.as_bytes()).is_ok() && stream.write_all(&body).is_ok()
+        }
+        Answer::Events(pieces) => {
+            let head = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n\r\n";
+            let mut open = stream.write_all(head).is_ok();
+            let pieces = pieces.lock().unwrap();
+            while open && let Ok(piece) = pieces.recv() {
+                open = stream.write_all(&piece).is_ok();
+            }
+            false
         }
         Answer::Drop => false,
         Answer::Truncated => {

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use dirless_testkit::eventually;
 
+use dirless_wire::{ETag, Notice};
+
 use crate::common::{Answer, CLOUD, Fake, HEARTBEAT, Host, LOCAL, users};
+
+const WATCH: &str = "GET /v1/watch";
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -131,6 +135,63 @@ fn it_is_ready_after_the_first_cycle_refreshes_on_request_and_stops_cleanly() {
     assert!(!host.paths.control_socket().exists());
     let (code, said) = dirless(&host, &["refresh"]);
     assert!(code == 1 && said.contains("systemctl start dirless-agent"), "{said}");
+}
+
+#[test]
+fn a_notice_begins_a_cycle_at_once_and_one_of_what_is_known_begins_none() {
+    let (fake, host) = start(3600);
+    let state = |tag: &str| Answer::json(200, "{}").with("X-Dirless-Tenant-State", tag);
+    let notice = |tag: &str| Notice::State(ETag::parse(tag).unwrap()).to_bytes();
+    fake.answer(HEARTBEAT, state("\"t1\""));
+    let (events, say) = Answer::events();
+    fake.answer(WATCH, events);
+    let daemon = Daemon::start(&host);
+    daemon.notice("READY=1");
+    assert!(host.has("alice"));
+    eventually(SOON, "listening", || {
+        let (_, said) = dirless(&host, &["status"]);
+        said.contains("tells of changes as they happen").then_some(())
+    })
+    .unwrap();
+
+    let beats = || fake.asked().iter().filter(|asked| asked.line == HEARTBEAT).count();
+    beats();
+    say.send(notice("\"t1\"")).unwrap();
+    eventually(SOON, "a cycle that finds nothing", || (beats() > 0).then_some(())).unwrap();
+    say.send(notice("\"t1\"")).unwrap();
+    fake.answer(CLOUD, Answer::sealed(&host.identity, &users(&["bob"], 70_002), "c2"));
+    // The backend that is asked hears of it later than the one that tells.
+    say.send(notice("\"t2\"")).unwrap();
+    eventually(SOON, "a look", || (beats() > 0).then_some(())).unwrap();
+    assert!(host.has("alice") && !host.has("bob"));
+    fake.answer(HEARTBEAT, state("\"t2\""));
+    eventually(SOON, "bob", || host.has("bob").then_some(())).unwrap();
+
+    // Whoever tells no more is replaced: the stream that follows is another request.
+    drop(say);
+    let (events, say) = Answer::events();
+    fake.answer(WATCH, events);
+    fake.answer(CLOUD, Answer::sealed(&host.identity, &users(&["carol"], 70_003), "c3"));
+    fake.answer(HEARTBEAT, state("\"t3\""));
+    say.send(notice("\"t3\"")).unwrap();
+    eventually(SOON, "carol", || host.has("carol").then_some(())).unwrap();
+}
+
+#[test]
+fn a_host_that_shall_not_listen_asks_nobody_to_tell() {
+    let fake = Fake::start();
+    let host = Host::new(&[fake.url()]);
+    host.configure("interval_seconds = 1\njitter_seconds = 0\nsplay_seconds = 0\nwatch = false");
+    fake.answer(CLOUD, Answer::sealed(&host.identity, &users(&["alice"], 70_001), "c1"));
+    let _daemon = Daemon::start(&host);
+    let mut beats = 0;
+    eventually(SOON, "three cycles", || {
+        let asked = fake.asked();
+        assert!(asked.iter().all(|asked| asked.line != WATCH));
+        beats += asked.iter().filter(|asked| asked.line == HEARTBEAT).count();
+        (beats >= 3).then_some(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Typed HTTPS client for the backend, used by agents, syncers and host commands.
 //!
 //! It speaks the classic wire protocol: snapshots with entity tags, enrolment, keys, access rules,
-//! heartbeats. It is not a cache and keeps nothing on disk; sealed bodies are opaque bytes to it.
+//! heartbeats, notices. It is not a cache and keeps nothing on disk; sealed bodies are opaque bytes to it.
 //!
 //! What always holds:
 //! - A [`Client`] may have many addresses; a [`Cycle`] talks to one of them and leaves it only when
@@ -26,6 +26,7 @@ mod reply;
 mod resolve;
 mod snapshot;
 mod transport;
+mod watch;
 
 pub use backends::BackendState;
 pub use backoff::{Backoff, RetryPolicy};
@@ -37,6 +38,7 @@ pub use error::{Attempt, Error};
 pub use files::{Files, FilesError};
 pub use resolve::{Resolve, Resolving, SystemResolver};
 pub use snapshot::{Fetched, FetchedBody, Previous, SnapshotHeaders, SnapshotSink};
+pub use watch::Watch;
 
 /// Largest JSON answer that is read, in bytes; more is [`Error::BodyTooLarge`].
 pub const MAX_JSON_BYTES: u64 = 1024 * 1024;

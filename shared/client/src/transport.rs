@@ -34,6 +34,8 @@ pub(crate) enum Pace {
     Call,
     Fetch,
     Probe,
+    /// The head in the time of a call; what follows takes as long as it likes.
+    Watch,
 }
 
 /// One request, ready to be sent to any backend and as often as needed.
@@ -172,13 +174,12 @@ impl Transport {
             .ok_or_else(|| unsent("unknown backend".to_owned()))?;
         let client = self.client(key).map_err(|error| unsent(root_cause(&error)))?;
         let timeout = match call.pace {
-            Pace::Call => self.timeouts.call,
+            Pace::Call | Pace::Watch => self.timeouts.call,
             Pace::Fetch => self.timeouts.fetch,
             Pace::Probe => self.timeouts.probe,
         };
         let mut request = client
             .request(call.method.clone(), url.join(&call.path))
-            .timeout(timeout)
             .headers(call.headers.clone());
         if let (Identity::Bearer | Identity::Tenant, Some(bearer)) = (call.identity, &self.bearer) {
             request = request.header(http::header::AUTHORIZATION, authorization(bearer));
@@ -189,7 +190,16 @@ impl Transport {
         if let Some(body) = &call.body {
             request = request.body(body.clone());
         }
-        request.send().await.map_err(|error| NoAnswer {
+        let answer = if call.pace == Pace::Watch {
+            let answer = tokio::time::timeout(timeout, request.send()).await;
+            answer.map_err(|_elapsed| NoAnswer {
+                may_have_arrived: true,
+                reason: "timeout (waiting for an answer)".to_owned(),
+            })?
+        } else {
+            request.timeout(timeout).send().await
+        };
+        answer.map_err(|error| NoAnswer {
             may_have_arrived: !error.is_connect() && !error.is_builder(),
             reason: describe(&error),
         })

@@ -5,3 +5,4 @@ mod calls;
 mod failover;
 mod support;
 mod tls;
+mod watch;
