@@ -355,7 +355,7 @@ impl Walker<'_> {
             source,
             compartment,
             version,
-            manifest,
+            chain,
         } = entry;
         let target = (self.place)(source);
         let installed = |changed| Installed {
@@ -365,7 +365,7 @@ impl Walker<'_> {
         };
         // A damaged file is fetched again.
         let there = SignedBody::open(&target).ok().flatten();
-        if there.is_some_and(|there| there.digest == *manifest && there.manifest.compartment == *compartment) {
+        if there.is_some_and(|there| there.digest == chain.hash && there.manifest.compartment == *compartment) {
             return Ok(installed(false));
         }
         let path = format!("manifest/{}/{source}/{compartment}/{version}", head.publisher);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use dirless_agent::trust::{Alarm, Joined, Keeper, SignedBody, Walked, walk};
 use dirless_client::Files;
+use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{
     Compartment, Entry, Head, Lease, Manifest, Object, OnExpiry, Policy, Publisher, Right, Scope, Wrap, node_name,
     print,
@@ -158,7 +159,7 @@ impl Tenant {
                 source: manifest.source,
                 compartment: manifest.compartment,
                 version: manifest.version,
-                manifest: note.digest(),
+                chain: Chain::of(note.digest()),
             }
         };
         Head {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{
     Compartment, Enroller, Entry, Head, Lease, Manifest, Node, NodeList, Object, OnExpiry, Policy, Publisher, Receipt,
     Right, Scope, Seen, Wrap, node_name, print,
@@ -203,7 +204,7 @@ impl Published {
                     source: name.clone(),
                     compartment: label(compartment),
                     version,
-                    manifest: self.sign(&path, &manifest, &[publisher]),
+                    chain: Chain::of(self.sign(&path, &manifest, &[publisher])),
                 });
             }
             let head = Head {

@@ -52,7 +52,7 @@ impl Signer {
                 &pair,
                 Current {
                     version: entry.version,
-                    manifest: entry.manifest.to_string(),
+                    manifest: note.digest().to_string(),
                     epoch: manifest.epoch,
                     plaintext: String::new(),
                     blob: manifest.ciphertext.to_string(),

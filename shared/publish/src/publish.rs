@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{Entry, Head, Manifest, Memory, Policy, print};
 use dirless_seal::{Digest, Identity, Note, seal_file};
 use jiff::{SignedDuration, Timestamp};
@@ -157,7 +158,7 @@ impl Signer {
                 source,
                 compartment,
                 version: current.version,
-                manifest: manifest.map_err(|error| SignedError::damaged("book", error))?,
+                chain: Chain::of(manifest.map_err(|error| SignedError::damaged("book", error))?),
             });
         }
         entries.sort_by(|left, right| (&left.source, &left.compartment).cmp(&(&right.source, &right.compartment)));

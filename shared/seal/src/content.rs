@@ -9,8 +9,12 @@ use std::collections::BTreeMap;
 
 use crate::{Digest, Digester};
 
+mod kept;
+
+pub use kept::{ContentStore, KeptError, update};
+
 /// Levels above the buckets.
-const LEVELS: usize = 16;
+const LEVELS: u8 = 16;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +30,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    fn byte(self) -> u8 {
+    pub(crate) fn byte(self) -> u8 {
         match self {
             Self::User => b'u',
             Self::Group => b'g',

@@ -22,7 +22,7 @@ mod signing;
 mod tenant;
 pub mod trust;
 
-pub use content::{Content, RecordKind};
+pub use content::{Content, ContentStore, KeptError, RecordKind, update as update_content};
 pub use digest::{Digest, Digester, NoDigest};
 pub use envelope::{Limits, OpenError, Opened, open, open_file, seal, seal_file};
 pub use key::{Identity, KeyError, Recipient};

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::log::{Chain, MOST_RECORDS};
 use super::text::{Fields, FormatError, Lines, Object, Time, ascending};
 use crate::{Digest, Label};
 
@@ -23,8 +24,8 @@ pub struct Entry {
     pub compartment: Label,
     /// Version of its manifest.
     pub version: u64,
-    /// Digest of its manifest.
-    pub manifest: Digest,
+    /// How long the log beside that manifest is, and its running hash: of an empty one the manifest's digest.
+    pub chain: Chain,
 }
 
 /// What is current of one publisher.
@@ -75,6 +76,29 @@ fn later(from: Timestamp, seconds: u32) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+fn entry(
+    fields: &Fields<'_>,
+    [source, compartment, version, hash]: [&str; 4],
+    length: Option<[&str; 1]>,
+) -> Result<Entry, FormatError> {
+    const NAME: &str = "snapshot";
+    let version = fields.convert(NAME, version)?;
+    let length = length.map_or(Ok(0), |[length]| fields.convert(NAME, length))?;
+    if length > MOST_RECORDS {
+        let reason = format!("a log has no more than {MOST_RECORDS} records");
+        return Err(FormatError::Contradiction(reason));
+    }
+    Ok(Entry {
+        source: fields.convert(NAME, source)?,
+        compartment: fields.convert(NAME, compartment)?,
+        version: fields.check_version(NAME, version)?,
+        chain: Chain {
+            length,
+            hash: fields.convert(NAME, hash)?,
+        },
+    })
+}
+
 impl Object for Head {
     const CONTEXT: &'static str = "dirless/head/v1";
     const MOST: usize = 256 * 1024;
@@ -95,15 +119,7 @@ impl Object for Head {
         let nodes = nodes
             .map(|version| fields.check_version("nodes", version))
             .transpose()?;
-        let entries = fields.rows("snapshot", 1024, |fields, [source, compartment, version, manifest]| {
-            let version = fields.convert("snapshot", version)?;
-            Ok(Entry {
-                source: fields.convert("snapshot", source)?,
-                compartment: fields.convert("snapshot", compartment)?,
-                version: fields.check_version("snapshot", version)?,
-                manifest: fields.convert("snapshot", manifest)?,
-            })
-        })?;
+        let entries = fields.longer_rows("snapshot", 1024, |fields, four, length| entry(fields, four, length))?;
         ascending("snapshots", &entries, |entry| {
             (entry.source.clone(), entry.compartment.clone())
         })?;
@@ -135,9 +151,13 @@ impl Object for Head {
                 source,
                 compartment,
                 version,
-                manifest,
+                chain: Chain { length, hash },
             } = entry;
-            lines.line("snapshot", format_args!("{source} {compartment} {version} {manifest}"));
+            let plain = format_args!("{source} {compartment} {version} {hash}");
+            match length {
+                0 => lines.line("snapshot", plain),
+                _ => lines.line("snapshot", format_args!("{plain} {length}")),
+            }
         }
     }
 }

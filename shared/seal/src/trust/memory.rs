@@ -9,8 +9,9 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::log::Chain;
 use super::text::{Fields, FormatError, Lines, Object, Time, parse};
-use super::{FORMAT, Head, LARGEST_STEP, Manifest, Policy, Refusal};
+use super::{Entry, FORMAT, Head, LARGEST_STEP, Manifest, Policy, Refusal};
 use crate::{Digest, Label, Note};
 
 /// How far a publisher's clock may be ahead of a host's before a head counts as coming from the future.
@@ -94,8 +95,39 @@ pub struct Memory {
     latest: Option<Timestamp>,
     heads: BTreeMap<Label, Seen>,
     /// By publisher, source and compartment: a publisher that replaces another counts anew.
-    manifests: BTreeMap<(Label, Label, Label), Seen>,
+    manifests: BTreeMap<(Label, Label, Label), Followed>,
     epochs: BTreeMap<Label, u64>,
+}
+
+/// A manifest that was accepted, and how far its log was followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Followed {
+    manifest: Seen,
+    chain: Chain,
+}
+
+impl Followed {
+    /// May a head name `version` and `chain` after this?
+    fn check(&self, version: u64, chain: Chain) -> Result<(), Refusal> {
+        if version != self.manifest.version {
+            let digest = chain.hash;
+            return Seen::check(Some(self.manifest), "manifest", Seen { version, digest });
+        }
+        if chain.length < self.chain.length {
+            return Err(Refusal::Rollback {
+                kind: "log",
+                found: chain.length,
+                seen: self.chain.length,
+            });
+        }
+        if chain.length == self.chain.length && chain.hash != self.chain.hash {
+            return Err(Refusal::Fork {
+                kind: if chain.length == 0 { "manifest" } else { "log" },
+                version: if chain.length == 0 { version } else { chain.length },
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Memory {
@@ -236,11 +268,97 @@ impl Memory {
         }
     }
 
-    /// Accepts `note` as the manifest of `source` in `compartment` that `head` names.
+    /// May `head` name `entry` after what was accepted? Nothing needs to be fetched to see that it may not.
+    ///
+    /// # Errors
+    /// When its version or its log goes back, or is another one.
+    pub fn check_entry(&self, head: &Head, entry: &Entry) -> Result<(), Refusal> {
+        let known = self.followed(&head.publisher, entry);
+        known.map_or(Ok(()), |known| known.check(entry.version, entry.chain))
+    }
+
+    /// How far the log of the manifest that `entry` of `publisher` names was followed; `None` when it is another manifest.
+    #[must_use]
+    pub fn chain(&self, publisher: &Label, entry: &Entry) -> Option<Chain> {
+        let known = self.followed(publisher, entry)?;
+        (known.manifest.version == entry.version).then_some(known.chain)
+    }
+
+    /// Digest of each manifest that was accepted last, and how far its log was followed.
+    pub fn chains(&self) -> impl Iterator<Item = (Digest, Chain)> {
+        self.manifests
+            .values()
+            .map(|followed| (followed.manifest.digest, followed.chain))
+    }
+
+    fn followed(&self, publisher: &Label, entry: &Entry) -> Option<&Followed> {
+        let place = (publisher.clone(), entry.source.clone(), entry.compartment.clone());
+        self.manifests.get(&place)
+    }
+
+    /// Accepts `note` as the manifest that `head` names without a log.
     ///
     /// # Errors
     /// When it is another one, forged, or older than one accepted before.
     pub fn manifest(&mut self, policy: &Policy, head: &Head, note: &Note) -> Result<Manifest, Refusal> {
+        self.manifest_and_log(policy, head, note, Chain::of(note.digest()))
+    }
+
+    /// Accepts `note` as the manifest whose log `head` names, and the log, which was followed to `reached`.
+    ///
+    /// # Errors
+    /// When either is another one, forged, or older than one accepted before.
+    pub fn manifest_and_log(
+        &mut self,
+        policy: &Policy,
+        head: &Head,
+        note: &Note,
+        reached: Chain,
+    ) -> Result<Manifest, Refusal> {
+        let manifest = self.look_at_manifest(policy, head, note)?;
+        let place = (
+            manifest.publisher.clone(),
+            manifest.source.clone(),
+            manifest.compartment.clone(),
+        );
+        let named = head.entry(&manifest.source, &manifest.compartment);
+        if named.is_none_or(|entry| entry.chain != reached) {
+            return Err(Refusal::Mixed(if reached.length == 0 { "manifest" } else { "log" }));
+        }
+        let followed = Followed {
+            manifest: Seen {
+                version: manifest.version,
+                digest: note.digest(),
+            },
+            chain: reached,
+        };
+        self.manifests.insert(place, followed);
+        self.epochs.insert(manifest.compartment.clone(), manifest.epoch);
+        Ok(manifest)
+    }
+
+    /// Accepts that the log of the manifest that was accepted last was followed to what `entry` of `head` names.
+    ///
+    /// # Errors
+    /// When it is another manifest, goes back, or the log is another one.
+    pub fn log(&mut self, head: &Head, entry: &Entry, reached: Chain) -> Result<(), Refusal> {
+        self.check_entry(head, entry)?;
+        let place = (head.publisher.clone(), entry.source.clone(), entry.compartment.clone());
+        match self.manifests.get_mut(&place) {
+            Some(followed) if followed.manifest.version == entry.version && reached == entry.chain => {
+                followed.chain = reached;
+                Ok(())
+            }
+            _ => Err(Refusal::Mixed("log")),
+        }
+    }
+
+    /// Checks `note` as the manifest that `head` names, in all but its log: with a log it is the very one only once the log
+    /// was followed ([`Memory::manifest_and_log`]).
+    ///
+    /// # Errors
+    /// When it is another one, forged, or older than one accepted before.
+    pub fn look_at_manifest(&self, policy: &Policy, head: &Head, note: &Note) -> Result<Manifest, Refusal> {
         const KIND: &str = "manifest";
         let manifest: Manifest = parse(note).map_err(|error| Refusal::Malformed(KIND, error))?;
         if manifest.tenant != self.tenant {
@@ -251,7 +369,11 @@ impl Memory {
             digest: note.digest(),
         };
         let named = head.entry(&manifest.source, &manifest.compartment);
-        if named.is_none_or(|entry| entry.version != found.version || entry.manifest != found.digest) {
+        let other = |entry: &Entry| {
+            let plain = entry.chain.length == 0;
+            entry.version != found.version || (plain && entry.chain.hash != found.digest)
+        };
+        if named.is_none_or(other) {
             return Err(Refusal::Mixed(KIND));
         }
         let publisher = policy.publisher(&head.publisher).ok_or(Refusal::Forged(KIND))?;
@@ -264,13 +386,12 @@ impl Memory {
                 what: format!("source {}", manifest.source),
             });
         }
-        let place = (
-            manifest.publisher.clone(),
-            manifest.source.clone(),
-            manifest.compartment.clone(),
-        );
-        let seen = self.manifests.get(&place).copied();
+        let known = named.and_then(|entry| self.followed(&manifest.publisher, entry));
+        let seen = known.map(|known| known.manifest);
         Seen::check(seen, KIND, found)?;
+        if let (Some(known), Some(entry)) = (known, named) {
+            known.check(entry.version, entry.chain)?;
+        }
         // The link can be followed only when nothing lies in between.
         if seen.is_some_and(|seen| seen.version + 1 == found.version && manifest.previous != Some(seen.digest)) {
             return Err(Refusal::Chain(KIND));
@@ -283,8 +404,6 @@ impl Memory {
                 seen: epoch,
             });
         }
-        self.manifests.insert(place, found);
-        self.epochs.insert(manifest.compartment.clone(), manifest.epoch);
         Ok(manifest)
     }
 }
@@ -310,16 +429,24 @@ impl Object for Memory {
             Ok((fields.convert("head", publisher)?, seen))
         })?;
         memory.heads.extend(heads);
-        let manifests = fields.rows(
+        let manifests = fields.longer_rows(
             "manifest",
             4096,
-            |fields, [publisher, source, compartment, version, digest]| {
+            |fields, [publisher, source, compartment, version, digest], log| {
                 let place = (
                     fields.convert("manifest", publisher)?,
                     fields.convert("manifest", source)?,
                     fields.convert("manifest", compartment)?,
                 );
-                Ok((place, Seen::read(fields, "manifest", [version, digest])?))
+                let manifest = Seen::read(fields, "manifest", [version, digest])?;
+                let chain = match log {
+                    None => Chain::of(manifest.digest),
+                    Some([length, hash]) => Chain {
+                        length: fields.convert("manifest", length)?,
+                        hash: fields.convert("manifest", hash)?,
+                    },
+                };
+                Ok((place, Followed { manifest, chain }))
             },
         )?;
         memory.manifests.extend(manifests);
@@ -338,8 +465,12 @@ impl Object for Memory {
         for (publisher, seen) in &self.heads {
             lines.line("head", format_args!("{publisher} {seen}"));
         }
-        for ((publisher, source, compartment), seen) in &self.manifests {
-            lines.line("manifest", format_args!("{publisher} {source} {compartment} {seen}"));
+        for ((publisher, source, compartment), Followed { manifest, chain }) in &self.manifests {
+            let plain = format_args!("{publisher} {source} {compartment} {manifest}");
+            match chain.length {
+                0 => lines.line("manifest", plain),
+                length => lines.line("manifest", format_args!("{plain} {length} {}", chain.hash)),
+            }
         }
         for (compartment, epoch) in &self.epochs {
             lines.line("epoch", format_args!("{compartment} {epoch}"));

@@ -8,6 +8,7 @@
 
 mod head;
 mod join;
+pub mod log;
 mod manifest;
 mod memory;
 mod nodes;

@@ -196,12 +196,38 @@ impl<'a> Fields<'a> {
         most: usize,
         read: impl Fn(&Self, [&'a str; N]) -> Result<T, FormatError>,
     ) -> Result<Vec<T>, FormatError> {
+        self.each_line(name, most, |fields, value| read(fields, fields.words(name, value)?))
+    }
+
+    /// The same with `M` words more, or without them.
+    pub(super) fn longer_rows<const N: usize, const M: usize, T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        read: impl Fn(&Self, [&'a str; N], Option<[&'a str; M]>) -> Result<T, FormatError>,
+    ) -> Result<Vec<T>, FormatError> {
+        self.each_line(name, most, |fields, value| {
+            let end = value.match_indices(' ').nth(N - 1).map(|(at, _)| at);
+            let Some((first, more)) = end.and_then(|at| value.split_at_checked(at)) else {
+                return read(fields, fields.words(name, value)?, None);
+            };
+            let more = fields.words(name, more.strip_prefix(' ').unwrap_or_default())?;
+            read(fields, fields.words(name, first)?, Some(more))
+        })
+    }
+
+    fn each_line<T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        read: impl Fn(&Self, &'a str) -> Result<T, FormatError>,
+    ) -> Result<Vec<T>, FormatError> {
         let mut rows = Vec::new();
         while let Some(value) = self.next(name) {
             if rows.len() == most {
                 return Err(self.error(name, Some(format!("there are more than {most}"))));
             }
-            rows.push(read(self, self.words(name, value)?)?);
+            rows.push(read(self, value)?);
         }
         Ok(rows)
     }

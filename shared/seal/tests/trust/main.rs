@@ -3,6 +3,7 @@
 
 mod head;
 mod join;
+mod log;
 mod making;
 mod manifest;
 mod memory;

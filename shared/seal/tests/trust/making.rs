@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{
     Compartment, Enroller, Entry, Head, JoinCode, JoinRequest, Lease, Manifest, Memory, Node, NodeList, Object,
     OnExpiry, Policy, Publisher, Receipt, Revoked, Right, Scope, Seen, Wrap, node_name, print,
@@ -12,6 +13,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use crate::support::{at, label};
 
 mod of_hosts;
+mod of_logs;
 mod of_policies;
 mod of_publishers;
 
@@ -30,6 +32,7 @@ pub(crate) fn all() -> Vec<Made> {
     of_policies::make(&mut maker);
     of_publishers::make(&mut maker);
     of_hosts::make(&mut maker);
+    of_logs::make(&mut maker);
     maker.made
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{
     Compartment, Enroller, Entry, Head, Lease, Manifest, Memory, Object, OnExpiry, Policy, Publisher, Right, Scope,
     print,
@@ -111,7 +112,7 @@ impl Tenant {
                 source: manifest.source,
                 compartment: manifest.compartment,
                 version: manifest.version,
-                manifest: note.digest(),
+                chain: Chain::of(note.digest()),
             }
         });
         Head {

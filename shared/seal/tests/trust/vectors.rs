@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use dirless_seal::trust::log::{Chain, Changes, ChangesError, Follower, LogKey, Place, RecordError, split};
 use dirless_seal::trust::{
     Entry, FormatError, Head, JoinCode, JoinCodeError, JoinRequest, Manifest, Memory, NodeList, Object, Policy,
     Receipt, Refusal, Seen, Wrap, parse, read,
@@ -114,6 +115,9 @@ impl Host {
             "join-request" => self.join_request(bytes),
             "wrap" => text().and_then(|text| read::<Wrap>(text).map(drop).map_err(|error| format_word(&error))),
             "memory" => text().and_then(|text| read::<Memory>(text).map(drop).map_err(|error| format_word(&error))),
+            "changes" => changes(bytes),
+            "record" => self.record(bytes),
+            "tile" => self.tile(bytes),
             _ => Err(format!("nothing is read as {kind}")),
         };
         outcome.err().unwrap_or_else(|| "ok".to_owned())
@@ -167,6 +171,32 @@ impl Host {
         accepted.map(drop).map_err(|refusal| refusal_word(&refusal))
     }
 
+    /// As record 1 of the log beside `manifest/good`.
+    fn record(&self, bytes: &[u8]) -> Outcome {
+        let (note, manifest) = self.good::<Manifest>("manifest/good");
+        let wrap: Wrap = read(std::str::from_utf8(&self.files["wrap/good"]).unwrap()).unwrap();
+        assert_eq!(wrap.identity.recipient(), manifest.recipient);
+        let key = LogKey::new(&wrap.identity, &Place::of(&manifest, note.digest()));
+        key.open(1, bytes).map(drop).map_err(|error| match error {
+            RecordError::Sealed(1) => "sealed".to_owned(),
+            RecordError::Changes { number: 1, error } => changes_word(error),
+            other => other.to_string(),
+        })
+    }
+
+    /// As the whole log that `head/with-a-log` names beside `manifest/good`.
+    fn tile(&self, bytes: &[u8]) -> Outcome {
+        let (note, manifest) = self.good::<Manifest>("manifest/good");
+        let (_, head) = self.good::<Head>("head/with-a-log");
+        let wanted = head.entry(&manifest.source, &manifest.compartment).unwrap().chain;
+        let base = Chain::of(note.digest());
+        let mut follower = Follower::new(base, 0, base, wanted);
+        for record in split(bytes).map_err(|_| "no-tile".to_owned())? {
+            follower.take(record).map_err(|refusal| refusal_word(&refusal))?;
+        }
+        follower.finish().map(drop).map_err(|refusal| refusal_word(&refusal))
+    }
+
     fn nodes(&self, kind: &str, bytes: &[u8]) -> Outcome {
         let note = Note::parse(bytes, NodeList::MOST).map_err(note_word)?;
         let (good, list) = self.good::<NodeList>("nodes/good");
@@ -198,7 +228,7 @@ fn entry(note: &Note, manifest: &Manifest) -> Entry {
         source: manifest.source.clone(),
         compartment: manifest.compartment.clone(),
         version: manifest.version,
-        manifest: note.digest(),
+        chain: Chain::of(note.digest()),
     }
 }
 
@@ -212,6 +242,22 @@ fn key(text: &str) -> Outcome {
     let key: VerifyingKey = text.parse().map_err(|error| word(error).to_owned())?;
     assert_eq!(key.to_string(), text);
     Ok(())
+}
+
+fn changes(bytes: &[u8]) -> Outcome {
+    let changes = Changes::decode(bytes).map_err(changes_word)?;
+    assert_eq!(changes.encode().unwrap(), bytes);
+    Ok(())
+}
+
+fn changes_word(error: ChangesError) -> String {
+    let word = match error {
+        ChangesError::Short => "short".to_owned(),
+        ChangesError::Meaningless(at) => format!("meaningless-{at}"),
+        ChangesError::Spelling(at) => format!("spelling-{at}"),
+        ChangesError::TooLong => "too-long".to_owned(),
+    };
+    format!("malformed/{word}")
 }
 
 fn join_code(text: &str) -> Outcome {

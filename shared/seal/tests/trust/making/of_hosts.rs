@@ -451,6 +451,15 @@ fn memories(maker: &mut Maker) {
         "all 3",
         "all 9223372036854775808",
     );
+    let log = |more: &str| format!("all 3 {digest}{more}");
+    change("with-a-log", "ok", &log(""), &log(&format!(" 2 {digest}")));
+    change(
+        "log-of-0",
+        "malformed/spelling-8",
+        &log(""),
+        &log(&format!(" 0 {digest}")),
+    );
+    change("log-without-hash", "malformed/line-8", &log(""), &log(" 2"));
     change(
         "epoch-before-manifests",
         "malformed/surplus-9",

@@ -1,8 +1,8 @@
 //! Heads and manifests.
 
 use super::{
-    Digest, Entry, Head, Label, Lease, Maker, Manifest, at, enroller, identity, key, label, print, publisher, resigned,
-    root, signed, tenant,
+    Chain, Digest, Entry, Head, Label, Lease, Maker, Manifest, at, enroller, identity, key, label, print, publisher,
+    resigned, root, signed, tenant,
 };
 
 pub(super) fn make(maker: &mut Maker) {
@@ -17,7 +17,7 @@ fn entry(source: &str, compartment: &str, version: u64) -> Entry {
         source: label(source),
         compartment: label(compartment),
         version,
-        manifest: Digest::of(source.as_bytes()),
+        chain: Chain::of(Digest::of(source.as_bytes())),
     }
 }
 
@@ -67,6 +67,10 @@ fn heads(maker: &mut Maker) {
     object("out-of-scope", "out-of-scope", &|head| {
         head.entries.push(entry("payroll", "all", 1))
     });
+    object("with-a-log", "ok", &|head| {
+        head.entries = vec![super::of_logs::entry()];
+    });
+    object("log-of-2-24", "ok", &|head| head.entries[1].chain.length = 1 << 24);
     maker.add(KIND, "wrong-key", "forged", signed(&head(5), &[&enroller()]));
     maker.add(KIND, "signed-by-a-root", "forged", signed(&head(5), &[&root(1)]));
     maker.add(KIND, "name-spoof", "forged", signed(&head(5), &[&key("syncer-1", 8)]));
@@ -124,6 +128,16 @@ fn heads(maker: &mut Maker) {
         "local all 3",
         "Local all 3",
     );
+    let digest = Digest::of(b"local");
+    let mut log = |name: &str, result, length: &str| {
+        change(name, result, &format!("3 {digest}"), &format!("3 {digest} {length}"));
+    };
+    log("log-of-2-24-and-1", "malformed/contradiction", "16777217");
+    log("log-of-0", "malformed/spelling-10", "0");
+    log("log-with-zero", "malformed/spelling-10", "01");
+    log("log-of-nothing", "malformed/line-10", "");
+    log("log-negative", "malformed/line-10", "-1");
+    log("log-of-two-words", "malformed/line-10", "1 2");
     change("surplus-field", "malformed/surplus-9", "snapshot aws", "more aws");
     change(
         "two-tenants",
@@ -148,7 +162,7 @@ fn heads_after(maker: &mut Maker) {
     add("leap", "leap", &head(6 + (1 << 32)));
 }
 
-fn manifest() -> Manifest {
+pub(super) fn manifest() -> Manifest {
     Manifest {
         tenant: tenant(),
         publisher: label("syncer-1"),
