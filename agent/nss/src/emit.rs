@@ -61,7 +61,7 @@ pub(crate) unsafe fn passwd(user: &User<'_>, out: *mut Passwd, buffer: Buffer) -
     Outcome::Success
 }
 
-/// The pointers come first, aligned; the strings follow.
+/// The pointers come first, aligned; the strings follow, and then what an overlay keeps of the members.
 ///
 /// # Safety
 /// `out` points to a group structure to write.
@@ -71,16 +71,33 @@ pub(crate) unsafe fn group(group: &StoredGroup<'_>, out: *mut Group, buffer: Buf
     let Some(after) = pointers.and_then(|size| array.checked_add(size)) else {
         return Outcome::ShortBuffer;
     };
+    let Ok(kept) = group.kept_len() else {
+        return Outcome::Damaged;
+    };
+    let strings_end = after.saturating_add(group.strings.len());
+    if strings_end.saturating_add(kept) > buffer.len {
+        return Outcome::ShortBuffer;
+    }
     let Some(strings) = buffer.put(after, group.strings) else {
         return Outcome::ShortBuffer;
     };
     // SAFETY: array..after lies before the strings, which fitted; aligned by `align_offset`.
     let members = unsafe { buffer.start.add(array).cast::<*mut c_char>() };
+    let (mut found, mut end) = (0, strings_end);
+    for text in group.kept().flatten() {
+        let Some(copy) = buffer.put(end, text) else {
+            return Outcome::ShortBuffer;
+        };
+        // SAFETY: the array was sized for `member_count`, which is not passed; `copy` has all of `text`.
+        found += unsafe { point_to_names(text, copy, members.add(found), group.member_count - found) };
+        end += text.len();
+    }
     let names = group.strings.get(group.members_start..).unwrap_or_default();
-    let found = each_name(names, group.member_count, |number, at| {
-        // SAFETY: `number` is below the count the array was sized for; `at` lies inside the strings.
-        unsafe { members.add(number).write(strings.add(group.members_start + at).cast()) };
-    });
+    // SAFETY: as above; the members text lies in the strings, from `members_start` on.
+    found += unsafe {
+        let copy = strings.add(group.members_start);
+        point_to_names(names, copy, members.add(found), group.member_count - found)
+    };
     if found != group.member_count {
         return Outcome::Damaged;
     }
@@ -97,6 +114,18 @@ pub(crate) unsafe fn group(group: &StoredGroup<'_>, out: *mut Group, buffer: Buf
         });
     }
     Outcome::Success
+}
+
+/// Writes pointers to at most `limit` names of `text` and returns how many.
+///
+/// # Safety
+/// `copy` points to a copy of `text`, `pointers` to room for `limit` pointers.
+#[inline]
+unsafe fn point_to_names(text: &[u8], copy: *mut u8, pointers: *mut *mut c_char, limit: usize) -> usize {
+    each_name(text, limit, |number, at| {
+        // SAFETY: `number` is below the limit, `at` inside the text.
+        unsafe { pointers.add(number).write(copy.add(at).cast()) };
+    })
 }
 
 /// A locked password that never ages, as deployed Dirless hosts have it: the account has no password,

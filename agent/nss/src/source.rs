@@ -242,7 +242,7 @@ impl Source {
             self.look_again_later();
             return;
         };
-        if new.superseded() {
+        if new.marked() {
             // Between the publisher's mark and its rename, or it died there.
             self.look_again_later();
             if table.is_some_and(|table| table.same_as(&new)) {

@@ -1,6 +1,7 @@
 //! Which texts a table takes, and how they are laid into a record.
 
 use crate::error::WriteError;
+use crate::format::USER_FIXED;
 
 pub(crate) fn push_text(record: &mut Vec<u8>, text: &[u8]) {
     record.extend(text);
@@ -10,6 +11,33 @@ pub(crate) fn push_text(record: &mut Vec<u8>, text: &[u8]) {
 pub(crate) fn put(record: &mut [u8], at: usize, value: u32) {
     if let Some(place) = record.get_mut(at..at + 4) {
         place.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// The numbers in front of a user's texts: lengths in bytes.
+pub(crate) struct UserShape {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) kind: u8,
+    pub(crate) name: usize,
+    /// Of gecos, home and shell.
+    pub(crate) texts: [usize; 3],
+    pub(crate) keys: usize,
+}
+
+/// Appends the beginning of a user's record, up to the texts.
+pub(crate) fn push_user_fixed(record: &mut Vec<u8>, user: &UserShape, gids: &[u32]) {
+    let texts = user.name + user.texts.iter().sum::<usize>() + user.keys;
+    record.reserve(USER_FIXED + gids.len() * 4 + texts + 8);
+    for value in [user.uid, user.gid, gids.len() as u32, user.keys as u32] {
+        record.extend(value.to_le_bytes());
+    }
+    record.extend([user.name as u8, user.kind]);
+    for len in user.texts {
+        record.extend((len as u16).to_le_bytes());
+    }
+    for gid in gids {
+        record.extend(gid.to_le_bytes());
     }
 }
 

@@ -1,7 +1,7 @@
 //! A table on its way into place, which becomes a file only when it differs from the one that is there.
 
 use crate::error::WriteError;
-use crate::format::{HEADER_LEN, Header, SUPERSEDED_AT};
+use crate::format::{HEADER_LEN, Header, OVERLAY_AT, SUPERSEDED_AT};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -158,7 +158,7 @@ impl Seek for Draft {
 }
 
 impl Old {
-    /// The table at `path`, when readers take it and nothing about it needs mending.
+    /// The table at `path`, when readers take it, alone, and nothing about it needs mending.
     fn open(path: &Path, owner: u32) -> Option<Self> {
         let mut options = OpenOptions::new();
         let file = options
@@ -169,8 +169,8 @@ impl Old {
         let about = file.metadata().ok()?;
         let mut header = [0; HEADER_LEN];
         file.read_exact_at(&mut header, 0).ok()?;
-        let superseded = header.get(SUPERSEDED_AT..SUPERSEDED_AT + 4) != Some(&[0; 4]);
-        if !about.is_file() || about.uid() != owner || about.mode() & 0o7777 != MODE || superseded {
+        let alone = header.get(SUPERSEDED_AT..OVERLAY_AT + 4) == Some(&[0; 8]);
+        if !about.is_file() || about.uid() != owner || about.mode() & 0o7777 != MODE || !alone {
             return None;
         }
         let header = Header::decode(&header, about.len()).ok()?;

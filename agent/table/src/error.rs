@@ -26,6 +26,13 @@ pub enum WriteError {
     GroupAfterUser,
     /// A member's number that no name was given. The record was left out; the writer can go on.
     NoSuchMember,
+    /// Members join or leave a group that is not there. The change was left out; the draft can go on.
+    NoSuchGroup,
+    /// The change does not go into an overlay; a whole table says it.
+    WholeTable {
+        /// What is in the way with the table that is there.
+        why: &'static str,
+    },
     /// More than the format can address (16 GiB, or 2^32 names).
     TooLarge,
     /// The bytes handed over are no table.
@@ -44,7 +51,7 @@ impl WriteError {
     pub fn concerns_one_record(&self) -> bool {
         matches!(
             self,
-            Self::Text { .. } | Self::DuplicateName | Self::DuplicateId { .. } | Self::NoSuchMember
+            Self::Text { .. } | Self::DuplicateName | Self::DuplicateId { .. } | Self::NoSuchMember | Self::NoSuchGroup
         )
     }
 
@@ -61,6 +68,8 @@ impl fmt::Display for WriteError {
             Self::DuplicateId { id } => write!(f, "the id {id} is in the table already"),
             Self::GroupAfterUser => write!(f, "a group was added after a user; add all groups first"),
             Self::NoSuchMember => write!(f, "a member's number is none that was given out"),
+            Self::NoSuchGroup => write!(f, "there is no group of that name"),
+            Self::WholeTable { why } => write!(f, "no overlay for the table in place: {why}; write a whole table"),
             Self::TooLarge => write!(f, "the table would pass 16 GiB or 2^32 names"),
             Self::NotATable(error) => write!(f, "not a lookup table: {error}"),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
@@ -159,3 +168,9 @@ impl fmt::Display for Corrupt {
 }
 
 impl std::error::Error for Corrupt {}
+
+impl From<Corrupt> for WriteError {
+    fn from(_: Corrupt) -> Self {
+        Self::WholeTable { why: "it is damaged" }
+    }
+}

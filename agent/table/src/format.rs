@@ -43,13 +43,19 @@ pub(crate) const MAGIC: [u8; 8] = *b"dirless\0";
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const HEADER_LEN: usize = 256;
 pub(crate) const SUPERSEDED_AT: usize = 192;
+pub(crate) const OVERLAY_AT: usize = 196;
 pub(crate) const UNIT: usize = 4;
 pub(crate) const USER_FIXED: usize = 24;
 pub(crate) const GROUP_FIXED: usize = 16;
+/// As [`GROUP_FIXED`], in an overlay.
+pub(crate) const CHANGED_GROUP_FIXED: usize = 24;
 pub(crate) const SLOT: usize = 8;
 pub(crate) const FLAG_ENUMERATE: u32 = 1;
 pub(crate) const KIND_USER: u8 = 0;
+pub(crate) const KIND_GROUP: u8 = 0;
 pub(crate) const KIND_MEMBER: u8 = 1;
+/// Only in an overlay: the base's entry of that name or number is gone.
+pub(crate) const KIND_GONE: u8 = 2;
 /// 32-bit offsets in units of four bytes.
 pub(crate) const MAX_LEN: u64 = (u32::MAX as u64) * (UNIT as u64);
 
@@ -141,20 +147,13 @@ impl Header {
         for value in [self.file_len, self.generation, self.created, self.body_checksum] {
             bytes.extend(value.to_le_bytes());
         }
-        for list in [self.users, self.groups] {
-            bytes.extend(list.offset.to_le_bytes());
-            bytes.extend(list.count.to_le_bytes());
-        }
-        for index in [
+        let indexes = [
             self.user_by_name,
             self.user_by_uid,
             self.group_by_name,
             self.group_by_gid,
-        ] {
-            for value in [index.offset, index.home, index.total] {
-                bytes.extend(value.to_le_bytes());
-            }
-        }
+        ];
+        push_sections(&mut bytes, &[self.users, self.groups], &indexes);
         bytes.resize(HEADER_CHECKSUM_AT, 0);
         let sum = Checksum::of(&bytes);
         bytes.extend(sum.to_le_bytes());
@@ -188,38 +187,27 @@ impl Header {
                 found: len,
             });
         }
-        let lists = [header.users, header.groups].map(|list| (list.offset, u64::from(list.count) * UNIT as u64));
         let indexes = [
             header.user_by_name,
             header.user_by_uid,
             header.group_by_name,
             header.group_by_gid,
         ];
-        let spans = indexes.map(|index| (index.offset, u64::from(index.total) * SLOT as u64));
-        for (offset, size) in lists.into_iter().chain(spans) {
-            let start = u64::from(offset) * UNIT as u64;
-            if start < HEADER_LEN as u64 || start.checked_add(size).is_none_or(|end| end > len) {
-                return Err(OpenError::Damaged { what: "section bounds" });
-            }
-        }
+        check_sections(&[header.users, header.groups], &indexes, len)?;
         Ok(header)
+    }
+
+    /// What overlays call the table by: its header's checksum, which covers its generation and, by the
+    /// checksum of the rest, every byte.
+    #[inline]
+    pub(crate) fn identity(bytes: &[u8; HEADER_LEN]) -> u64 {
+        u64_at(bytes, HEADER_CHECKSUM_AT).unwrap_or_default()
     }
 
     #[inline]
     fn fields(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
-        let list = |at| {
-            Some(List {
-                offset: u32_at(bytes, at)?,
-                count: u32_at(bytes, at + 4)?,
-            })
-        };
-        let index = |at| {
-            Some(Index {
-                offset: u32_at(bytes, at)?,
-                home: u32_at(bytes, at + 4)?,
-                total: u32_at(bytes, at + 8)?,
-            })
-        };
+        let list = |at| list_at(bytes, at);
+        let index = |at| index_at(bytes, at);
         Some(Self {
             flags: u32_at(bytes, 12)?,
             file_len: u64_at(bytes, 16)?,
@@ -233,6 +221,54 @@ impl Header {
             group_by_name: index(88)?,
             group_by_gid: index(100)?,
         })
+    }
+}
+
+/// Whether all sections lie inside a file of `len` bytes, behind its header.
+#[inline]
+pub(crate) fn check_sections(lists: &[List], indexes: &[Index], len: u64) -> Result<(), OpenError> {
+    let lists = lists
+        .iter()
+        .map(|list| (list.offset, u64::from(list.count) * UNIT as u64));
+    let indexes = indexes
+        .iter()
+        .map(|index| (index.offset, u64::from(index.total) * SLOT as u64));
+    for (offset, size) in lists.chain(indexes) {
+        let start = u64::from(offset) * UNIT as u64;
+        if start < HEADER_LEN as u64 || start.checked_add(size).is_none_or(|end| end > len) {
+            return Err(OpenError::Damaged { what: "section bounds" });
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+pub(crate) fn list_at(bytes: &[u8], at: usize) -> Option<List> {
+    Some(List {
+        offset: u32_at(bytes, at)?,
+        count: u32_at(bytes, at + 4)?,
+    })
+}
+
+#[inline]
+pub(crate) fn index_at(bytes: &[u8], at: usize) -> Option<Index> {
+    Some(Index {
+        offset: u32_at(bytes, at)?,
+        home: u32_at(bytes, at + 4)?,
+        total: u32_at(bytes, at + 8)?,
+    })
+}
+
+/// Appends the fields of lists, then of indexes.
+pub(crate) fn push_sections(bytes: &mut Vec<u8>, lists: &[List], indexes: &[Index]) {
+    for list in lists {
+        bytes.extend(list.offset.to_le_bytes());
+        bytes.extend(list.count.to_le_bytes());
+    }
+    for index in indexes {
+        for value in [index.offset, index.home, index.total] {
+            bytes.extend(value.to_le_bytes());
+        }
     }
 }
 
@@ -254,7 +290,7 @@ pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 #[inline]
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes
         .get(at..)?
         .first_chunk::<8>()

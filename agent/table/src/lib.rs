@@ -4,14 +4,16 @@
 //! It depends on the standard library alone, for the NSS module loads it into every program. What
 //! always holds: a lookup allocates nothing, makes no system call, and neither panics nor reads outside
 //! the file for any bytes; "there is none" is said only when the table says so; a table is replaced by
-//! rename and never changed in place, except for one word that tells readers of the old one to look
-//! again.
+//! rename and never changed in place, except for two words in its header: one tells readers of the old one
+//! to look again, one names the table's [`overlay`], the small file that says what changed since.
 //!
 //! Everything the NSS module reaches is `#[inline]`: compiled as one piece with the module, it is seen
 //! to be free of panics, and their machinery stays out of every process on the host.
 //!
 //! It is not a place for policy: ids and names are stored as given. Limits are checked before.
 
+mod base;
+mod body;
 mod check;
 mod checksum;
 mod draft;
@@ -25,6 +27,7 @@ mod map;
 mod memberships;
 mod names;
 mod out;
+pub mod overlay;
 mod publish;
 mod reader;
 mod record;

@@ -9,10 +9,13 @@
 //! every process that loads the NSS module.
 
 use crate::error::OpenError;
-use crate::format::{HEADER_LEN, MAX_LEN, SUPERSEDED_AT};
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use crate::format::{HEADER_LEN, MAX_LEN, OVERLAY_AT, SUPERSEDED_AT};
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("tables are mapped whole, and off_t is taken to be 64 bits wide: 64-bit systems only");
@@ -28,12 +31,14 @@ const O_NONBLOCK: c_int = 0o4000;
 const O_NOCTTY: c_int = 0o400;
 const ENOENT: c_int = 2;
 const ENOTDIR: c_int = 20;
+pub(crate) const EINVAL: c_int = 22;
 const ELOOP: c_int = 40;
 const AT_EMPTY_PATH: c_int = 0x1000;
 const STATX_BASIC_STATS: c_uint = 0x7ff;
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
 const PROT_READ: c_int = 1;
+const PROT_WRITE: c_int = 2;
 const MAP_SHARED: c_int = 1;
 
 /// `struct statx`, the same on all architectures; 256 bytes.
@@ -83,12 +88,15 @@ impl Drop for Descriptor {
 }
 
 /// Opens a file and maps it: regular, not through a link, of that owner, writable by nobody else. The
-/// descriptor is closed again.
+/// descriptor is closed again. The path ends with its first NUL byte.
 #[inline]
-pub(crate) fn map_checked(path: &CStr, owner: u32) -> Result<(Mapping, u64), OpenError> {
+pub(crate) fn map_checked(path: &[u8], owner: u32) -> Result<(Mapping, u64), OpenError> {
     let flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
-    // SAFETY: `path` is a C string; no mode is read without O_CREAT.
-    let file = Descriptor(unsafe { open(path.as_ptr(), flags) });
+    if path.last() != Some(&0) {
+        return Err(OpenError::System { errno: EINVAL });
+    }
+    // SAFETY: a NUL byte ends `path`; no mode is read without O_CREAT.
+    let file = Descriptor(unsafe { open(path.as_ptr().cast(), flags) });
     if file.0 < 0 {
         return Err(match errno() {
             ENOENT | ENOTDIR => OpenError::Missing,
@@ -169,13 +177,14 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(HEADER_LEN), self.len - HEADER_LEN) }
     }
 
-    /// Whether the publisher has marked this file as replaced.
+    /// What the publisher has written into the header since: both words as of one moment.
     #[inline]
-    pub(crate) fn superseded(&self) -> bool {
-        // SAFETY: SUPERSEDED_AT is inside the header and a multiple of four from a page boundary; the
-        // word is accessed atomically only.
-        let word = unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(SUPERSEDED_AT).cast::<u32>()) };
-        word.load(Ordering::Acquire) != 0
+    pub(crate) fn mark(&self) -> Mark {
+        const { assert!(SUPERSEDED_AT.is_multiple_of(8) && OVERLAY_AT == SUPERSEDED_AT + 4) };
+        // SAFETY: both words are inside the header, a multiple of eight from a page boundary; they are
+        // accessed atomically only.
+        let words = unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(SUPERSEDED_AT).cast::<u64>()) };
+        Mark(u64::from_le(words.load(Ordering::Acquire)))
     }
 }
 
@@ -185,4 +194,52 @@ impl Drop for Mapping {
         // SAFETY: this is the mapping made in `new`; slices of it borrow self and are gone.
         unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
     }
+}
+
+/// The two words of a table's header that change while it is in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark(u64);
+
+impl Mark {
+    /// Of a table in memory, and of one without overlay.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Whether the table was replaced, or is about to be.
+    #[inline]
+    pub(crate) fn superseded(self) -> bool {
+        self.0 as u32 != 0
+    }
+
+    /// The number of the table's overlay, 0 for none.
+    #[inline]
+    pub(crate) fn overlay(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The same without the word that says that the table was replaced.
+    #[inline]
+    pub(crate) fn in_place(self) -> Self {
+        Self(self.0 & !0xffff_ffff)
+    }
+}
+
+/// Stores the number of its overlay in the header of a table, which is open for reading and writing, at
+/// least a header long, and no publisher's but the caller's. One store to the page that all readers have
+/// mapped: they find the number before or the one after, where writing to the file promises no such thing
+/// of four bytes.
+pub(crate) fn store_overlay(table: &File, number: u32) -> io::Result<()> {
+    let (access, descriptor) = (PROT_READ | PROT_WRITE, table.as_raw_fd());
+    // SAFETY: as in `Mapping::new`; `table` is open.
+    let address = unsafe { mmap(std::ptr::null_mut(), HEADER_LEN, access, MAP_SHARED, descriptor, 0) };
+    // MAP_FAILED is the address -1.
+    if address.is_null() || address.addr() == usize::MAX {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: inside the header that was just mapped, a multiple of four from a page boundary; the word is
+    // accessed atomically only.
+    let word = unsafe { AtomicU32::from_ptr(address.cast::<u8>().add(OVERLAY_AT).cast::<u32>()) };
+    word.store(number.to_le(), Ordering::Release);
+    // SAFETY: the mapping made above; nothing refers to it any more.
+    unsafe { munmap(address, HEADER_LEN) };
+    Ok(())
 }

@@ -119,6 +119,12 @@ impl<W: Write + Seek> Out<W> {
         Ok(next.max(wanted))
     }
 
+    /// What was written to, with all bytes but those of the header.
+    pub(crate) fn into_inner(mut self) -> Result<W, WriteError> {
+        self.flush()?;
+        Ok(self.inner)
+    }
+
     /// Completes `header` and writes it at the beginning. Returns it with what was written to.
     pub(crate) fn finish(mut self, mut header: Header) -> Result<(W, Header), WriteError> {
         header.file_len = self.len();

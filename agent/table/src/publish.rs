@@ -8,6 +8,7 @@
 use crate::draft::{Draft, MODE, create};
 use crate::error::{OpenError, WriteError};
 use crate::format::{HEADER_LEN, Header, MAX_LEN, SUPERSEDED_AT};
+use crate::overlay;
 use crate::reader::TableStats;
 use crate::writer::{TableBuilder, TableMeta};
 use std::fs::{File, OpenOptions, Permissions};
@@ -35,7 +36,7 @@ pub fn publish<E: From<WriteError>>(
 
 /// As [`publish`], unless the table in place says the same already: its generation and its time of
 /// writing apart, byte for byte. Then nothing is written, and `None` is returned. A table in place that
-/// could not be opened, is not `owner`'s, is damaged or marked as superseded is replaced.
+/// could not be opened, is not `owner`'s, is damaged, has an overlay or is marked as superseded is replaced.
 ///
 /// # Errors
 /// As [`publish`].
@@ -73,15 +74,15 @@ pub fn publish_bytes(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 
 /// The folder, locked against other publishers, and the file beside the table; that is removed again
 /// unless it was put in place.
-struct Place<'a> {
-    path: &'a Path,
+pub(crate) struct Place<'a> {
+    pub(crate) path: &'a Path,
     folder: File,
-    aside: PathBuf,
+    pub(crate) aside: PathBuf,
     placed: bool,
 }
 
 impl<'a> Place<'a> {
-    fn new(path: &'a Path) -> Result<Self, WriteError> {
+    pub(crate) fn new(path: &'a Path) -> Result<Self, WriteError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(WriteError::Io {
                 doing: "reading the table's path",
@@ -113,19 +114,35 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Puts `file`, which [`create`] made aside, in place.
+    /// Puts `file`, which [`create`] made aside, in place of the table, whose overlays go with it.
     fn put(mut self, file: &File) -> Result<(), WriteError> {
-        // Whatever the umask says: every process on the host reads it.
-        file.set_permissions(Permissions::from_mode(MODE))
-            .map_err(WriteError::io("setting the new table's mode"))?;
-        file.sync_all().map_err(WriteError::io("syncing the new table"))?;
+        prepare(file)?;
         mark_superseded(self.path).map_err(WriteError::io("marking the old table as superseded"))?;
-        std::fs::rename(&self.aside, self.path).map_err(WriteError::io("renaming the new table into place"))?;
+        self.move_to(self.path)?;
+        overlay::remove_all(self.path);
+        Ok(())
+    }
+
+    /// Gives `file`, which [`create`] made aside, its name.
+    pub(crate) fn rename(&mut self, file: &File, name: &Path) -> Result<(), WriteError> {
+        prepare(file)?;
+        self.move_to(name)
+    }
+
+    fn move_to(&mut self, name: &Path) -> Result<(), WriteError> {
+        std::fs::rename(&self.aside, name).map_err(WriteError::io("renaming the new table into place"))?;
         self.placed = true;
         self.folder
             .sync_all()
             .map_err(WriteError::io("syncing the table's folder"))
     }
+}
+
+fn prepare(file: &File) -> Result<(), WriteError> {
+    // Whatever the umask says: every process on the host reads it.
+    file.set_permissions(Permissions::from_mode(MODE))
+        .map_err(WriteError::io("setting the new table's mode"))?;
+    file.sync_all().map_err(WriteError::io("syncing the new table"))
 }
 
 impl Drop for Place<'_> {

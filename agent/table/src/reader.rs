@@ -1,13 +1,11 @@
 //! Looking things up. No function here panics, allocates or loops without bound, whatever the bytes.
 
-use crate::checksum::Checksum;
+use crate::base::Base;
 use crate::error::{Corrupt, OpenError};
-use crate::format::{
-    FLAG_ENUMERATE, HEADER_LEN, Header, Index, KIND_USER, List, MAX_LEN, SLOT, UNIT, first_choice, hash_id, hash_name,
-    u32_at,
-};
-use crate::map::{Mapping, map_checked};
-use crate::record::{Gids, Group, User, decode_group, decode_user};
+use crate::format::{FLAG_ENUMERATE, Header, KIND_GONE, KIND_USER, hash_id, hash_name};
+use crate::map::{EINVAL, Mark};
+use crate::overlay::Overlay;
+use crate::record::{Gids, Group, User};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,17 +13,13 @@ use std::path::Path;
 /// The answer to a lookup: there is one, there is certainly none, or the table is damaged.
 pub type Lookup<T> = Result<Option<T>, Corrupt>;
 
-/// One opened lookup table.
+/// One opened lookup table, and the overlay that lies over it.
 #[derive(Debug)]
 pub struct Table {
-    header: Header,
-    storage: Storage,
-}
-
-#[derive(Debug)]
-enum Storage {
-    Mapped(Mapping),
-    Owned(Box<[u8]>),
+    pub(crate) base: Base,
+    pub(crate) overlay: Option<Overlay>,
+    /// The mark of a table in place that has this overlay.
+    mark: Mark,
 }
 
 /// What `status` and `why` tell about a table.
@@ -35,11 +29,11 @@ pub struct TableStats {
     pub users: u32,
     /// Number of groups.
     pub groups: u32,
-    /// The generation number its writer gave it.
+    /// The generation number its writer gave it; its overlay's, if there is one.
     pub generation: u64,
-    /// When it was written, seconds since 1970.
+    /// When it was written, or its overlay, seconds since 1970.
     pub created: u64,
-    /// Length of the file in bytes.
+    /// Length of the file in bytes, its overlay's included.
     pub bytes: u64,
     /// Whether `getpwent` and `getgrent` list its entries.
     pub enumerate: bool,
@@ -59,14 +53,18 @@ impl TableStats {
     }
 }
 
+/// How often a table and its overlay are looked for when they are replaced between one look and the next.
+const ATTEMPTS: u32 = 16;
+
 impl Table {
-    /// Opens and maps a table. The file must be regular, belong to `owner` and be writable by nobody
-    /// else; symbolic links are not followed. The descriptor is closed before this returns.
+    /// Opens and maps a table and its overlay. The files must be regular, belong to `owner` and be
+    /// writable by nobody else; symbolic links are not followed. The descriptors are closed before this
+    /// returns.
     ///
     /// # Errors
-    /// Everything that makes the file unusable; nothing about it is then known.
+    /// Everything that makes the files unusable; nothing about them is then known. A table whose overlay
+    /// is lost or damaged is not used without it: somebody whom the overlay removed would be back.
     pub fn open(path: &Path, owner: u32) -> Result<Self, OpenError> {
-        const EINVAL: i32 = 22;
         let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| OpenError::System { errno: EINVAL })?;
         Self::open_c(&path, owner)
     }
@@ -77,12 +75,27 @@ impl Table {
     /// As [`Table::open`].
     #[inline]
     pub fn open_c(path: &CStr, owner: u32) -> Result<Self, OpenError> {
-        let (mapping, len) = map_checked(path, owner)?;
-        let header = Header::decode(&mapping.header(), len)?;
-        Ok(Self {
-            header,
-            storage: Storage::Mapped(mapping),
-        })
+        let mut failed = OpenError::Damaged { what: "overlay" };
+        for _ in 0..ATTEMPTS {
+            let (base, mark) = Base::open_c(path, owner)?;
+            let overlay = match mark.overlay() {
+                0 => Ok(None),
+                number => Overlay::open_c(path, number, base.identity, owner).map(Some),
+            };
+            match overlay {
+                Ok(overlay) => {
+                    let mark = mark.in_place();
+                    return Ok(Self { base, overlay, mark });
+                }
+                Err(error) => failed = error,
+            }
+            // A publisher removes an overlay only after the mark says that another one took its place, or
+            // that another table did; then there is another one to open.
+            if base.mark() == mark && !mark.superseded() {
+                break;
+            }
+        }
+        Err(failed)
     }
 
     /// A table from bytes in memory.
@@ -90,51 +103,68 @@ impl Table {
     /// # Errors
     /// As [`Table::open`], as far as bytes can show it.
     pub fn from_bytes(bytes: impl Into<Box<[u8]>>) -> Result<Self, OpenError> {
-        let bytes = bytes.into();
-        let len = bytes.len() as u64;
-        let start = bytes
-            .first_chunk::<HEADER_LEN>()
-            .filter(|_| len <= MAX_LEN)
-            .ok_or(OpenError::Size { found: len })?;
-        let header = Header::decode(start, len)?;
         Ok(Self {
-            header,
-            storage: Storage::Owned(bytes),
+            base: Base::from_bytes(bytes.into())?,
+            overlay: None,
+            mark: Mark::NONE,
         })
     }
 
-    /// Whether a newer table was published over this one. One atomic load, no system call.
-    #[inline]
-    pub fn superseded(&self) -> bool {
-        match &self.storage {
-            Storage::Mapped(mapping) => mapping.superseded(),
-            Storage::Owned(_) => false,
-        }
+    /// The same table under an overlay from bytes in memory.
+    ///
+    /// # Errors
+    /// When the bytes are no overlay of this table.
+    pub fn with_overlay(self, bytes: impl Into<Box<[u8]>>) -> Result<Self, OpenError> {
+        let overlay = Overlay::from_bytes(bytes.into(), self.base.identity)?;
+        Ok(Self {
+            overlay: Some(overlay),
+            ..self
+        })
     }
 
-    /// Whether both were opened from the same written table.
+    /// Whether a newer table or overlay was published over this one. One atomic load, no system call.
+    #[inline]
+    pub fn superseded(&self) -> bool {
+        self.base.mark() != self.mark
+    }
+
+    /// Whether the table itself is marked as replaced. A publisher may have died before it did replace it.
+    #[inline]
+    pub fn marked(&self) -> bool {
+        self.base.mark().superseded()
+    }
+
+    /// Whether both were opened from the same written table and overlay.
     #[inline]
     pub fn same_as(&self, other: &Self) -> bool {
-        self.header == other.header
+        let overlay = self.overlay.as_ref().map(Overlay::header);
+        self.base.header == other.base.header && overlay == other.overlay.as_ref().map(Overlay::header)
     }
 
     /// Counts, generation and age.
     #[inline]
     pub fn stats(&self) -> TableStats {
-        TableStats::of(&self.header)
+        let base = TableStats::of(&self.base.header);
+        let Some(overlay) = self.overlay.as_ref().map(Overlay::header) else {
+            return base;
+        };
+        TableStats {
+            users: overlay.users_over(base.users),
+            groups: overlay.groups_over(base.groups),
+            generation: overlay.generation,
+            created: overlay.created,
+            bytes: base.bytes.saturating_add(overlay.file_len),
+            enumerate: base.enumerate,
+        }
     }
 
     /// Reads the whole table and compares it with the checksum it was written with. Lookups do not
-    /// need this: they check what they touch.
+    /// need this: they check what they touch. An overlay was read whole when it was opened.
     ///
     /// # Errors
     /// When a byte differs.
     pub fn verify(&self) -> Result<(), Corrupt> {
-        if Checksum::of(self.body()) == self.header.body_checksum {
-            Ok(())
-        } else {
-            Err(Corrupt)
-        }
+        self.base.verify()
     }
 
     /// The user of that name.
@@ -153,10 +183,13 @@ impl Table {
     /// [`Corrupt`].
     #[inline]
     pub fn user_by_uid(&self, uid: u32) -> Lookup<User<'_>> {
-        self.search(self.header.user_by_uid, hash_id(uid), |offset| {
-            let (_, user) = self.user_at(offset)?;
-            Ok((user.uid == uid).then_some(user))
-        })
+        let hash = hash_id(uid);
+        if let Some(overlay) = &self.overlay
+            && let Some((kind, user)) = overlay.user_by_uid(hash, uid)?
+        {
+            return Ok((kind == KIND_USER).then_some(user));
+        }
+        self.base.user_by_uid(hash, uid)
     }
 
     /// The group of that name.
@@ -165,10 +198,13 @@ impl Table {
     /// [`Corrupt`].
     #[inline]
     pub fn group_by_name(&self, name: &[u8]) -> Lookup<Group<'_>> {
-        self.search(self.header.group_by_name, hash_name(name), |offset| {
-            let group = self.group_at(offset)?;
-            Ok((group.name() == name).then_some(group))
-        })
+        let hash = hash_name(name);
+        if let Some(overlay) = &self.overlay
+            && let Some((kind, group)) = overlay.group_by_name(&self.base, hash, name)?
+        {
+            return Ok((kind != KIND_GONE).then_some(group));
+        }
+        self.base.group_by_name(hash, name)
     }
 
     /// The group of that gid.
@@ -177,10 +213,13 @@ impl Table {
     /// [`Corrupt`].
     #[inline]
     pub fn group_by_gid(&self, gid: u32) -> Lookup<Group<'_>> {
-        self.search(self.header.group_by_gid, hash_id(gid), |offset| {
-            let group = self.group_at(offset)?;
-            Ok((group.gid == gid).then_some(group))
-        })
+        let hash = hash_id(gid);
+        if let Some(overlay) = &self.overlay
+            && let Some((kind, group)) = overlay.group_by_gid(&self.base, hash, gid)?
+        {
+            return Ok((kind != KIND_GONE).then_some(group));
+        }
+        self.base.group_by_gid(hash, gid)
     }
 
     /// The gids of all groups that list this name, also for names that are no users of this table
@@ -190,7 +229,10 @@ impl Table {
     /// [`Corrupt`].
     #[inline]
     pub fn initgroups(&self, name: &[u8]) -> Lookup<Gids<'_>> {
-        Ok(self.named(name)?.map(|(_, user)| user.gids()))
+        let found = self.named(name)?;
+        Ok(found
+            .filter(|(kind, _)| *kind != KIND_GONE)
+            .map(|(_, user)| user.gids()))
     }
 
     /// The authorized_keys text of that user; empty when there are no keys.
@@ -201,107 +243,49 @@ impl Table {
         Ok(self.user_by_name(name)?.map(|user| user.keys))
     }
 
-    /// The user at a position, in the order written; `None` past the end.
+    /// The user at a position; `None` past the end. First come those of the table that its overlay leaves
+    /// as they are, in the order written, then those of the overlay by name.
     ///
     /// # Errors
     /// [`Corrupt`].
     #[inline]
     pub fn user_at_position(&self, position: u32) -> Lookup<User<'_>> {
-        let Some(offset) = self.listed(self.header.users, position)? else {
-            return Ok(None);
-        };
-        self.user_at(offset).map(|(_, user)| Some(user))
+        match &self.overlay {
+            None => self.base.user_at_position(position),
+            Some(overlay) => overlay.user_at_position(&self.base, position),
+        }
     }
 
-    /// The group at a position, in the order written; `None` past the end.
+    /// The group at a position, as [`Table::user_at_position`].
     ///
     /// # Errors
     /// [`Corrupt`].
     #[inline]
     pub fn group_at_position(&self, position: u32) -> Lookup<Group<'_>> {
-        let Some(offset) = self.listed(self.header.groups, position)? else {
-            return Ok(None);
-        };
-        self.group_at(offset).map(Some)
+        match &self.overlay {
+            None => self.base.group_at_position(position),
+            Some(overlay) => overlay.group_at_position(&self.base, position),
+        }
     }
 
-    /// All users in the order written.
+    /// All users in the order of [`Table::user_at_position`].
     pub fn users(&self) -> impl Iterator<Item = Result<User<'_>, Corrupt>> {
-        (0..self.header.users.count).map_while(|position| self.user_at_position(position).transpose())
+        (0..self.stats().users).map_while(|position| self.user_at_position(position).transpose())
     }
 
-    /// All groups in the order written.
+    /// All groups in the order of [`Table::group_at_position`].
     pub fn groups(&self) -> impl Iterator<Item = Result<Group<'_>, Corrupt>> {
-        (0..self.header.groups.count).map_while(|position| self.group_at_position(position).transpose())
+        (0..self.stats().groups).map_while(|position| self.group_at_position(position).transpose())
     }
 
     #[inline]
     fn named(&self, name: &[u8]) -> Lookup<(u8, User<'_>)> {
-        self.search(self.header.user_by_name, hash_name(name), |offset| {
-            let (kind, user) = self.user_at(offset)?;
-            Ok((user.name() == name).then_some((kind, user)))
-        })
-    }
-
-    #[inline]
-    fn listed(&self, list: List, position: u32) -> Lookup<u32> {
-        if position >= list.count {
-            return Ok(None);
+        let hash = hash_name(name);
+        if let Some(overlay) = &self.overlay
+            && let Some(found) = overlay.named(hash, name)?
+        {
+            return Ok(Some(found));
         }
-        let start = (list.offset as usize) * UNIT - HEADER_LEN;
-        u32_at(self.body(), start + (position as usize) * UNIT)
-            .map(Some)
-            .ok_or(Corrupt)
-    }
-
-    /// The bytes after the header. The header page holds the superseded word, which another process
-    /// writes; no slice covers it.
-    #[inline]
-    fn body(&self) -> &[u8] {
-        match &self.storage {
-            Storage::Mapped(mapping) => mapping.body(),
-            Storage::Owned(bytes) => bytes.get(HEADER_LEN..).unwrap_or_default(),
-        }
-    }
-
-    #[inline]
-    fn search<T>(&self, index: Index, hash: u32, mut check: impl FnMut(u32) -> Lookup<T>) -> Lookup<T> {
-        let start = (index.offset as usize) * UNIT - HEADER_LEN;
-        let slots = self
-            .body()
-            .get(start..start + (index.total as usize) * SLOT)
-            .ok_or(Corrupt)?;
-        let (slots, _) = slots.as_chunks::<SLOT>();
-        for slot in slots.get(first_choice(hash, index.home)..).unwrap_or_default() {
-            let word = u64::from_le_bytes(*slot);
-            let (stored, offset) = (word as u32, (word >> 32) as u32);
-            if offset == 0 || stored > hash {
-                return Ok(None);
-            }
-            if stored == hash
-                && let Some(found) = check(offset)?
-            {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    #[inline]
-    fn record(&self, offset: u32) -> Result<&[u8], Corrupt> {
-        let start = (offset as usize) * UNIT;
-        self.body()
-            .get(start.checked_sub(HEADER_LEN).ok_or(Corrupt)?..)
-            .ok_or(Corrupt)
-    }
-
-    #[inline]
-    fn user_at(&self, offset: u32) -> Result<(u8, User<'_>), Corrupt> {
-        decode_user(self.record(offset)?).ok_or(Corrupt)
-    }
-
-    #[inline]
-    fn group_at(&self, offset: u32) -> Result<Group<'_>, Corrupt> {
-        decode_group(self.record(offset)?).ok_or(Corrupt)
+        self.base.named(hash, name)
     }
 }

@@ -1,9 +1,9 @@
 //! Writing a table as a stream: groups first, then users, then `finish`. What stays in memory is the
 //! names, 8 bytes per membership and some 20 bytes per record for the indexes; the records go out.
 
-use crate::check::{check_keys, check_name, check_text, push_text, put};
+use crate::check::{UserShape, check_keys, check_name, check_text, push_text, push_user_fixed, put};
 use crate::error::WriteError;
-use crate::format::{FLAG_ENUMERATE, Header, KIND_MEMBER, KIND_USER, USER_FIXED, hash_id, hash_name};
+use crate::format::{FLAG_ENUMERATE, Header, KIND_MEMBER, KIND_USER, hash_id, hash_name};
 use crate::memberships::Memberships;
 use crate::names::{Ids, Names};
 use crate::out::Out;
@@ -87,7 +87,8 @@ impl Entries {
     }
 }
 
-fn entry(hash: u32, offset: u32) -> u64 {
+/// Hash and unit offset, for an index.
+pub(crate) fn entry(hash: u32, offset: u32) -> u64 {
     (u64::from(hash) << 32) | u64::from(offset)
 }
 
@@ -247,18 +248,15 @@ impl<W: Write + Seek> TableBuilder<W> {
     fn write_user(&mut self, number: u32, kind: u8, user: &UserRecord<'_>) -> Result<u32, WriteError> {
         let gids = self.memberships.of(number);
         self.out.write_record(|record| {
-            let texts = user.name.len() + user.gecos.len() + user.home.len() + user.shell.len() + user.keys.len();
-            record.reserve(USER_FIXED + gids.len() * 4 + texts + 8);
-            for value in [user.uid, user.gid, gids.len() as u32, user.keys.len() as u32] {
-                record.extend(value.to_le_bytes());
-            }
-            record.extend([user.name.len() as u8, kind]);
-            for text in [user.gecos, user.home, user.shell] {
-                record.extend((text.len() as u16).to_le_bytes());
-            }
-            for gid in gids {
-                record.extend(gid.to_le_bytes());
-            }
+            let shape = UserShape {
+                uid: user.uid,
+                gid: user.gid,
+                kind,
+                name: user.name.len(),
+                texts: [user.gecos.len(), user.home.len(), user.shell.len()],
+                keys: user.keys.len(),
+            };
+            push_user_fixed(record, &shape, gids);
             for text in [user.name, "x", user.gecos, user.home, user.shell] {
                 push_text(record, text.as_bytes());
             }

@@ -1,6 +1,7 @@
 //! A module in this process over a table of its own.
 
-use dirless_table::publish_bytes;
+use dirless_table::overlay::{self, Draft, Published};
+use dirless_table::{TableMeta, WriteError, publish_bytes};
 use nss_dirless::Module;
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
@@ -33,6 +34,18 @@ impl Host {
 
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("table")
+    }
+
+    /// Publishes an overlay.
+    pub(crate) fn change(&self, generation: u64, fill: impl FnOnce(&mut Draft<'_>) -> Result<(), WriteError>) {
+        let owner = std::fs::metadata(self.folder.path()).unwrap().uid();
+        let meta = TableMeta {
+            generation,
+            created: 0,
+            enumerate: true,
+        };
+        let published = overlay::publish(&self.path(), owner, meta, overlay::MOST_BYTES, fill).unwrap();
+        assert!(matches!(published, Published::Overlay(_)), "nothing changed");
     }
 
     pub(crate) fn publish(&self, bytes: &[u8]) {

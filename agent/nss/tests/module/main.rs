@@ -11,6 +11,7 @@ mod enumeration;
 #[path = "../common/host.rs"]
 mod host;
 mod lookups;
+mod overlay;
 mod replacement;
 #[path = "../common/tables.rs"]
 mod tables;
