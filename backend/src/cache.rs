@@ -31,6 +31,9 @@ pub(crate) const STATE: &str = "tenant state";
 /// What the names of objects of the verified protocol begin with, among a tenant's answers; no source can have it.
 pub(crate) const OBJECT: &str = "v2/";
 
+/// Name of what heartbeats of the verified protocol are answered with, among a tenant's answers: newest policy and heads.
+pub(crate) const NEWS: &str = "v2 news";
+
 /// Shards of the map and of the epochs; a power of two.
 const SHARDS: usize = 64;
 /// Answers kept for one tenant; asking for thousands of absent sources must not fill the memory.
@@ -222,14 +225,16 @@ impl Cache {
         }
     }
 
-    /// Forgets an object of the verified protocol, which the state of the classic one does not speak of.
+    /// Forgets an object of the verified protocol, which the state of the classic one does not speak of, and the news if
+    /// they speak of it.
     fn forget_object(&self, tenant: &TenantId, path: &str) {
         let shard = self.shard(tenant);
         shard.epoch.fetch_add(1, Ordering::AcqRel);
         let mut tenants = shard.tenants.write().unwrap_or_else(PoisonError::into_inner);
         let Some(entries) = tenants.get_mut(tenant) else { return };
-        let of_path = |entry: &Entry| entry.name.strip_prefix(OBJECT) == Some(path);
-        if let Some(place) = entries.iter().position(of_path) {
+        let is_news = path.starts_with("head/") || path.starts_with("policy/");
+        let told = |entry: &Entry| entry.name.strip_prefix(OBJECT) == Some(path) || (is_news && *entry.name == *NEWS);
+        while let Some(place) = entries.iter().position(told) {
             self.used
                 .fetch_sub(entries.swap_remove(place).cost(), Ordering::Relaxed);
         }
@@ -367,6 +372,21 @@ mod tests {
         };
         cache.apply(&change);
         assert!(cache.find(&acme, "v2/policy/0").is_none() && cache.find(&acme, "v2/policy/999").is_some());
+        for (path, stays) in [
+            ("blob/00", true),
+            ("wrap/all/1/n", true),
+            ("head/p", false),
+            ("policy/9", false),
+        ] {
+            cache.keep(&acme, NEWS, answer(10), cache.epoch(&acme));
+            let path = path.to_owned();
+            let tenant = acme.clone();
+            cache.apply(&Change::Object {
+                tenant,
+                path: path.clone(),
+            });
+            assert_eq!(cache.find(&acme, NEWS).is_some(), stays, "{path}");
+        }
         assert!(cache.find(&acme, STATE).is_some() && cache.find(&acme, "local").is_some());
         for number in 0..100 {
             cache.keep(&acme, &format!("s{number}"), answer(10), cache.epoch(&acme));

@@ -163,7 +163,7 @@ pub async fn join(
     let request = match (&arguments.request, &files) {
         (Some(file), _) => file.clone(),
         (None, Files::Folder(folder)) => folder.join(format!("join/{}/{}", code.code, Digest::of(&sealed))),
-        (None, Files::Web { .. }) => paths.trust_folder().join("join-request"),
+        (None, Files::Web(_) | Files::Backend(_)) => paths.trust_folder().join("join-request"),
     };
     if let Some(parent) = request.parent() {
         ensure_folder(parent, 0o755).map_err(disk(parent))?;

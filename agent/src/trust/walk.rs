@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use dirless_client::{Files, FilesError};
+use dirless_client::{Files, FilesError, SnapshotSink};
 use dirless_seal::trust::{Entry, Freshness, Head, Manifest, Memory, Object, Policy, Refusal, Wrap};
 use dirless_seal::{Digester, Label, Note};
 use jiff::Timestamp;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use super::SignedBody;
 use super::keeper::{Keeper, KeeperError};
@@ -119,6 +117,7 @@ impl Stop {
             Self::Refused(refusal) => refusal.code(),
             // More bytes than anything of the kind may have is the doing of whoever serves it.
             Self::Files(FilesError::TooLong { .. }) => "too-long",
+            Self::Files(FilesError::Refused(_)) => "refused",
             Self::Files(_) => "unreachable",
             Self::Keeper(_) | Self::Disk(..) => "disk",
             Self::Missing(_) => "missing",
@@ -422,6 +421,7 @@ impl Walker<'_> {
             .map_err(disk)?;
         SignedBody::begin(file.as_file_mut(), note).map_err(disk)?;
         let mut sink = Hashing {
+            from: file.as_file_mut().stream_position().map_err(disk)?,
             file: tokio::fs::File::from_std(file.as_file().try_clone().map_err(disk)?),
             digester: Digester::default(),
         };
@@ -436,7 +436,6 @@ impl Walker<'_> {
             }
             length => length?.ok_or(Stop::Missing(path))?,
         };
-        sink.file.flush().await.map_err(disk)?;
         if length != signed {
             return Err(Refusal::Size { found: length, signed }.into());
         }
@@ -459,26 +458,29 @@ impl Walker<'_> {
     }
 }
 
-/// A file whose digest is taken while it is written.
+/// A file whose digest is taken while it is written, from some byte on.
 struct Hashing {
     file: tokio::fs::File,
+    from: u64,
     digester: Digester,
 }
 
-impl AsyncWrite for Hashing {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.file).poll_write(context, bytes);
-        if let Poll::Ready(Ok(count)) = written {
-            self.digester.update(bytes.get(..count).unwrap_or_default());
-        }
-        written
+impl SnapshotSink for Hashing {
+    async fn begin(&mut self) -> io::Result<()> {
+        // Behind the manifest.
+        self.file.flush().await?;
+        self.file.set_len(self.from).await?;
+        self.file.seek(SeekFrom::Start(self.from)).await?;
+        self.digester = Digester::default();
+        Ok(())
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.file).poll_flush(context)
+    async fn append(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.digester.update(piece);
+        self.file.write_all(piece).await
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.file).poll_shutdown(context)
+    async fn finish(&mut self) -> io::Result<()> {
+        self.file.flush().await
     }
 }

@@ -71,7 +71,8 @@ impl Reading {
     }
 }
 
-fn of(body: Bytes) -> Answer {
+/// The document as an answer.
+pub(super) fn of(body: Bytes) -> Answer {
     let tag = etag_of(&body);
     let value = HeaderValue::from_str(tag.header()).ok();
     Answer {

@@ -53,6 +53,7 @@ use super::{
         dirless_wire::trust::CredentialList,
         dirless_wire::trust::JoinCodeRequest,
         dirless_wire::trust::JoinList,
+        dirless_wire::trust::HeartbeatReply,
         dirless_wire::trust::ReceiptList,
         dirless_wire::trust::StoredList,
     )),

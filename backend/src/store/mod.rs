@@ -63,7 +63,7 @@ pub use spool::{BodyWriter, CHUNK_MAX, MEMORY_MAX, SpooledBody};
 pub use tenant::{KeyChange, TenantHandle};
 pub use token::{NewToken, Token, TokenCreation};
 pub use trust::{
-    Caller, JoinCode, JoinPost, JoinRequest, KeyCredential, KeyHolder, KeyInfo, NewTenant, ObjectMeta, ObjectPut,
+    Caller, JoinCode, JoinPost, JoinRequest, KeyCredential, KeyHolder, KeyInfo, NewTenant, News, ObjectMeta, ObjectPut,
     PAGE_MAX, Page, Receipt, Registration, Revocation, TrustHandle,
 };
 pub(crate) use types::sha256 as sha256_of;

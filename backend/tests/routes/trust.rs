@@ -453,6 +453,81 @@ fn receipts_are_kept_for_publishers_and_operators() {
 }
 
 #[test]
+fn a_heartbeat_is_answered_with_what_may_be_new() {
+    let tenant = Tenant::start();
+    let beat = || {
+        let reply = signed(&tenant.node, "POST", "/v2/acme/heartbeat", b"").send(&tenant.site);
+        reply.expect_status(200).json()
+    };
+    assert_eq!(beat(), serde_json::json!({"heads": {}}));
+    for version in [1, 2, 9, 10] {
+        let path = format!("/v2/acme/policy/{version}");
+        tenant.publishes("PUT", &path, b"policy").expect_status(201);
+    }
+    assert_eq!(beat(), serde_json::json!({"policy": 10, "heads": {}}));
+    let swap = |name: &str, value: &str, body: &[u8]| {
+        let put = signed(&tenant.publisher, "PUT", "/v2/acme/head/syncer", body);
+        put.header(name, value).send(&tenant.site).expect_status(201)
+    };
+    let tag = swap("If-None-Match", "*", b"one");
+    assert_eq!(beat()["heads"]["syncer"], "one");
+    let tag = swap("If-Match", tag.header("etag").unwrap(), b"two");
+    assert_eq!(beat()["heads"]["syncer"], "two");
+    tenant.operates("DELETE", "/v2/acme/policy/10", b"").expect_status(200);
+    assert_eq!(beat()["policy"], 9);
+    // No text, or too long: they have to be asked for.
+    let tag = swap("If-Match", tag.header("etag").unwrap(), b"\xff");
+    assert_eq!(beat(), serde_json::json!({"policy": 9}));
+    swap("If-Match", tag.header("etag").unwrap(), &[b'x'; 64 * 1024 + 1]);
+    assert_eq!(beat(), serde_json::json!({"policy": 9}));
+}
+
+#[test]
+fn whoever_holds_a_join_code_reads_policies_and_nothing_else() {
+    let tenant = Tenant::start();
+    tenant.publishes("PUT", "/v2/acme/policy/1", b"one").expect_status(201);
+    let code = format!(
+        r#"{{"bearer":"{}","expires_at":"2099-01-01T00:00:00Z","uses":1}}"#,
+        digest(b"join bearer")
+    );
+    tenant
+        .publishes("PUT", "/v2/acme/join/web", code.as_bytes())
+        .expect_status(200);
+    let get = |path: &str, bearer: &str| ask("GET", path).bearer(bearer).send(&tenant.site);
+    let path = "/v2/acme/join/web/policy/1";
+    let reply = get(path, "join bearer").expect_status(200);
+    assert_eq!(reply.text(), "one");
+    let tag = reply.header("etag").unwrap();
+    let again = ask("GET", path).bearer("join bearer").header("If-None-Match", tag);
+    again.send(&tenant.site).expect_status(304);
+    get("/v2/acme/join/web/policy/2", "join bearer").expect_error(404, "object_absent");
+    let refused = get(path, "wrong").lasting();
+    assert_eq!(refused.status, 401);
+    for (path, bearer) in [
+        ("/v2/acme/join/other/policy/1", "join bearer"),
+        ("/v2/nobody/join/web/policy/1", "join bearer"),
+        (path, tenant.token.as_str()),
+        ("/v2/acme/policy/1", "join bearer"),
+        ("/v2/acme/head/syncer", "join bearer"),
+        ("/v2/acme/", "join bearer"),
+    ] {
+        assert_eq!(get(path, bearer).lasting(), refused, "{path}");
+    }
+    signed(&tenant.node, "GET", path, b"")
+        .send(&tenant.site)
+        .expect_status(401);
+    for path in ["/v2/acme/join/web/policy/0", "/v2/acme/join/web/policy/x"] {
+        get(path, "join bearer").expect_error(404, "not_found");
+    }
+    // A use is counted for requests alone; one that is used up still shows whom it is for.
+    let post = ask("POST", "/v2/acme/join/web").bearer("join bearer").body("request");
+    post.send(&tenant.site).expect_status(201);
+    get(path, "join bearer").expect_status(200);
+    tenant.publishes("DELETE", "/v2/acme/join/web", b"").expect_status(200);
+    assert_eq!(get(path, "join bearer").lasting(), refused);
+}
+
+#[test]
 fn bodies_have_limits_before_and_after_they_are_announced() {
     let tenant = Tenant::with("[sync]\nmax_payload_bytes = 400000\n");
     for (path, longest) in [

@@ -84,10 +84,14 @@ impl BaseUrl {
         !self.is_tls() && !here
     }
 
-    /// The URL of a route; `path` begins with a slash and is already safe to stand in a URL.
+    /// The URL of a route; `path` begins with a slash, may end with a query, and is already safe to stand in a URL.
     pub(crate) fn join(&self, path: &str) -> Url {
+        let (path, query) = path
+            .split_once('?')
+            .map_or((path, None), |(path, query)| (path, Some(query)));
         let mut url = self.url.clone();
         url.set_path(&format!("{}{path}", self.prefix));
+        url.set_query(query);
         url
     }
 }
@@ -130,6 +134,13 @@ mod tests {
         ] {
             assert_eq!(BaseUrl::new(text).unwrap().join("/v1/health").as_str(), joined);
         }
+    }
+
+    #[test]
+    fn a_query_stays_one() {
+        let base = BaseUrl::new("https://h.example/p").unwrap();
+        let joined = base.join("/v2/acme/join?after=a+b&limit=3");
+        assert_eq!(joined.as_str(), "https://h.example/p/v2/acme/join?after=a+b&limit=3");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::resolve::{Resolve, SystemResolver};
-use crate::transport::Transport;
-use crate::{BaseUrl, BaseUrlError, Client, RetryPolicy};
+use crate::transport::{Sender, Transport};
+use crate::{BaseUrl, BaseUrlError, Client, RequestKey, RetryPolicy};
 
 /// How long to wait for what. Each holds for one try at one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,9 @@ pub enum BuildError {
     /// A URL is not usable.
     #[error(transparent)]
     Url(#[from] BaseUrlError),
+    /// A key to sign with, but no tenant to name.
+    #[error("signed requests name the tenant, and there is none")]
+    NoTenant,
     /// The bearer cannot stand in a header.
     #[error("the token is empty or has characters other than visible ASCII; copy it again, without line breaks")]
     Bearer,
@@ -78,6 +81,7 @@ pub struct ClientBuilder {
     urls: Vec<BaseUrl>,
     bearer: Option<Secret>,
     tenant: Option<TenantId>,
+    key: Option<RequestKey>,
     timeouts: Timeouts,
     retry: RetryPolicy,
     readmit_after: Duration,
@@ -104,6 +108,7 @@ impl ClientBuilder {
             urls: Vec::new(),
             bearer: None,
             tenant: None,
+            key: None,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             readmit_after: Duration::from_secs(300),
@@ -149,6 +154,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
+        self
+    }
+
+    /// The key that calls of the verified protocol are signed with.
+    #[must_use]
+    pub fn key(mut self, key: RequestKey) -> Self {
+        self.key = Some(key);
         self
     }
 
@@ -230,6 +242,9 @@ impl ClientBuilder {
         if self.urls.is_empty() {
             return Err(BuildError::NoBackend);
         }
+        if self.key.is_some() && self.tenant.is_none() {
+            return Err(BuildError::NoTenant);
+        }
         let sendable = |bearer: &Secret| {
             let text = bearer.expose();
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -247,10 +262,15 @@ impl ClientBuilder {
         }
         let mut random = self.seed.map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64);
         let seed = random.random();
+        let sender = Sender {
+            bearer: self.bearer,
+            tenant: self.tenant,
+            key: self.key,
+            clock: self.clock.clone(),
+        };
         let transport = Transport::new(
             self.urls,
-            self.bearer,
-            self.tenant,
+            sender,
             self.timeouts,
             self.ca_file.as_deref(),
             self.proxy.as_deref(),

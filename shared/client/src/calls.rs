@@ -315,7 +315,7 @@ fn snapshot_path(source: &SourceName) -> String {
     format!("/v1/snapshot/{source}")
 }
 
-fn conditional(call: Call, expected: &Expected) -> Call {
+pub(crate) fn conditional(call: Call, expected: &Expected) -> Call {
     let call = match expected {
         Expected::Anything => return call,
         Expected::Absent => call.header("if-none-match", "*"),
@@ -329,6 +329,6 @@ fn conditional(call: Call, expected: &Expected) -> Call {
     }
 }
 
-fn encode(body: &impl Serialize) -> Vec<u8> {
+pub(crate) fn encode(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("wire types and JSON maps have text keys and no failing serializer")
 }

@@ -3,7 +3,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dirless_program::Clock;
-use http::Method;
+use dirless_wire::TenantId;
+use dirless_wire::trust::SCHEME;
+use http::header::WWW_AUTHENTICATE;
+use http::{Method, StatusCode};
 use jiff::Timestamp;
 use rand::rngs::SmallRng;
 
@@ -124,6 +127,37 @@ impl Client {
         results
     }
 
+    /// Whether a backend is there that speaks the verified protocol: asked without credentials, it names the scheme of
+    /// signed requests.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when nobody answers.
+    pub async fn is_verified_backend(&self) -> Result<bool, Error> {
+        self.refresh_addresses().await;
+        let call = Call {
+            identity: Identity::Nobody,
+            ..Call::new(Method::GET, self.cycle().path_below_tenant(""))
+        };
+        let (keys, mut tried) = {
+            let state = self.state();
+            (state.backends.keys(), state.unresolved.clone())
+        };
+        for key in keys {
+            match self.0.transport.send(key, &call).await {
+                Ok(response) => {
+                    let challenge = response.headers().get(WWW_AUTHENTICATE);
+                    return Ok(response.status() == StatusCode::UNAUTHORIZED
+                        && challenge.is_some_and(|value| value.as_bytes() == SCHEME.as_bytes()));
+                }
+                Err(nothing) => tried.push(Attempt {
+                    backend: self.0.transport.name(key),
+                    reason: nothing.reason,
+                }),
+            }
+        }
+        Err(Error::Unavailable { tried })
+    }
+
     /// What is known of every address, without asking any.
     #[must_use]
     pub fn backends(&self) -> Vec<BackendState> {
@@ -220,6 +254,12 @@ impl Cycle {
     #[must_use]
     pub fn backend(&self) -> Option<String> {
         self.pinned().map(|key| self.client.0.transport.name(key))
+    }
+
+    /// The path of a route of the verified protocol.
+    pub(crate) fn path_below_tenant(&self, path: &str) -> String {
+        let tenant = self.client.0.transport.sender.tenant.as_ref();
+        format!("/v2/{}/{path}", tenant.map_or("", TenantId::as_str))
     }
 
     /// Sends `call` until a backend gives an answer that `reader` makes something of.

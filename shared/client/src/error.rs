@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use dirless_wire::trust::CLOCK_TOLERANCE_SECONDS;
 use dirless_wire::{AgePublicKey, ErrorCode};
 
 /// Why a call failed: one variant for each thing a caller does differently. No variant holds a
@@ -14,6 +15,12 @@ pub enum Error {
          and that this tenant is enrolled (dirless enroll)"
     )]
     Unauthorized,
+    /// 401 to a signed request: the key is not registered, was revoked or has ended, or the clocks differ too much.
+    #[error("the backend does not accept this key for this tenant{}", Clocks(*.ahead))]
+    KeyRefused {
+        /// By how many seconds this clock is ahead of the backend's (negative: behind), when it tells its time.
+        ahead: Option<i64>,
+    },
     /// 403 for the whole realm. The last good copy stays valid; only an operator can lift it.
     #[error("the backend has suspended this customer ({error}); ask whoever operates the backend")]
     Suspended {
@@ -100,6 +107,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a signed request was refused for its key, and not for its time.
+    #[must_use]
+    pub fn refuses_key(&self) -> bool {
+        matches!(self, Self::KeyRefused { ahead } if !differ(*ahead))
+    }
+
     /// Whether the same call may well succeed later without anybody doing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -117,6 +130,29 @@ pub struct Attempt {
     pub backend: String,
     /// Why it failed, for people.
     pub reason: String,
+}
+
+/// Whether clocks differ by more than signed requests may.
+fn differ(ahead: Option<i64>) -> bool {
+    ahead.is_some_and(|ahead| ahead.unsigned_abs() > CLOCK_TOLERANCE_SECONDS)
+}
+
+struct Clocks(Option<i64>);
+
+impl fmt::Display for Clocks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ahead) if differ(self.0) => {
+                let which = if ahead > 0 { "ahead of" } else { "behind" };
+                let seconds = ahead.unsigned_abs();
+                write!(
+                    formatter,
+                    ": this machine's clock is {seconds} seconds {which} the backend's; set it (timedatectl set-ntp true)"
+                )
+            }
+            _ => formatter.write_str(": it is not registered there, was revoked, or has ended"),
+        }
+    }
 }
 
 struct Named<'a>(Option<&'a AgePublicKey>);
@@ -193,6 +229,20 @@ mod tests {
         assert_eq!(
             rejected.to_string(),
             "the backend refused with status 422: in clear; seal it"
+        );
+    }
+
+    #[test]
+    fn a_refused_key_is_told_from_a_wrong_clock() {
+        let refused = |ahead| Error::KeyRefused { ahead };
+        for ahead in [None, Some(0), Some(-300), Some(300)] {
+            assert!(refused(ahead).refuses_key() && refused(ahead).to_string().contains("revoked"));
+        }
+        assert!(!refused(Some(301)).refuses_key() && !Error::Unauthorized.refuses_key());
+        assert!(
+            refused(Some(-400))
+                .to_string()
+                .contains("400 seconds behind the backend's")
         );
     }
 

@@ -1,31 +1,33 @@
-//! A tenant's signed files from wherever they lie: a folder, or anything that answers GET.
+//! A tenant's signed files from wherever they lie: a folder, anything that answers GET, or backends.
 //!
 //! Who serves them is not believed, so nothing here authenticates the server's answers beyond TLS; the caller checks
-//! what it gets. Sizes are bounded before anything is kept.
+//! what it gets. Sizes are bounded before anything is kept. Heads are asked for with their tags; everything else never
+//! changes, and whoever accepted it keeps it.
+
+mod backend;
+mod kept;
+mod web;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::StatusCode;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::transport::{describe, plain_client};
-use crate::{BaseUrl, BuildError};
+use crate::{BuildError, SnapshotSink};
+
+pub use backend::{BackendFiles, Standing};
+pub use web::WebFiles;
 
 /// Where the files are.
 #[derive(Clone, Debug)]
 pub enum Files {
     /// Below this folder: a mirror on a disk or a stick.
     Folder(PathBuf),
-    /// Below this URL.
-    Web {
-        /// The client: its time limits, its certificate authorities.
-        client: reqwest::Client,
-        /// What the paths are appended to.
-        base: BaseUrl,
-    },
+    /// Below a URL of a web server.
+    Web(WebFiles),
+    /// At backends.
+    Backend(BackendFiles),
 }
 
 /// A file cannot be had. Its absence is no error.
@@ -50,6 +52,9 @@ pub enum FilesError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The backend does not let this host in, whatever it asks for.
+    #[error("{0}")]
+    Refused(String),
     /// The server did not answer as one does.
     #[error("{path} could not be fetched: {reason}")]
     Web {
@@ -67,9 +72,7 @@ impl Files {
     /// # Errors
     /// When the URL or the file cannot be used.
     pub fn web(url: &str, ca_file: Option<&Path>, patience: Duration) -> Result<Self, BuildError> {
-        let base = BaseUrl::new(url)?;
-        let client = plain_client(&base, ca_file, patience)?;
-        Ok(Self::Web { client, base })
+        WebFiles::new(url, ca_file, patience).map(Self::Web)
     }
 
     /// The whole file at `path`, at most `most` bytes; `None` when there is none.
@@ -77,26 +80,29 @@ impl Files {
     /// # Errors
     /// When it is longer or cannot be had.
     pub async fn get(&self, path: &str, most: usize) -> Result<Option<Bytes>, FilesError> {
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(most).unwrap_or(u64::MAX);
-        let length = self.copy(path, limit, &mut bytes).await?;
-        Ok(length.map(|_| Bytes::from(bytes)))
+        check(path)?;
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        match self {
+            Self::Folder(folder) => {
+                let mut bytes = Vec::new();
+                let length = copy_file(folder, path, most, &mut bytes).await?;
+                Ok(length.map(|_| Bytes::from(bytes)))
+            }
+            Self::Web(files) => files.get(path, most).await,
+            Self::Backend(files) => files.get(path, most).await,
+        }
     }
 
     /// Copies the file at `path` to `sink`: its length; `None` when there is none.
     ///
     /// # Errors
-    /// When it has more than `most` bytes or cannot be had; `sink` may have received some of it.
-    pub async fn copy(
-        &self,
-        path: &str,
-        most: u64,
-        sink: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<Option<u64>, FilesError> {
+    /// When it has more than `most` bytes or cannot be had; then what the sink holds is worthless.
+    pub async fn copy(&self, path: &str, most: u64, sink: &mut impl SnapshotSink) -> Result<Option<u64>, FilesError> {
         check(path)?;
         match self {
             Self::Folder(folder) => copy_file(folder, path, most, sink).await,
-            Self::Web { client, base } => copy_answer(client, base, path, most, sink).await,
+            Self::Web(files) => files.copy(path, most, sink).await,
+            Self::Backend(files) => files.copy(path, most, sink).await,
         }
     }
 }
@@ -118,7 +124,7 @@ async fn copy_file(
     folder: &Path,
     path: &str,
     most: u64,
-    sink: &mut (impl AsyncWrite + Unpin),
+    sink: &mut impl SnapshotSink,
 ) -> Result<Option<u64>, FilesError> {
     let failed = |source| FilesError::Disk {
         path: folder.join(path).display().to_string(),
@@ -132,56 +138,20 @@ async fn copy_file(
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(failed(std::io::Error::other("it is no regular file")));
     }
+    sink.begin().await.map_err(failed)?;
     let mut length = 0;
     let mut piece = BytesMut::zeroed(1 << 16);
     loop {
         let count = file.read(&mut piece).map_err(failed)?;
         if count == 0 {
+            sink.finish().await.map_err(failed)?;
             return Ok(Some(length));
         }
         length = grown(path, length, count, most)?;
-        sink.write_all(piece.get(..count).unwrap_or_default())
+        sink.append(piece.get(..count).unwrap_or_default())
             .await
             .map_err(failed)?;
     }
-}
-
-async fn copy_answer(
-    client: &reqwest::Client,
-    base: &BaseUrl,
-    path: &str,
-    most: u64,
-    sink: &mut (impl AsyncWrite + Unpin),
-) -> Result<Option<u64>, FilesError> {
-    let failed = |reason: reqwest::Error| FilesError::Web {
-        path: path.to_owned(),
-        reason: describe(&reason),
-    };
-    let mut answer = client
-        .get(base.join(&format!("/{path}")))
-        .send()
-        .await
-        .map_err(failed)?;
-    match answer.status() {
-        StatusCode::OK => {}
-        StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
-        other => {
-            return Err(FilesError::Web {
-                path: path.to_owned(),
-                reason: format!("the server answered {other}"),
-            });
-        }
-    }
-    let mut length = 0;
-    while let Some(piece) = answer.chunk().await.map_err(failed)? {
-        length = grown(path, length, piece.len(), most)?;
-        let disk = |source| FilesError::Disk {
-            path: path.to_owned(),
-            source,
-        };
-        sink.write_all(&piece).await.map_err(disk)?;
-    }
-    Ok(Some(length))
 }
 
 fn grown(path: &str, length: u64, more: usize, most: u64) -> Result<u64, FilesError> {
@@ -195,7 +165,7 @@ fn grown(path: &str, length: u64, more: usize, most: u64) -> Result<u64, FilesEr
 
 #[cfg(test)]
 mod tests {
-    use wiremock::matchers::{method, path};
+    use wiremock::matchers::{header, method, path};
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
     use super::*;
@@ -264,5 +234,38 @@ mod tests {
             );
         }
         drop(server);
+    }
+
+    #[tokio::test]
+    async fn a_head_is_asked_for_with_its_tag_and_nothing_else_is() {
+        let server = MockServer::start().await;
+        let tagged = |tag: &str, body: &str| {
+            let answer = ResponseTemplate::new(200).set_body_string(body.to_owned());
+            answer.insert_header("etag", tag)
+        };
+        let mount = async |at: &str, answer, times, tag: Option<&str>| {
+            let mut mock = Mock::given(method("GET")).and(path(at));
+            if let Some(tag) = tag {
+                mock = mock.and(header("if-none-match", tag));
+            }
+            mock.respond_with(answer).up_to_n_times(times).mount(&server).await;
+        };
+        mount("/head/p", tagged("\"1\"", "one"), 1, None).await;
+        mount("/head/p", ResponseTemplate::new(304), 1, Some("\"1\"")).await;
+        mount("/head/p", tagged("\"2\"", "two"), 1, Some("\"1\"")).await;
+        mount("/policy/1", tagged("\"1\"", "note"), 2, None).await;
+        let files = Files::web(&server.uri(), None, Duration::from_secs(30)).unwrap();
+        for expected in ["one", "one", "two"] {
+            assert_eq!(files.get("head/p", 100).await.unwrap().unwrap(), expected);
+        }
+        for _ in 0..2 {
+            assert_eq!(files.get("policy/1", 100).await.unwrap().unwrap(), "note");
+        }
+        let asked = server.received_requests().await.unwrap();
+        let with_tag = |at: &str| {
+            let tagged = |one: &&wiremock::Request| one.url.path() == at && one.headers.contains_key("if-none-match");
+            asked.iter().filter(tagged).count()
+        };
+        assert_eq!((with_tag("/head/p"), with_tag("/policy/1")), (2, 0));
     }
 }

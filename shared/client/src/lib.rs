@@ -1,7 +1,8 @@
 //! Typed HTTPS client for the backend, used by agents, syncers and host commands.
 //!
-//! It speaks the classic wire protocol: snapshots with entity tags, enrolment, keys, access rules,
-//! heartbeats, notices. It is not a cache and keeps nothing on disk; sealed bodies are opaque bytes to it.
+//! It speaks the classic wire protocol (snapshots with entity tags, enrolment, keys, access rules,
+//! heartbeats, notices) and the verified one (objects, join requests, receipts, by signed requests). It keeps nothing on disk;
+//! sealed bodies and signed notes are opaque bytes to it.
 //!
 //! What always holds:
 //! - A [`Client`] may have many addresses; a [`Cycle`] talks to one of them and leaves it only when
@@ -22,6 +23,8 @@ mod calls;
 mod cycle;
 mod error;
 mod files;
+mod key;
+mod objects;
 mod reply;
 mod resolve;
 mod snapshot;
@@ -35,7 +38,8 @@ pub use builder::{BuildError, ClientBuilder, Timeouts};
 pub use calls::{AccessRules, Expected, Written};
 pub use cycle::{Client, Cycle, ProbeResult};
 pub use error::{Attempt, Error};
-pub use files::{Files, FilesError};
+pub use files::{BackendFiles, Files, FilesError, Standing, WebFiles};
+pub use key::RequestKey;
 pub use resolve::{Resolve, Resolving, SystemResolver};
 pub use snapshot::{Fetched, FetchedBody, Previous, SnapshotHeaders, SnapshotSink};
 pub use watch::Watch;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::transport::{Call, describe};
+use crate::transport::{Call, Identity, describe};
 use crate::{Error, MAX_JSON_BYTES};
 
 /// Longest explanation that is read from a refusal, in bytes.
@@ -71,6 +71,10 @@ impl Answer {
                 may_have_arrived: true,
             });
         }
+        if status == StatusCode::UNAUTHORIZED && call.identity == Identity::Key {
+            let ahead = answer.date().map(|date| now.as_second() - date.as_second());
+            return Err(Error::KeyRefused { ahead }.into());
+        }
         let registered = registered_key(answer.headers());
         let refusal = answer.refusal().await;
         Err(refusal.into_error(status, call, registered).into())
@@ -90,6 +94,12 @@ impl Answer {
 
     pub(crate) fn etag(&self) -> Option<ETag> {
         ETag::parse(self.text_header("etag")?).ok()
+    }
+
+    /// The backend's clock (RFC 9110 section 6.6.1).
+    fn date(&self) -> Option<Timestamp> {
+        let date = jiff::fmt::rfc2822::parse(self.text_header("date")?).ok()?;
+        Some(date.timestamp())
     }
 
     pub(crate) fn content_length(&self) -> Option<u64> {

@@ -5,14 +5,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dirless_program::Secret;
+use dirless_program::{Clock, Secret};
 use dirless_wire::{TenantId, header};
 use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
-use crate::BaseUrl;
 use crate::backends::BackendKey;
 use crate::builder::{BuildError, Timeouts};
+use crate::{BaseUrl, RequestKey};
 
 /// How long a quiet connection is kept for the next call.
 const POOL_IDLE: Duration = Duration::from_secs(10);
@@ -24,8 +24,20 @@ pub(crate) enum Identity {
     Nobody,
     /// The bearer alone: enrolment.
     Bearer,
-    /// Bearer and tenant: everything else.
+    /// Bearer and tenant: everything else of the classic protocol.
     Tenant,
+    /// The owner of a key: the verified protocol.
+    Key,
+}
+
+/// Who sends.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) bearer: Option<Secret>,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) key: Option<RequestKey>,
+    /// Signed requests name the time.
+    pub(crate) clock: Clock,
 }
 
 /// Which deadline a call has.
@@ -95,8 +107,7 @@ pub(crate) struct NoAnswer {
 pub(crate) struct Transport {
     pub(crate) urls: Vec<BaseUrl>,
     pub(crate) timeouts: Timeouts,
-    bearer: Option<Secret>,
-    tenant: Option<TenantId>,
+    pub(crate) sender: Sender,
     authorities: Vec<reqwest::Certificate>,
     proxy: Option<reqwest::Proxy>,
     user_agent: String,
@@ -106,8 +117,7 @@ pub(crate) struct Transport {
 impl Transport {
     pub(crate) fn new(
         urls: Vec<BaseUrl>,
-        bearer: Option<Secret>,
-        tenant: Option<TenantId>,
+        sender: Sender,
         timeouts: Timeouts,
         ca_file: Option<&Path>,
         proxy: Option<&str>,
@@ -123,8 +133,7 @@ impl Transport {
         let transport = Self {
             urls,
             timeouts,
-            bearer,
-            tenant,
+            sender,
             authorities,
             proxy,
             user_agent,
@@ -181,11 +190,22 @@ impl Transport {
         let mut request = client
             .request(call.method.clone(), url.join(&call.path))
             .headers(call.headers.clone());
-        if let (Identity::Bearer | Identity::Tenant, Some(bearer)) = (call.identity, &self.bearer) {
+        let Sender {
+            bearer,
+            tenant,
+            key,
+            clock,
+        } = &self.sender;
+        if let (Identity::Bearer | Identity::Tenant, Some(bearer)) = (call.identity, bearer) {
             request = request.header(http::header::AUTHORIZATION, authorization(bearer));
         }
-        if let (Identity::Tenant, Some(tenant)) = (call.identity, &self.tenant) {
+        if let (Identity::Tenant, Some(tenant)) = (call.identity, tenant) {
             request = request.header(header::TENANT_ID, tenant.as_str());
+        }
+        if let (Identity::Key, Some(key), Some(tenant)) = (call.identity, key, tenant) {
+            // Each time anew: a try that comes late must not bear the time of the first.
+            let value = key.authorization(call, tenant, clock.now());
+            request = request.header(http::header::AUTHORIZATION, value);
         }
         if let Some(body) = &call.body {
             request = request.body(body.clone());

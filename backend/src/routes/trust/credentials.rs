@@ -39,6 +39,7 @@ pub(super) async fn register(State(app): State<Arc<App>>, request: Request) -> R
     let may = match tenant.caller() {
         Caller::Operator(_) => wanted.role == KeyRole::Publisher,
         Caller::Key(_) => wanted.role == KeyRole::Node,
+        Caller::Joining => false,
     };
     if !may {
         return Err(forbidden());

@@ -77,7 +77,7 @@ const OBJECTS: [(&str, [&str; 3], &str); 6] = [
     ),
 ];
 
-const CALLS: [Call; 14] = [
+const CALLS: [Call; 15] = [
     Call {
         statuses: &[201],
         ..call("post", "", "createTenant", "Makes a tenant in an operator's realm")
@@ -164,13 +164,25 @@ const CALLS: [Call; 14] = [
         "Takes a join request away; publishers",
     ),
     Call {
+        gives: Body::Bytes,
+        statuses: &[304],
+        options: &["If-None-Match"],
+        ..call(
+            "get",
+            "/join/{code}/policy/{version}",
+            "readPolicyToJoin",
+            "A policy, with the code's bearer",
+        )
+    },
+    Call {
         takes: Body::Bytes,
+        gives: Body::Json("HeartbeatReply"),
         statuses: &[503],
         ..call(
             "post",
             "/heartbeat",
             "nodeHeartbeat",
-            "A node is alive; its body is a signed receipt, or nothing",
+            "A node is alive; its body is a signed receipt, or nothing. The answer says what may be new",
         )
     },
     Call {

@@ -7,15 +7,19 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use dirless_wire::trust::{
-    Digest, JOIN_REQUEST_MAX, JoinCodeReply, JoinCodeRequest, JoinList, JoinRequestReply, Label,
+    Digest, JOIN_REQUEST_MAX, JoinCodeReply, JoinCodeRequest, JoinList, JoinRequestReply, Label, ObjectPath,
 };
 use dirless_wire::{ErrorCode, StatusReply, header};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderValue, StatusCode, Uri};
 
 use super::asked::{Asked, Wanted, admit, named, publisher, publisher_or_operator, small, split};
+use super::objects;
 use super::times::{moment, time};
 use crate::app::App;
+use crate::http::address::Client;
+use crate::http::limits::Pace;
 use crate::http::{Failure, auth, json, parse_json, status_ok};
 use crate::routes::asked::client_of;
 use crate::store::{JoinPost, Origin, SecretHash};
@@ -27,14 +31,8 @@ pub(super) async fn post(State(app): State<Arc<App>>, request: Request) -> Resul
     let code: Label = named(request.uri(), "join/")?;
     let (parts, body) = request.into_parts();
     let client = client_of(&parts)?;
-    let Some(bearer) = auth::bearer(&parts.headers) else {
-        let presented = parts.headers.contains_key(AUTHORIZATION);
-        if presented {
-            app.limits.failed(&client);
-        }
-        return Err(Failure::unauthorized_trust());
-    };
-    let (bearer, tenant) = (SecretHash::of(bearer), split(&parts.uri).0);
+    let bearer = bearer(&app, &parts, &client)?;
+    let tenant = split(&parts.uri).0;
     let refused = || {
         app.limits.failed(&client);
         Failure::unauthorized_trust()
@@ -51,6 +49,51 @@ pub(super) async fn post(State(app): State<Arc<App>>, request: Request) -> Resul
         JoinPost::Taken => Ok(json(StatusCode::CREATED, &StatusReply::ok())),
         JoinPost::Same => Ok(status_ok()),
         JoinPost::Refused => Err(refused()),
+    }
+}
+
+/// A policy, for a host that holds a join code: it has to know whom to seal its request to, and whether the roots are those
+/// of its code. Refused like a request.
+pub(super) async fn policy(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
+    let (parts, _body) = request.into_parts();
+    let (code, path) = wanted_policy(&parts.uri)?;
+    let client = client_of(&parts)?;
+    let bearer = bearer(&app, &parts, &client)?;
+    let Some(tenant) = app.store.tenant_of_join(split(&parts.uri).0, &code, bearer).await? else {
+        app.limits.failed(&client);
+        return Err(Failure::unauthorized_trust());
+    };
+    if let Pace::Wait(seconds) = app.limits.tenant(tenant.tenant()) {
+        return Err(Failure::rate_limited(seconds));
+    }
+    objects::send(&app, &tenant, &path, &parts).await
+}
+
+fn wanted_policy(uri: &Uri) -> Result<(Label, ObjectPath), Failure> {
+    let rest = split(uri).1.strip_prefix("join/").unwrap_or_default();
+    let parsed = rest.split_once('/').and_then(|(code, path)| {
+        let code = Label::new(code).ok()?;
+        Some((code, path.parse().ok()?))
+    });
+    match parsed {
+        Some((code, path @ ObjectPath::Policy { .. })) => Ok((code, path)),
+        _ => Err(Failure::new(
+            ErrorCode::NotFound,
+            "a policy for a host that joins is at join/CODE/policy/VERSION",
+        )),
+    }
+}
+
+/// The bearer that was presented.
+fn bearer(app: &App, parts: &Parts, client: &Client) -> Result<SecretHash, Failure> {
+    match auth::bearer(&parts.headers) {
+        Some(bearer) => Ok(SecretHash::of(bearer)),
+        None => {
+            if parts.headers.contains_key(AUTHORIZATION) {
+                app.limits.failed(client);
+            }
+            Err(Failure::unauthorized_trust())
+        }
     }
 }
 

@@ -67,6 +67,10 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
             "/v2/{tenant}/join/{code}/{request}",
             only(get(join::read).merge(delete(join::remove)), "GET, HEAD, DELETE"),
         ),
+        (
+            "/v2/{tenant}/join/{code}/policy/{version}",
+            only(get(join::policy), "GET, HEAD"),
+        ),
         ("/v2/{tenant}/heartbeat", only(post(receipts::beat), "POST")),
         ("/v2/{tenant}/watch", only(get(super::watch::of_heads), "GET")),
         ("/v2/{tenant}/receipts", only(get(receipts::list), "GET, HEAD")),

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use dirless_wire::trust::{Digest, KeyRole, ObjectPath, StoredList, StoredObject};
 use dirless_wire::{ErrorCode, ErrorReply, StatusReply, header};
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use tokio::sync::MutexGuard;
 
 use super::asked::{Asked, Listing, Wanted, admit, object_path, publisher_or_operator};
 use super::times::time;
@@ -27,7 +29,17 @@ pub(super) async fn read(State(app): State<Arc<App>>, request: Request) -> Resul
     let path = object_path(request.uri())?;
     let may = |caller: &Caller| may_read(caller, &path);
     let Asked { tenant, parts, .. } = admit(&app, request, Wanted::nothing(&may)).await?;
-    let (answer, meta) = load(&app, &tenant, &path).await?;
+    send(&app, &tenant, &path, &parts).await
+}
+
+/// Answers with the object at `path`, once it is clear that whoever asks may read it.
+pub(super) async fn send(
+    app: &App,
+    tenant: &TrustHandle,
+    path: &ObjectPath,
+    parts: &Parts,
+) -> Result<Response, Failure> {
+    let (answer, meta) = load(app, tenant, path).await?;
     if let Some(reply) = front::render(&answer, &parts.method, &parts.headers) {
         return Ok(reply.map(Body::new));
     }
@@ -72,9 +84,7 @@ async fn load(
     if let Some(answer) = find() {
         return Ok((answer, None));
     }
-    let mut hasher = DefaultHasher::new();
-    (tenant.tenant(), &name).hash(&mut hasher);
-    let _only_one = app.loader(hasher.finish()).await;
+    let _only_one = only_one(app, tenant, &name).await;
     if let Some(answer) = find() {
         return Ok((answer, None));
     }
@@ -104,6 +114,13 @@ pub(in crate::routes) async fn whole(
     let (answer, _) = load(app, tenant, path).await?;
     let found = answer.body.as_ref().filter(|_| answer.status == StatusCode::OK);
     Ok(found.map(|body| body.bytes().clone()))
+}
+
+/// Held by the one that takes `name` out of the store, while others who ask for it wait.
+pub(super) async fn only_one<'a>(app: &'a App, tenant: &TrustHandle, name: &str) -> MutexGuard<'a, ()> {
+    let mut hasher = DefaultHasher::new();
+    (tenant.tenant(), name).hash(&mut hasher);
+    app.loader(hasher.finish()).await
 }
 
 fn answer_of(meta: &ObjectMeta, body: Option<Kept>) -> Answer {
@@ -176,6 +193,7 @@ fn may_write(caller: &Caller, path: &ObjectPath) -> bool {
             key.role() == KeyRole::Publisher && path.publisher().is_none_or(|owner| owner == key.id().name())
         }
         Caller::Operator(_) => matches!(path, ObjectPath::Policy { .. }),
+        Caller::Joining => false,
     }
 }
 

@@ -2,20 +2,28 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dirless_wire::trust::{KeyRole, RECEIPT_MAX, ReceiptList, ReceiptReply};
-use http::StatusCode;
+use bytes::Bytes;
+use dirless_wire::header;
+use dirless_wire::trust::{HeartbeatReply, KeyRole, ObjectPath, RECEIPT_MAX, ReceiptList, ReceiptReply};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 
 use super::asked::{Asked, Listing, Wanted, admit, forbidden, publisher_or_operator};
+use super::objects;
 use super::times::time;
 use crate::app::App;
-use crate::http::{Failure, json, status_ok};
-use crate::store::{Absorbed, Caller};
+use crate::cache::NEWS;
+use crate::http::{Failure, json};
+use crate::routes::documents;
+use crate::store::{Absorbed, Caller, StoreError, TrustHandle};
 
-/// A node is alive. The body is the receipt of what it applied; none leaves the one before.
+/// A node is alive. The body is the receipt of what it applied; none leaves the one before. The answer says what may be
+/// new to it.
 pub(super) async fn beat(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let wanted = Wanted {
         longest: RECEIPT_MAX,
@@ -31,7 +39,45 @@ pub(super) async fn beat(State(app): State<Arc<App>>, request: Request) -> Resul
     if beat == Absorbed::Full || !tenant.put_receipt(&receipt) {
         return Err(Failure::unavailable("too many heartbeats wait for the disk", 5));
     }
-    Ok(status_ok())
+    // The heartbeat counts, whatever becomes of the rest.
+    let answer = news(&app, &tenant).await.unwrap_or_else(|error| {
+        tracing::warn!(name: "backend.news_failed", %error, "a heartbeat was answered without news");
+        Bytes::from_static(b"{}")
+    });
+    let mut response = Response::new(Body::from(answer));
+    let media_type = HeaderValue::from_static(header::JSON_MEDIA_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    Ok(response)
+}
+
+/// What a tenant's heartbeats are answered with, from memory if it is there.
+async fn news(app: &App, tenant: &TrustHandle) -> Result<Bytes, StoreError> {
+    let find = || {
+        let answer = app.cache.find(tenant.tenant(), NEWS)?;
+        answer.body.as_ref().map(|body| body.bytes().clone())
+    };
+    if let Some(body) = find() {
+        return Ok(body);
+    }
+    // Each minute a head is new, and all hosts ask at once: one of them looks.
+    let _only_one = objects::only_one(app, tenant, NEWS).await;
+    if let Some(body) = find() {
+        return Ok(body);
+    }
+    let epoch = app.cache.epoch(tenant.tenant());
+    let news = tenant.news(HeartbeatReply::MAX_HEADS_BYTES).await?;
+    let text = |(path, bytes): (ObjectPath, Bytes)| match path {
+        ObjectPath::Head { publisher } => Some((publisher, String::from_utf8(bytes.into()).ok()?)),
+        _ => None,
+    };
+    let reply = HeartbeatReply {
+        policy: news.policy,
+        heads: news.heads.and_then(|heads| heads.into_iter().map(text).collect()),
+    };
+    let body = documents::bytes_of(&reply);
+    let answer = Arc::new(documents::of(body.clone()));
+    app.cache.keep(tenant.tenant(), NEWS, answer, epoch);
+    Ok(body)
 }
 
 /// The last receipt of each node.

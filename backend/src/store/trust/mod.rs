@@ -10,19 +10,19 @@ mod tenants;
 use std::sync::Arc;
 
 use dirless_wire::TenantId;
-use dirless_wire::trust::KeyId;
+use dirless_wire::trust::{KeyId, Label};
 
 pub use join::{JoinCode, JoinPost, JoinRequest};
 pub use keys::{KeyCredential, KeyInfo, Registration, Revocation};
 pub(crate) use keys::{KeyUses, load as load_keys};
-pub use objects::{ObjectMeta, ObjectPut, Page};
+pub use objects::{News, ObjectMeta, ObjectPut, Page};
 pub use receipts::Receipt;
 pub(crate) use receipts::Receipts;
 pub use tenants::NewTenant;
 
 use super::audit::Actor;
 use super::directory::{Binding, RealmEntry};
-use super::{Operator, Origin, RealmState, Role, Store};
+use super::{Operator, Origin, RealmState, Role, SecretHash, Store, StoreError};
 
 /// Most entries of a list in one answer.
 pub const PAGE_MAX: usize = 1000;
@@ -34,6 +34,8 @@ pub enum Caller {
     Key(Arc<KeyCredential>),
     /// An operator of the tenant's realm, or of all realms.
     Operator(Arc<Operator>),
+    /// Whoever holds a join code, once its bearer was checked.
+    Joining,
 }
 
 /// One tenant, reached by the verified protocol. Cheap to clone; good for one request.
@@ -103,6 +105,31 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The tenant, for whoever holds a join code of it. `None` for an unknown tenant or code, a wrong bearer, one that has
+    /// ended, and a suspended realm: the caller cannot tell which.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub async fn tenant_of_join(
+        &self,
+        tenant: &str,
+        code: &Label,
+        bearer: SecretHash,
+    ) -> Result<Option<TrustHandle>, StoreError> {
+        // Whatever is wrong, the same is done.
+        let admitted = self.admits_join(tenant, code, bearer).await?;
+        let found = self.directory().binding_with_realm(tenant);
+        let found = found.filter(|(_, realm)| admitted && realm.state != RealmState::Suspended);
+        Ok(found.map(|(binding, realm)| TrustHandle {
+            store: self.clone(),
+            binding,
+            realm,
+            caller: Caller::Joining,
+        }))
+    }
+}
+
 impl TrustHandle {
     /// The tenant.
     #[must_use]
@@ -130,6 +157,7 @@ impl TrustHandle {
         let (role, token) = match &self.caller {
             Caller::Key(key) => (Role::from(key.role()), None),
             Caller::Operator(operator) => (Role::Operator, Some(operator.id().clone())),
+            Caller::Joining => (Role::Joining, None),
         };
         Actor {
             realm: Some(self.realm.name.clone()),
@@ -137,7 +165,7 @@ impl TrustHandle {
             token,
             key: match &self.caller {
                 Caller::Key(key) => Some(key.id().clone()),
-                Caller::Operator(_) => None,
+                Caller::Operator(_) | Caller::Joining => None,
             },
             origin,
         }

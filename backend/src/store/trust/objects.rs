@@ -3,7 +3,7 @@
 use super::super::sql::{Connection, Row, params};
 use bytes::{Bytes, BytesMut};
 use dirless_wire::ETag;
-use dirless_wire::trust::ObjectPath;
+use dirless_wire::trust::{ObjectPath, Version};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -39,6 +39,15 @@ pub enum ObjectPut {
     Occupied,
     /// A head is not the one that the writer expects: 412.
     Unexpected,
+}
+
+/// What may be new to a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Version of the newest policy.
+    pub policy: Option<Version>,
+    /// The head of each publisher; none when they are longer than was asked for.
+    pub heads: Option<Vec<(ObjectPath, Bytes)>>,
 }
 
 /// Entries of a list, and whether more follow.
@@ -134,6 +143,22 @@ impl TrustHandle {
             .await
     }
 
+    /// The newest policy's version, and all heads if they have at most `longest` bytes together; read as one.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub async fn news(&self, longest: u64) -> Result<News, StoreError> {
+        let row = self.row();
+        self.store
+            .read(move |connection| {
+                Ok(News {
+                    policy: newest_policy(connection, row)?,
+                    heads: heads(connection, row, longest)?,
+                })
+            })
+            .await
+    }
+
     /// Reads the bytes of an object chunk by chunk.
     #[must_use]
     pub fn object_reader(&self, meta: &ObjectMeta) -> BodyReader {
@@ -189,6 +214,39 @@ fn find(connection: &Connection, tenant: i64, path: &str) -> Result<Option<Objec
     let mut select = connection.prepare(&format!("{COLUMNS} WHERE tenant_id = ?1 AND path = ?2"))?;
     let mut rows = select.query(params![tenant, path])?;
     rows.next()?.map(read).transpose()
+}
+
+/// Versions have no leading zeros, so that of two the longer text is the greater number.
+fn newest_policy(connection: &Connection, tenant: i64) -> Result<Option<Version>, StoreError> {
+    let path: Option<String> = connection
+        .prepare(
+            "SELECT path FROM objects WHERE tenant_id = ?1 AND path > 'policy/' AND path < 'policy0' \
+             ORDER BY length(path) DESC, path DESC LIMIT 1",
+        )?
+        .query_optional(params![tenant], |row| row.get(0))?;
+    let version = path.as_deref().and_then(|path| path.strip_prefix("policy/"));
+    Ok(version.and_then(|version| version.parse().ok()))
+}
+
+fn heads(connection: &Connection, tenant: i64, longest: u64) -> Result<Option<Vec<(ObjectPath, Bytes)>>, StoreError> {
+    let mut select = connection.prepare(&format!(
+        "{COLUMNS} WHERE tenant_id = ?1 AND path > 'head/' AND path < 'head0' ORDER BY path"
+    ))?;
+    let mut rows = select.query(params![tenant])?;
+    let (mut heads, mut length) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let meta = read(row)?;
+        length += meta.length;
+        if length > longest {
+            return Ok(None);
+        }
+        let path = meta
+            .path
+            .parse()
+            .map_err(|_| StoreError::corrupt(format!("{}: no path", meta.path)))?;
+        heads.push((path, whole(connection, &meta)?));
+    }
+    Ok(Some(heads))
 }
 
 fn read(row: Row<'_>) -> Result<ObjectMeta, StoreError> {

@@ -3,6 +3,7 @@
 
 mod calls;
 mod failover;
+mod objects;
 mod support;
 mod tls;
 mod watch;

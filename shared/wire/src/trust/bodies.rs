@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Digest, KeyId, Label, PublicKey, Time};
+use super::{Digest, KeyId, Label, PublicKey, Time, Version};
 
 /// What a key may do at a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -137,6 +139,25 @@ pub struct ReceiptList {
     /// What to ask for after this page (`?after=`); absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<KeyId>,
+}
+
+/// Reply of `POST /v2/{tenant}/heartbeat`: what may be new to a node, so that in most minutes it asks for nothing
+/// else. Hints: a host believes what is signed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeartbeatReply {
+    /// Version of the newest policy; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Version>,
+    /// The head of each publisher, as it is stored; absent when they are too long for a heartbeat or no text: then they
+    /// have to be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    pub heads: Option<BTreeMap<Label, String>>,
+}
+
+impl HeartbeatReply {
+    /// Most bytes of all heads together.
+    pub const MAX_HEADS_BYTES: u64 = 64 * 1024;
 }
 
 /// An object that is stored.

@@ -12,8 +12,8 @@ mod request;
 mod time;
 
 pub use bodies::{
-    CredentialList, CredentialReply, CredentialRequest, JoinCodeReply, JoinCodeRequest, JoinList, JoinRequestReply,
-    KeyRole, ReceiptList, ReceiptReply, StoredList, StoredObject,
+    CredentialList, CredentialReply, CredentialRequest, HeartbeatReply, JoinCodeReply, JoinCodeRequest, JoinList,
+    JoinRequestReply, KeyRole, ReceiptList, ReceiptReply, StoredList, StoredObject,
 };
 pub use key::{KeyId, PublicKey, PublicKeyError};
 pub use name::{Digest, DigestError, Label, LabelError, Version, VersionError};
