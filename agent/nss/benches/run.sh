@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # NSS lookups beside glibc files, libnss-cache and SSSD's warm memory cache, on the same people, in one run.
 #
-#   agent/nss/benches/run.sh [USERS] [HOT] [PARTS]        (as root; defaults 100000 10000 "dirless cache sss files publish")
+#   agent/nss/benches/run.sh [USERS] [HOT] [PARTS]        (as root; defaults 100000 10000 "dirless overlay cache sss files publish")
 #
 # DIRLESS_BENCH_BEFORE is put before each measured command, for instance `flock /run/quiet.lock`.
 #
@@ -10,19 +10,19 @@
 set -euo pipefail
 users=${1:-100000}
 hot=${2:-10000}
-parts=" ${3:-dirless cache sss files publish} "
+parts=" ${3:-dirless overlay cache sss files publish} "
 before=${DIRLESS_BENCH_BEFORE:-}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 
 if [ -z "${DIRLESS_BENCH_INSIDE:-}" ]; then
-    cargo build --quiet --release --locked --manifest-path "$root/Cargo.toml" -p dirless-nss --lib --example generate
+    cargo build --quiet --release --locked --manifest-path "$root/Cargo.toml" -p dirless-nss --lib --example generate --example overlay
     export DIRLESS_BENCH_INSIDE=$(mktemp -d)
     trap 'rm -rf "$DIRLESS_BENCH_INSIDE"' EXIT
     cc -O2 -Wall -pthread -o "$DIRLESS_BENCH_INSIDE/lookups" "$here/lookups.c" -ldl
     target=${CARGO_TARGET_DIR:-$root/target}
     cp "$target/release/libnss_dirless.so" "$DIRLESS_BENCH_INSIDE/libnss_dirless.so.2"
-    cp "$target/release/examples/generate" "$DIRLESS_BENCH_INSIDE/"
+    cp "$target/release/examples/generate" "$target/release/examples/overlay" "$DIRLESS_BENCH_INSIDE/"
     unshare --mount --propagation private --pid --fork --kill-child --mount-proc "$0" "$@"
     exit
 fi
@@ -58,12 +58,28 @@ row() {
     $before timeout 300 "$work/lookups" "$@" || echo " failed"
 }
 
-if wanted dirless; then
-    row "limit (bare hashed table)" limit limit "$users" "$hot"
-    row "dirless" "$work/libnss_dirless.so.2" dirless "$users" "$hot"
-    row "dirless, all users in turn" "$work/libnss_dirless.so.2" dirless "$users" "$users"
+cold() {
     printf '%-34s %s us\n' "dirless: dlopen to first answer" \
         "$(for _ in $(seq 51); do "$work/lookups" "$work/libnss_dirless.so.2" dirless "$users" cold; done | sort -n | sed -n 26p)"
+}
+
+if wanted dirless || wanted overlay; then
+    row "limit (bare hashed table)" limit limit "$users" "$hot"
+    row "dirless" "$work/libnss_dirless.so.2" dirless "$users" "$hot"
+fi
+if wanted dirless; then
+    row "dirless, all users in turn" "$work/libnss_dirless.so.2" dirless "$users" "$users"
+    cold
+fi
+
+if wanted overlay; then
+    for changed in 0 10 1000; do
+        "$work/overlay" "$users" "$data" "$changed" > "$work/changed"
+        row "dirless, overlay of $changed users" "$work/libnss_dirless.so.2" dirless "$users" "$hot"
+        cold
+        cat "$work/changed"
+        "$work/generate" "$users" "$data"
+    done
 fi
 
 if [ -z "$peers" ] && { wanted cache || wanted sss; }; then

@@ -69,6 +69,9 @@ pub fn publish_bytes(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let place = Place::new(path)?;
     let mut file = create(&place.aside).map_err(WriteError::io("creating the new table"))?;
     file.write_all(bytes).map_err(WriteError::io("writing the table"))?;
+    // Bytes read from a table that was in place may be marked, and ask for an overlay of that one.
+    let unmarked = file.write_all_at(&[0; 8], SUPERSEDED_AT as u64);
+    unmarked.map_err(WriteError::io("writing the table's header"))?;
     place.put(&file)
 }
 

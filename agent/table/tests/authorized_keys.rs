@@ -86,3 +86,36 @@ fn effective_uid() -> u32 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").unwrap().uid()
 }
+
+/// What an overlay says of keys holds at once, and without it nothing does.
+#[test]
+fn keys_of_an_overlay_take_the_place_of_the_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = published(folder.path());
+    let change = dirless_table::overlay::publish::<dirless_table::WriteError>(
+        Path::new(&table),
+        0,
+        common::META,
+        4096,
+        |draft| {
+            draft.drop_user("alice");
+            draft.put_user(&dirless_table::UserRecord {
+                keys: "ssh-ed25519 CCCC bob@desk",
+                ..common::user("bob", 60_002, "/home/bob")
+            })
+        },
+    );
+    let _ = change.expect("these tests publish tables as root");
+    let bob = helper(&["--table", &table, "bob"]);
+    assert_eq!(bob.stdout, b"ssh-ed25519 CCCC bob@desk\n");
+    let alice = helper(&["--table", &table, "alice"]);
+    assert!(alice.status.success() && alice.stdout.is_empty());
+    std::fs::remove_file(folder.path().join("table.overlay.00000001")).unwrap();
+    let alice = helper(&["--table", &table, "alice"]);
+    let message = String::from_utf8(alice.stderr).unwrap();
+    assert_eq!((alice.status.code(), alice.stdout.len()), (Some(1), 0));
+    assert!(
+        message.contains("overlay is missing") && message.contains("dirless refresh"),
+        "{message}"
+    );
+}

@@ -1,8 +1,9 @@
 //! What programs do to a module: threads, forks, closed descriptors, chroots, set-uid, unloading.
 
 use crate::namespace::Namespace;
-use crate::tables::{META, table};
-use dirless_table::TableMeta;
+use crate::tables::{META, table, user};
+use dirless_table::overlay::{self, Published};
+use dirless_table::{GroupRecord, TableBuilder, TableMeta, WriteError};
 use std::process::{Child, Stdio};
 
 /// Replaces the table while the program runs, ten times at least: on a slow disk the program runs
@@ -29,14 +30,41 @@ fn while_publishing(host: &Namespace, script: &str) -> String {
     }
 }
 
+/// As the usual table, but most of what the program asks for is said by an overlay.
+fn under_overlay() -> Namespace {
+    let mut builder = TableBuilder::in_memory(META).unwrap();
+    builder
+        .add_group(&GroupRecord { name: "eng", gid: 2003 }, ["alice"])
+        .unwrap();
+    builder
+        .add_group(&GroupRecord { name: "ops", gid: 2000 }, ["alice"])
+        .unwrap();
+    builder.add_user(&user("alice", 4711)).unwrap();
+    builder.add_user(&user("nobody-of-that-name", 60_002)).unwrap();
+    let host = Namespace::new(&builder.finish().unwrap().0.into_inner());
+    let published = overlay::publish::<WriteError>(&host.table(), 0, META, overlay::MOST_BYTES, |draft| {
+        draft.put_user(&user("alice", 60_001))?;
+        draft.put_user(&user("bob", 60_002))?;
+        draft.drop_user("nobody-of-that-name");
+        draft.put_group(&GroupRecord { name: "eng", gid: 2001 }, ["alice", "bob"])
+    });
+    assert!(
+        matches!(published, Ok(Published::Overlay(_))),
+        "{published:?} (these tests run as root)"
+    );
+    host
+}
+
 #[test]
 fn no_lookup_makes_a_system_call() {
     assert_eq!(Namespace::new(&table(META, 0)).output("./probe seccomp"), "ok\n");
+    assert_eq!(under_overlay().output("./probe seccomp"), "ok\n");
 }
 
 #[test]
 fn unloading_leaves_nothing_behind() {
     assert_eq!(Namespace::new(&table(META, 0)).output("./probe dlclose"), "ok\n");
+    assert_eq!(under_overlay().output("./probe dlclose"), "ok\n");
 }
 
 #[test]

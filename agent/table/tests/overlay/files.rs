@@ -268,6 +268,16 @@ fn a_failed_change_leaves_the_state_as_it_was() {
     assert_eq!(host.files(), ["table", "table.overlay.00000001"]);
 }
 
+/// Bytes from a table in place are published as what they are: a table, alone.
+#[test]
+fn published_bytes_ask_for_no_overlay() {
+    let host = Host::without_bob();
+    host.store(192, 1);
+    publish_bytes(&host.path, &fs::read(&host.path).unwrap()).unwrap();
+    let table = host.open().unwrap();
+    assert!(knows(&table, "bob") && !table.superseded());
+}
+
 #[test]
 fn a_table_with_an_overlay_is_never_what_was_written() {
     let host = Host::without_bob();
