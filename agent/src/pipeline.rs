@@ -23,6 +23,7 @@ mod publish;
 mod ratchet;
 mod read;
 mod report;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod unchanged;
@@ -36,6 +37,7 @@ pub use access::AccessVerdict;
 pub use command::{DirectoryOptions, Options, PublishError, gather, local_hostname, publish_command};
 pub use directory::publish as publish_directory;
 pub use drops::{Dropped, Drops, Kind, shown};
+pub use entries::Tree;
 pub use explain::{Entry, GroupSeen, Sighting, Watch};
 pub use input::{
     AccessInput, Body, DirectoryInput, HostFiles, Inputs, Opener, SOURCES, SourceInput, SourceNote, SourceState,
@@ -53,9 +55,9 @@ pub use report::{
 pub struct Outcome {
     /// What to publish; `None` when nothing may be, for the reason in the report.
     pub content: Option<Content>,
-    /// Entries of the tree for the directory copy; `None` when there is to be no copy, or when a source
-    /// of them cannot be used and the copy in place has to stay.
-    pub overlay: Option<dirless_copy::Overlay>,
+    /// The tree for the directory copy; `None` when there is to be no copy, or when a source of it cannot
+    /// be used and the copy in place has to stay.
+    pub tree: Option<Tree>,
     /// What happened. The publishing part is still open.
     pub report: Report,
     /// The ratchet with the accepted sequences.
@@ -68,7 +70,7 @@ pub fn run(inputs: &Inputs, clock: &Clock, mut watch: Option<&mut Watch>) -> Out
     let start = clock.now();
     let mut outcome = Outcome {
         content: None,
-        overlay: None,
+        tree: None,
         report: Report::begin(),
         ratchet: inputs.ratchet.clone(),
     };
@@ -127,7 +129,7 @@ pub fn run(inputs: &Inputs, clock: &Clock, mut watch: Option<&mut Watch>) -> Out
         parts.push(part);
     }
     if let Some(directory) = &inputs.directory {
-        outcome.overlay = entries::gather(directory, inputs, &mut outcome.ratchet, report);
+        outcome.tree = entries::gather(directory, inputs, &mut outcome.ratchet, report);
     }
     let read = clock.now();
     report.durations.read = milliseconds(start, read);

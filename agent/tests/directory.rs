@@ -127,3 +127,95 @@ fn an_audience_of_other_hosts_is_not_for_this_one_and_the_first_source_wins() {
     assert_eq!(find(&host, "(cn=first)").len(), 1);
     assert!(host.report().cautions.iter().any(|note| note.code == "entry-twice"));
 }
+
+/// The standard schema, and what a site has beyond it.
+const FLOOR: &str = "attributetype ( 1.3.6.1.4.1.99999.1 NAME 'corpFloor' EQUALITY integerMatch ORDERING \
+    integerOrderingMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 )";
+const BADGE: &str = "attributetype ( 1.3.6.1.4.1.99999.2 NAME 'corpBadge' EQUALITY caseExactMatch \
+    SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )";
+const ROOM: &str = r#"{"dn":"corpBadge=R1,ou=services,dc=example,dc=com","attributes":{"objectClass":["top","corpRoom"],"corpBadge":["R1"],"corpFloor":["7"]}}"#;
+
+fn with_schema(definitions: &[&str], list: &[&str]) -> String {
+    let schema = serde_json::to_string(definitions).unwrap();
+    entries(&format!("\"schema\":{schema},"), list)
+}
+
+fn definitions(host: &Host) -> usize {
+    let reader = Reader::open(&host.paths.directory_copy(), Arc::new(Schema::standard())).unwrap();
+    reader.schema().extension().count()
+}
+
+#[test]
+fn the_copy_follows_a_schema_that_changes_alone() {
+    let host = host(&["tree"]);
+    host.put("tree", &entries("", &[ROOM]));
+    host.publish().unwrap();
+    // Nobody knows that it is a number, and that case matters.
+    assert!(find(&host, "(corpFloor=007)").is_empty());
+    assert_eq!(find(&host, "(corpBadge=r1)").len(), 1);
+    let class = "objectclass ( 1.3.6.1.4.1.99999.3 NAME 'corpRoom' MAY ( corpFloor $ corpBadge ) )";
+    host.put("tree", &with_schema(&[FLOOR, BADGE, class], &[ROOM]));
+    assert!(host.publish().unwrap().1.contains("unchanged"));
+    let room = ["corpBadge=R1,ou=services,dc=example,dc=com"];
+    assert_eq!(definitions(&host), 3);
+    assert_eq!(find(&host, "(corpFloor=007)"), room);
+    assert_eq!(find(&host, "(1.3.6.1.4.1.99999.1=7)"), room);
+    assert_eq!(find(&host, "(objectClass=1.3.6.1.4.1.99999.3)"), room);
+    assert!(find(&host, "(corpBadge=r1)").is_empty());
+    assert_eq!(find(&host, "(corpBadge=R1)"), room);
+    host.put("tree", &entries("", &[ROOM]));
+    host.publish().unwrap();
+    assert_eq!(definitions(&host), 0);
+    assert!(find(&host, "(corpFloor=007)").is_empty());
+}
+
+#[test]
+fn a_schema_that_cannot_be_read_leaves_the_last_good_one() {
+    let host = host(&["tree"]);
+    host.put("tree", &with_schema(&[FLOOR], &[ROOM]));
+    host.publish().unwrap();
+    for bad in [r#"["attributetype ( 1.2.3"]"#, "[7]", "{}"] {
+        host.put("tree", &entries(&format!("\"schema\":{bad},"), &[WEB]));
+        host.publish().unwrap();
+        let report = host.report();
+        let source = report.sources.iter().find(|source| source.name == "tree").unwrap();
+        assert_eq!(source.taken, Taken::LastGood, "{bad}");
+        assert_eq!(source.problem.as_ref().unwrap().code, "bad-schema");
+        assert_eq!(
+            (definitions(&host), find(&host, "(corpFloor=07)").len()),
+            (1, 1),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn what_several_sources_define_is_one_schema_for_all_of_them() {
+    let host = host(&["tree-web", "tree"]);
+    // The first one's entry follows what the second one says, and that comes after its entries.
+    host.put("tree-web", &with_schema(&[FLOOR], &[ROOM]));
+    let late = WEB.replace(r#""cn":["web"]"#, r#""cn":["web"],"corpBadge":["A","a"]"#);
+    let other = FLOOR.replace("NAME 'corpFloor'", "NAME 'corpLevel'");
+    let schema = serde_json::to_string(&[BADGE, FLOOR, &other]).unwrap();
+    host.put("tree", &format!("{{\"entries\":[{late}],\"schema\":{schema}}}"));
+    host.publish().unwrap();
+    assert_eq!(definitions(&host), 2);
+    assert!(find(&host, "(corpBadge=r1)").is_empty());
+    for filter in ["(corpBadge=R1)", "(corpFloor=07)"] {
+        assert_eq!(find(&host, filter).len(), 1, "{filter}");
+    }
+    assert_eq!(find(&host, "(corpBadge=a)").len(), 1);
+    let report = host.report();
+    let refused: Vec<_> = report.dropped.entries.iter().collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(
+        (refused[0].kind, refused[0].source.as_str()),
+        (Kind::Definition, "tree")
+    );
+    assert_eq!(refused[0].name, "corpLevel");
+    // One that is for other hosts brings nothing.
+    let head = format!("\"host_groups\":[\"db-1\"],\"schema\":{schema},");
+    host.put("tree", &entries(&head, &[]));
+    host.publish().unwrap();
+    assert_eq!(definitions(&host), 1);
+}

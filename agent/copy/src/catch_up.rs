@@ -11,6 +11,7 @@ use crate::row::{Existing, NewRow, Rows, joined};
 /// another series.
 pub(crate) fn catch_up(current: &Connection, spare: &Connection, schema: &Schema) -> Result<bool, CopyError> {
     let same = layout::format(spare)? == layout::FORMAT
+        && layout::text(current, meta::SCHEMA)? == layout::text(spare, meta::SCHEMA)?
         && layout::text(current, meta::LINEAGE)? == layout::text(spare, meta::LINEAGE)?;
     if !same {
         return Ok(false);

@@ -12,6 +12,7 @@ use crate::CopyError;
 use crate::catch_up::catch_up;
 use crate::files::{Files, open_draft, open_finished};
 use crate::layout::{self, meta};
+use crate::rebuild::rebuild;
 use crate::row::{Existing, NewRow, Rows, Stamp, stamped, uuid_at};
 
 /// Keys of the generation before that are read at once.
@@ -82,7 +83,8 @@ type OldEntry = (Vec<u8>, Vec<u8>);
 
 /// The generation before, read along.
 struct Before {
-    connection: Connection,
+    /// None when it is read in the draft itself, which holds it under another schema.
+    connection: Option<Connection>,
     ahead: VecDeque<OldEntry>,
     after: Vec<u8>,
     ended: bool,
@@ -109,14 +111,20 @@ impl Draft {
 
     /// Begins the generation after the one at `path`, or the first one when there is none, when it is
     /// of another format, or when `anew` says that it cannot be used. `lineage` names a series of
-    /// generations that starts now; it must never have been used before.
+    /// generations that starts now; it must never have been used before. Under another `schema` than the
+    /// one before it begins with the same entries made anew.
     ///
     /// # Errors
     /// When a file cannot be read or written.
     pub fn begin(path: &Path, schema: Schema, lineage: &str, now: Timestamp, anew: bool) -> Result<Self, CopyError> {
         let files = Files::of(path);
         let before = if anew { None } else { open_finished(path).ok() };
-        let there = files.make_draft(before.is_some())?;
+        let schema_text = schema.extension_text();
+        let same_schema = match &before {
+            Some(before) => layout::text(before, meta::SCHEMA)? == schema_text,
+            None => true,
+        };
+        let there = files.make_draft(before.is_some() && same_schema)?;
         let mut next = open_draft(&files.draft)?;
         if let (Some(before), true) = (&before, there)
             && !catch_up(before, &next, &schema)?
@@ -131,19 +139,24 @@ impl Draft {
             start = layout::number(before, meta::NUMBER)?;
             last = layout::number(before, meta::TIME)?;
             name = layout::text(before, meta::LINEAGE)?;
-        } else {
+        }
+        if before.is_none() || !same_schema {
             next.execute_batch(layout::TABLES)?;
             next.pragma_update(None, "user_version", layout::FORMAT)?;
+            layout::set(&next, meta::SCHEMA, schema_text)?;
         }
-        let mut rows = Rows::new(schema);
-        if before.is_none() {
-            rows.sort_terms(&files.draft)?;
+        let mut rows = Rows::new(schema.clone());
+        let mut number = start;
+        match &before {
+            None => rows.sort_terms(&files.draft)?,
+            Some(before) if !same_schema => number = rebuild(before, &next, &mut rows, &files.draft, &schema)?,
+            Some(_) => {}
         }
         Ok(Self {
             files,
             rows,
             before: before.map(|connection| Before {
-                connection,
+                connection: same_schema.then_some(connection),
                 ahead: VecDeque::new(),
                 after: Vec::new(),
                 ended: false,
@@ -151,7 +164,7 @@ impl Draft {
             next,
             lineage: name,
             start,
-            number: start,
+            number,
             // Also with a clock that went back, later changes have later stamps.
             time: now.as_microsecond().max(last + 1),
             pending: None,
@@ -364,25 +377,14 @@ impl Draft {
         self.rows.remove(&self.next, old)?;
         self.number += 1;
         self.summary.deleted += 1;
-        self.next
-            .prepare_cached(
-                "INSERT OR REPLACE INTO gone(uuid, key, dn, number, added, created) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                old.uuid,
-                old.key,
-                old.dn,
-                self.number,
-                old.added,
-                old.created().unwrap_or_default()
-            ])?;
-        Ok(())
+        Ok(old.bury(&self.next, self.number)?)
     }
 
     /// Entries of the generation before that are not put stay.
     pub(crate) fn keep_the_rest(&mut self) -> Result<(), CopyError> {
         if let Some(before) = &mut self.before {
-            let entries = layout::number(&before.connection, meta::ENTRIES)?;
+            let connection = before.connection.as_ref().unwrap_or(&self.next);
+            let entries = layout::number(connection, meta::ENTRIES)?;
             self.kept = Some(u64::try_from(entries).unwrap_or(0));
             before.ended = true;
         }
@@ -410,7 +412,8 @@ impl Draft {
             return Ok(None);
         };
         if before.ahead.is_empty() && !before.ended {
-            let mut statement = before.connection.prepare_cached(
+            let connection = before.connection.as_ref().unwrap_or(&self.next);
+            let mut statement = connection.prepare_cached(
                 "SELECT key, digest FROM entries INDEXED BY entries_key WHERE key > ?1 ORDER BY key LIMIT ?2",
             )?;
             let mut rows = statement.query(params![before.after, i64::try_from(AHEAD).unwrap_or(i64::MAX)])?;

@@ -164,7 +164,9 @@ impl Hot {
     /// # Errors
     /// When a file cannot be read.
     pub fn brought_to(&self, old: &Reader, new: &Reader) -> Result<Option<Self>, CopyError> {
-        if old.position().lineage != new.position().lineage {
+        // Under another schema everything has another place.
+        let schema = |reader: &Reader| reader.schema().extension_text();
+        if old.position().lineage != new.position().lineage || schema(old) != schema(new) {
             return Ok(None);
         }
         let Some(changes) = new.changes(old.position().number)? else {

@@ -10,9 +10,6 @@ const LONGEST: usize = 64;
 /// Bytes of the digest that stands for a name: enough that two names never meet.
 const DIGEST: usize = 12;
 
-/// Attributes that no query shows and no filter sees.
-const SECRET: [&str; 3] = ["userPassword", "aitherPasswordHash", "aitherSecretReference"];
-
 /// Attributes that nobody looks entries up by.
 const PASSED_OVER: [&str; 22] = [
     "objectclass",
@@ -51,14 +48,8 @@ pub(crate) fn indexed(schema: &Schema, name: &str) -> Option<(String, MatchingRu
         Some(attribute) => (attribute.name(), attribute.oid.as_ref()),
         None => (kind, kind),
     };
-    let passed_over = PASSED_OVER.iter().any(|one| one.eq_ignore_ascii_case(written)) || is_secret(schema, kind);
+    let passed_over = PASSED_OVER.iter().any(|one| one.eq_ignore_ascii_case(written)) || schema.is_secret(kind);
     (!passed_over).then(|| (oid.to_ascii_lowercase(), rule))
-}
-
-/// Is the attribute one that no query shows? Options make no other attribute of it.
-pub(crate) fn is_secret(schema: &Schema, name: &str) -> bool {
-    let kind = name.split(';').next().unwrap_or(name);
-    SECRET.iter().any(|secret| schema.is_subtype(kind, secret))
 }
 
 /// The key of a value, and whether it stands for that value alone.

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Version of the format, in `user_version`. Files of any other one are made anew.
-pub(crate) const FORMAT: i64 = 3;
+pub(crate) const FORMAT: i64 = 4;
 
 /// `entries.digest` is of what the publisher gave, without what the writer adds. `changed` is the state
 /// number of the last change, `added` that of the first. `secret` holds apart, in the same form, what no
@@ -48,6 +48,8 @@ pub(crate) mod meta {
     pub(crate) const CONTENT: &str = "content";
     /// How many entries there are.
     pub(crate) const ENTRIES: &str = "entries";
+    /// What the schema has beyond the standard one, a definition on each line.
+    pub(crate) const SCHEMA: &str = "schema";
     /// Time of the last change, in seconds since 1970.
     pub(crate) const TIME: &str = "time";
 }

@@ -4,7 +4,8 @@
 //! always holds: the file at the copy's path is complete and never changes while it has that path, so
 //! that readers need no locks and a writer killed at any moment leaves the old generation or the new
 //! one; an entry keeps its `entryUUID`, and its `entryCSN` and `modifyTimestamp` change only when the
-//! entry does.
+//! entry does. What a site has beyond the standard schema is in the file too: keys and indexes follow it,
+//! so that a generation under another schema is made anew from the one before, with the same stamps.
 //!
 //! Two files take turns. The next generation is made in the spare one: it first catches up with what
 //! the current one has, then takes the new changes, is synced and given the current one's name; the
@@ -24,6 +25,7 @@ mod overlay;
 mod plan;
 mod posix;
 mod reader;
+mod rebuild;
 mod row;
 mod search;
 mod sorted;
@@ -88,6 +90,9 @@ pub enum CopyError {
     /// Entries must come in the order of their keys, each once.
     #[error("the entry {0} came out of order")]
     Order(String),
+    /// What the copy says of its schema makes no sense.
+    #[error("the directory copy's schema: {0}")]
+    Schema(#[from] dirless_directory::schema::SchemaError),
     /// Stored bytes are no entry.
     #[error(transparent)]
     Encoded(#[from] dirless_directory::encoded::EncodedError),

@@ -466,7 +466,10 @@ impl Kinds {
             return known.clone();
         }
         let oid = schema.oid_of(String::from_utf8_lossy(class).trim());
-        let is_account = ACCOUNT_CLASSES.iter().any(|one| schema.oid_of(one) == oid);
+        // A site's own class below one of those is one of those.
+        let above = schema.class_closure(&[Value::from(class.to_vec())]);
+        let is = |one: &str| schema.oid_of(one) == oid || above.iter().any(|class| class.name() == one);
+        let is_account = ACCOUNT_CLASSES.into_iter().any(is);
         let found = (Arc::from(oid), is_account);
         if self.classes.len() < MOST_KINDS {
             self.classes.insert(class.to_vec(), found.clone());

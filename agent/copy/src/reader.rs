@@ -106,11 +106,12 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Opens the generation that is current at `path`.
+    /// Opens the generation that is current at `path`. It is read by its own schema: `known`, when that is
+    /// the one.
     ///
     /// # Errors
     /// When there is none, or it is of another format.
-    pub fn open(path: &Path, schema: Arc<Schema>) -> Result<Self, CopyError> {
+    pub fn open(path: &Path, known: Arc<Schema>) -> Result<Self, CopyError> {
         for _ in 0..TRIES {
             let file = File::open(path).map_err(CopyError::file("open", path))?;
             // Locked by the writer means replaced meanwhile.
@@ -120,6 +121,7 @@ impl Reader {
             let connection = open_finished(path)?;
             // The lock keeps the file from coming back here, so what was opened between these looks is it.
             if is_at(&file, path) {
+                let schema = schema_of(&connection, known)?;
                 return Self::new(path, file, connection, schema);
             }
         }
@@ -395,6 +397,17 @@ pub(crate) struct Held<'a> {
     /// Names of the large ones, a space between two.
     pub(crate) large: &'a str,
     pub(crate) id: i64,
+}
+
+/// The schema of a generation.
+fn schema_of(connection: &Connection, known: Arc<Schema>) -> Result<Arc<Schema>, CopyError> {
+    let text = layout::text(connection, meta::SCHEMA)?;
+    if text == known.extension_text() {
+        return Ok(known);
+    }
+    let mut schema = Schema::standard();
+    schema.extend(&text)?;
+    Ok(Arc::new(schema))
 }
 
 fn change(row: &rusqlite::Row<'_>, kind: Kind) -> rusqlite::Result<(i64, Change)> {

@@ -98,6 +98,23 @@ impl Existing {
             .optional()
     }
 
+    /// Notes in the file of `connection` that it is gone since state `number`.
+    pub(crate) fn bury(&self, connection: &Connection, number: i64) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO gone(uuid, key, dn, number, added, created) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                self.uuid,
+                self.key,
+                self.dn,
+                number,
+                self.added,
+                self.created().unwrap_or_default()
+            ])
+            .map(drop)
+    }
+
     /// When it was made.
     pub(crate) fn created(&self) -> Option<Vec<u8>> {
         let attributes = Attributes::new(&self.attributes).ok()?;
@@ -218,7 +235,7 @@ impl Rows {
         let mut hides = false;
         for one in attributes.iter() {
             if !self.secret.contains_key(one.name) {
-                let secret = index::is_secret(&self.schema, one.name);
+                let secret = self.schema.is_secret(one.name);
                 self.secret.insert(one.name.to_owned(), secret);
             }
             hides |= self.secret.get(one.name) == Some(&true);

@@ -19,6 +19,7 @@ const KEPT: usize = 8;
 /// The generation that is served, with readers that wait for work.
 struct Generation {
     position: Position,
+    schema: Arc<Schema>,
     contexts: Vec<Dn>,
     /// What all its readers go by.
     hot: Option<Arc<Hot>>,
@@ -30,7 +31,8 @@ struct Generation {
 /// The host's copy, the newest generation of it.
 pub struct Served {
     path: PathBuf,
-    schema: Arc<Schema>,
+    /// What is served while there is no generation.
+    standard: Arc<Schema>,
     generation: RwLock<Option<Arc<Generation>>>,
     state: watch::Sender<State>,
 }
@@ -47,7 +49,7 @@ impl Served {
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            schema: Arc::new(Schema::standard()),
+            standard: Arc::new(Schema::standard()),
             generation: RwLock::new(None),
             state: watch::Sender::new(State::default()),
         }
@@ -64,13 +66,15 @@ impl Served {
         {
             return Ok(false);
         }
-        let mut first = Reader::open(&self.path, Arc::clone(&self.schema))?;
+        let known = current.as_ref().map_or(&self.standard, |current| &current.schema);
+        let mut first = Reader::open(&self.path, Arc::clone(known))?;
         let position = first.position().clone();
         let hot = hot(current.as_deref(), &first)?;
         first.go_by(hot.clone());
         let next = Generation {
             contexts: first.topmost()?.iter().filter_map(|dn| Dn::parse(dn).ok()).collect(),
             position: position.clone(),
+            schema: Arc::clone(first.schema()),
             hot,
             first: Mutex::new(first),
             waiting: Mutex::default(),
@@ -98,7 +102,7 @@ impl Served {
         let reader = match waiting {
             Some(reader) => reader,
             None => {
-                let mut reader = Reader::open(&self.path, Arc::clone(&self.schema)).map_err(failure)?;
+                let mut reader = Reader::open(&self.path, Arc::clone(&generation.schema)).map_err(failure)?;
                 if *reader.position() == generation.position {
                     reader.go_by(generation.hot.clone());
                 }
@@ -159,7 +163,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Directory for Served {
     fn schema(&self) -> Arc<Schema> {
-        Arc::clone(&self.schema)
+        let current = self.current();
+        Arc::clone(current.as_ref().map_or(&self.standard, |current| &current.schema))
     }
 
     fn naming_contexts(&self) -> Vec<Dn> {

@@ -78,6 +78,7 @@ fn wire_kind(kind: Kind) -> &'static str {
         Kind::Member => "member",
         Kind::Keys => "key",
         Kind::Entry => "entry",
+        Kind::Definition => "definition",
     }
 }
 

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use dirless_copy::Overlay;
 use dirless_model::NameRule;
 use dirless_model::access::AccessRules;
 use dirless_program::{Clock, Secret, SecretError};
@@ -17,7 +16,7 @@ use dirless_table::{Table, TableMeta};
 
 use super::{
     AccessInput, Body, Content, DirectoryInput, Durations, Ending, HostFiles, HostLimits, Inputs, LimitsError, Opener,
-    Outcome, Problem, Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, run, unchanged,
+    Outcome, Problem, Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, Tree, run, unchanged,
 };
 use crate::paths::Paths;
 use crate::trust::{ACCESS_RULES, Joined, Keeper, KeeperError};
@@ -250,7 +249,7 @@ fn again(paths: &Paths, options: &Options, clock: &Clock, before: Option<&Report
     report.finished_at = clock.now().to_string();
     Some(Outcome {
         content: None,
-        overlay: None,
+        tree: None,
         report,
         ratchet: inputs.ratchet.clone(),
     })
@@ -440,7 +439,7 @@ fn finish(
     report.published = before.and_then(|report| report.published);
     if let Some(content) = &outcome.content {
         place(paths, options, start, content, report);
-        copy(paths, options, start, content, outcome.overlay.as_ref(), report);
+        copy(paths, options, start, content, outcome.tree.as_ref(), report);
     }
     let known = unchanged::depends_on_fetched_alone(report);
     if let Some(published) = &mut report.published {
@@ -460,17 +459,17 @@ fn copy(
     options: &Options,
     now: jiff::Timestamp,
     content: &Content,
-    overlay: Option<&Overlay>,
+    tree: Option<&Tree>,
     report: &mut Report,
 ) {
     let path = paths.directory_copy();
-    let outcome = match (&options.directory, overlay) {
+    let outcome = match (&options.directory, tree) {
         (None, _) => dirless_copy::Draft::remove_all(&path),
         // A source of the tree cannot be used, as its report tells: the copy in place says more.
         (Some(_), None) => Ok(()),
-        (Some(directory), Some(overlay)) => {
+        (Some(directory), Some(tree)) => {
             let digest = content.digest(options.enumerate);
-            super::publish_directory(&path, &directory.base, content, overlay, &digest, now).map(drop)
+            super::publish_directory(&path, &directory.base, content, tree, &digest, now).map(drop)
         }
     };
     if let Err(error) = outcome {

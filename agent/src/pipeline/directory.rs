@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use dirless_copy::{CopyError, Draft, Group, Layered, Overlay, Posix, Summary, Target, User};
-use dirless_directory::{Dn, Schema};
+use dirless_copy::{CopyError, Draft, Group, Layered, Posix, Summary, Target, User};
+use dirless_directory::Dn;
 use jiff::Timestamp;
 
-use super::Content;
+use super::{Content, Tree};
 
 /// Stands in the copy for how entries are made of users and groups; another number makes them anew.
 const SHAPE: u32 = 1;
 
-/// Brings the copy at `path` to `content`, whose digest is `digest`, with `overlay` over it, below `base`. Nothing is written
+/// Brings the copy at `path` to `content`, whose digest is `digest`, with `tree` over it, below `base`. Nothing is written
 /// when it says so already. A copy that cannot be read is made anew.
 ///
 /// # Errors
@@ -20,11 +20,15 @@ pub fn publish(
     path: &Path,
     base: &Dn,
     content: &Content,
-    overlay: &Overlay,
+    tree: &Tree,
     digest: &str,
     now: Timestamp,
 ) -> Result<Option<Summary>, CopyError> {
-    let told = format!("{SHAPE} {digest} {} {base}", overlay.digest());
+    let told = format!(
+        "{SHAPE} {digest} {} {} {base}",
+        tree.overlay.digest(),
+        tree.schema_digest()
+    );
     if Draft::content(path).is_some_and(|held| held == told) {
         return Ok(None);
     }
@@ -38,18 +42,18 @@ pub fn publish(
     // The time of its first generation and its content tell a series from every other.
     let lineage: String = format!("{:x}{digest}", now.as_nanosecond()).chars().take(40).collect();
     let make = |anew| {
-        let draft = Draft::begin(path, Schema::standard(), &lineage, now, anew)?;
-        fill(draft, base, content, overlay, &told)
+        let draft = Draft::begin(path, tree.schema.clone(), &lineage, now, anew)?;
+        fill(draft, base, content, tree, &told)
     };
     make(false).or_else(|_| make(true)).map(Some)
 }
 
-fn fill(mut draft: Draft, base: &Dn, content: &Content, overlay: &Overlay, told: &str) -> Result<Summary, CopyError> {
-    let schema = Schema::standard();
+fn fill(mut draft: Draft, base: &Dn, content: &Content, tree: &Tree, told: &str) -> Result<Summary, CopyError> {
+    let Tree { overlay, schema } = tree;
     let Some(mut posix) = Posix::new(schema.clone(), base.clone()) else {
         return Err(CopyError::Order(base.to_string()));
     };
-    let mut layered = Layered::new(&mut draft, overlay, &schema);
+    let mut layered = Layered::new(&mut draft, overlay, schema);
     posix.begin(&mut layered)?;
     put_groups(&mut posix, &mut layered, content)?;
     posix.users(&mut layered)?;

@@ -22,6 +22,8 @@ pub enum Kind {
     Keys,
     /// An entry of the directory tree.
     Entry,
+    /// A definition of the tree's schema.
+    Definition,
 }
 
 impl std::fmt::Display for Kind {
@@ -32,6 +34,7 @@ impl std::fmt::Display for Kind {
             Self::Member => "member",
             Self::Keys => "keys",
             Self::Entry => "entry",
+            Self::Definition => "definition",
         })
     }
 }

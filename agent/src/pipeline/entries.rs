@@ -1,11 +1,13 @@
-//! Entries of the directory tree, from the sealed bodies of its sources to an overlay for the copy.
+//! Entries of the directory tree, from the sealed bodies of its sources to an overlay for the copy, with the
+//! schema that they follow.
 //!
 //! They bring no accounts, so that nobody's login waits for them: what cannot be used leaves the copy in
-//! place, and one bad entry costs that entry.
+//! place, and one bad entry or definition costs that one.
 
 use dirless_copy::{Overlay, Unfit};
-use dirless_directory::{DnKey, Schema};
-use dirless_model::snapshot::{Caps, Meta, RawEntry, RawGroup, RawUser, Sink};
+use dirless_directory::schema::Definition;
+use dirless_directory::{Dn, DnKey, Schema};
+use dirless_model::snapshot::{Caps, Field, Meta, RawEntry, RawGroup, RawSchema, RawUser, Sink};
 use dirless_seal::trust::Right;
 
 use super::drops::{Drops, Kind, shown};
@@ -13,9 +15,27 @@ use super::input::{Body, DirectoryInput, Inputs, SourceInput, SourceState};
 use super::open::{self, BodyError};
 use super::ratchet::Ratchet;
 use super::report::{Report, SourceReport, Taken};
+use super::schema;
 
 /// Most bytes of entries of all sources together: the worker's memory is limited, and holds accounts too.
 const MOST: usize = 384 << 20;
+
+/// What the sources of the tree say together.
+#[derive(Debug)]
+pub struct Tree {
+    /// Its entries.
+    pub overlay: Overlay,
+    /// The standard schema and what the tree's site has beyond it.
+    pub schema: Schema,
+}
+
+impl Tree {
+    /// SHA-256 over what the schema has beyond the standard one, in hex.
+    #[must_use]
+    pub fn schema_digest(&self) -> String {
+        dirless_seal::sha256_hex(self.schema.extension_text().as_bytes())
+    }
+}
 
 /// Reads all sources of the tree; none when one of them cannot be used and had been before, or was never
 /// fetched.
@@ -24,42 +44,85 @@ pub(super) fn gather(
     inputs: &Inputs,
     ratchet: &mut Ratchet,
     report: &mut Report,
-) -> Option<Overlay> {
-    let schema = Schema::standard();
-    let base = schema.dn_key(&directory.base)?;
-    let mut all = Some(Overlay::default());
+) -> Option<Tree> {
+    let mut told = Vec::new();
+    let mut reads = Vec::new();
+    // Sources of one site have one schema; what the first one says is what the next is read by.
+    let mut known = Schema::standard();
     for source in &directory.sources {
-        let (overlay, told) = take(source, &schema, &base, inputs, ratchet, &mut report.dropped);
+        let (read, report) = take(source, &known, &directory.base, inputs, ratchet);
+        if let Some(read) = &read {
+            known.unite(read.definitions.iter());
+        }
+        reads.push((source, read));
+        told.push(report);
+    }
+    let lists = reads.iter().map(|(source, read)| {
+        let definitions = read.as_ref().map_or(&[][..], |read| &read.definitions);
+        (source.name.as_str(), definitions)
+    });
+    let schema = schema::unite(lists, &mut report.dropped);
+    let mut all = Some(Overlay::default());
+    for ((source, read), mut told) in reads.into_iter().zip(told) {
+        let read = read.and_then(
+            |read| match again(source, read, &told, &schema, &directory.base, inputs) {
+                Ok(read) => Some(read),
+                Err(error) => {
+                    told.problem.get_or_insert_with(|| error.into());
+                    told.taken = Taken::Nothing;
+                    None
+                }
+            },
+        );
         report.sources.push(told);
-        all = all.zip(overlay).map(|(mut all, overlay)| {
-            all.append(overlay);
+        all = all.zip(read).map(|(mut all, read)| {
+            report.dropped.append(read.drops);
+            all.append(read.overlay);
             all
         });
     }
-    let mut all = all?;
-    let twice = all.sort();
+    let mut overlay = all?;
+    let twice = overlay.sort();
     report.caution("entry-twice", twice, |count| {
         format!("{count} entries of the tree have the name of one in an earlier source, which stands")
     });
-    Some(all)
+    Some(Tree { overlay, schema })
+}
+
+/// A source as it is under the schema of all of them: read once more when it was read by another one.
+fn again(
+    source: &SourceInput,
+    read: Read,
+    told: &SourceReport,
+    schema: &Schema,
+    base: &Dn,
+    inputs: &Inputs,
+) -> Result<Read, BodyError> {
+    if read.is_by(schema) {
+        return Ok(read);
+    }
+    let body = match told.taken {
+        Taken::LastGood => source.last_good.as_ref(),
+        _ => source.fetched.as_ref(),
+    };
+    self::read(source, body, schema, base, inputs)
 }
 
 /// Takes a source from the fetched body, or else from the last good one.
 fn take(
     source: &SourceInput,
     schema: &Schema,
-    base: &DnKey,
+    base: &Dn,
     inputs: &Inputs,
     ratchet: &mut Ratchet,
-    drops: &mut Drops,
-) -> (Option<Overlay>, SourceReport) {
+) -> (Option<Read>, SourceReport) {
     let note = source.note.as_ref();
     let mut told = SourceReport::before(source);
     match note.map(|note| note.state) {
         None => return (None, told),
         Some(SourceState::Absent | SourceState::Deleted) => {
             told.taken = Taken::Empty;
-            return (Some(Overlay::default()), told);
+            return (Some(Read::default()), told);
         }
         Some(SourceState::Present) => {}
     }
@@ -72,7 +135,7 @@ fn take(
             break;
         }
         match read(source, body, schema, base, inputs) {
-            Ok(mut read) => {
+            Ok(read) => {
                 told.taken = taken;
                 told.sequence = read.meta.sequence;
                 told.generated_at = read.meta.generated_at.as_deref().map(shown);
@@ -80,13 +143,7 @@ fn take(
                     told.etag = None;
                 }
                 ratchet.accept(&source.name, read.meta.sequence);
-                if !read.meta.is_for(&inputs.hostname) {
-                    // The backend serves every source of the tenant; this one is for other hosts.
-                    read.overlay = Overlay::default();
-                    read.drops = Drops::default();
-                }
-                drops.append(read.drops);
-                return (Some(read.overlay), told);
+                return (Some(read), told);
             }
             // The fetched body's problem is the one to solve.
             Err(error) => {
@@ -97,17 +154,35 @@ fn take(
     (None, told)
 }
 
+/// A source that was read to its end. One that is for other hosts is empty.
+#[derive(Default)]
 struct Read {
     overlay: Overlay,
     meta: Meta,
     drops: Drops,
+    /// What its site has beyond the standard schema.
+    definitions: Vec<Definition>,
+    /// The extension of the schema that all its entries were read by; none when some were read by another,
+    /// and when there are none.
+    read_by: Option<String>,
+}
+
+impl Read {
+    fn is_by(&self, schema: &Schema) -> bool {
+        let has_none = self.overlay.is_empty() && self.drops.total == 0;
+        has_none
+            || self
+                .read_by
+                .as_ref()
+                .is_some_and(|text| *text == schema.extension_text())
+    }
 }
 
 fn read(
     source: &SourceInput,
     body: Option<&Body>,
     schema: &Schema,
-    base: &DnKey,
+    base: &Dn,
     inputs: &Inputs,
 ) -> Result<Read, BodyError> {
     let Some(body) = body else {
@@ -122,18 +197,16 @@ fn read(
     if scope.is_some_and(|scope| !scope.may(Right::Entries)) {
         return Err(open::beyond("entries of the tree"));
     }
-    let mut reader = Reader {
-        source: &source.name,
-        schema,
-        base,
-        overlay: Overlay::default(),
-        drops: Drops::default(),
-        full: false,
-    };
+    let mut reader = Reader::new(&source.name, schema, base);
     let mut meta = opening.read(Caps::default(), &mut reader)?;
     if reader.full {
         let reason = format!("its entries take more than {} MiB", MOST >> 20);
         return Err(BodyError::new("too-large", reason, "split the tree among audiences"));
+    }
+    if let Some(reason) = reader.bad_schema.take() {
+        let hint =
+            "correct the file in the syncer's [tree] schema_folder, or update the program that wrote the snapshot";
+        return Err(BodyError::new("bad-schema", reason, hint));
     }
     if let Some(named) = meta.source.as_deref().filter(|named| *named != source.name) {
         return Err(BodyError::new(
@@ -161,20 +234,52 @@ fn read(
             ),
         )
     })?;
+    if !meta.is_for(&inputs.hostname) {
+        // The backend serves every source of the tenant; this one is for other hosts.
+        return Ok(Read {
+            meta,
+            ..Read::default()
+        });
+    }
     Ok(Read {
+        read_by: (!reader.is_late).then(|| reader.schema.extension_text()),
         overlay: reader.overlay,
         meta,
         drops: reader.drops,
+        definitions: reader.definitions,
     })
 }
 
 struct Reader<'a> {
     source: &'a str,
-    schema: &'a Schema,
-    base: &'a DnKey,
+    schema: Schema,
+    base: &'a Dn,
+    /// None when the base is no name under the schema.
+    base_key: Option<DnKey>,
     overlay: Overlay,
     drops: Drops,
+    definitions: Vec<Definition>,
+    bad_schema: Option<String>,
+    /// Did the schema come after entries?
+    is_late: bool,
     full: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(source: &'a str, schema: &Schema, base: &'a Dn) -> Self {
+        Self {
+            source,
+            base_key: schema.dn_key(base),
+            schema: schema.clone(),
+            base,
+            overlay: Overlay::default(),
+            drops: Drops::default(),
+            definitions: Vec::new(),
+            bad_schema: None,
+            is_late: false,
+            full: false,
+        }
+    }
 }
 
 impl Sink for Reader<'_> {
@@ -184,6 +289,17 @@ impl Sink for Reader<'_> {
     fn group(&mut self, _group: RawGroup<'_>) {}
 
     fn keys(&mut self, _username: &str, _lines: &str) {}
+
+    fn schema(&mut self, schema: Field<RawSchema>) {
+        match schema::parse(schema) {
+            Ok(definitions) => self.definitions = definitions,
+            Err(reason) => self.bad_schema = Some(reason),
+        }
+        // What is refused is told when all sources are read.
+        self.schema.unite(self.definitions.iter());
+        self.base_key = self.schema.dn_key(self.base);
+        self.is_late = !self.overlay.is_empty();
+    }
 
     fn entry(&mut self, entry: RawEntry) {
         self.full |= self.overlay.size() > MOST;
@@ -204,7 +320,11 @@ impl Sink for Reader<'_> {
         };
         let attributes = entry.attributes.iter();
         let attributes = attributes.map(|(name, values)| (name.as_str(), values.as_slice()));
-        if let Err(unfit) = self.overlay.add(self.schema, self.base, &entry.dn, attributes) {
+        let added = match &self.base_key {
+            Some(base) => self.overlay.add(&self.schema, base, &entry.dn, attributes),
+            None => Err(Unfit::Elsewhere),
+        };
+        if let Err(unfit) = added {
             self.drops.add(self.source, Kind::Entry, &label, "entry", || {
                 (unfit.to_string(), hint(unfit).to_owned())
             });

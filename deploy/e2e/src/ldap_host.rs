@@ -98,7 +98,8 @@ pub fn people(more: &[(&str, i64)]) -> Value {
 }
 
 /// The entries of the tree.
-fn entries() -> Vec<Value> {
+#[must_use]
+pub fn entries() -> Vec<Value> {
     let person = |name: &str| {
         json!({"dn": format!("uid={name},ou=users,{BASE}"), "attributes": {
             "objectClass": ["top", "person", "organizationalPerson", "inetOrgPerson", "aitherUser"],

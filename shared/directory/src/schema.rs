@@ -5,15 +5,20 @@
 
 mod check;
 mod definition;
+mod extension;
 mod keys;
 mod names;
+mod secret;
 mod standard;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 pub use check::Violation;
 pub use definition::DefinitionError;
+pub use extension::{Definition, Refused};
+pub use secret::{PASSWORDS, SECRET_REFERENCES};
 
 use crate::AttributeName;
 use crate::matching::{MatchingRule, RULES};
@@ -104,6 +109,8 @@ pub struct Schema {
     resolved: Vec<Resolved>,
     attribute_index: Names,
     class_index: Names,
+    /// How many attributes and classes every directory starts from; what follows is an extension.
+    standard: (usize, usize),
 }
 
 /// An attribute's rules, its own or inherited.
@@ -202,9 +209,20 @@ pub enum SchemaError {
         /// What it refers to.
         missing: String,
     },
+    /// A definition stands on too many others.
+    #[error("line {line}: {name} has more than {} supertypes above one another", Schema::DEEPEST)]
+    Deep {
+        /// Line in the text, from 1.
+        line: usize,
+        /// The definition.
+        name: String,
+    },
 }
 
 impl Schema {
+    /// Most supertypes above one another: every name of an attribute is kept with each of them.
+    pub const DEEPEST: usize = 16;
+
     /// The standard definitions (core, cosine, inetorgperson, rfc2307bis, openssh-lpk) and the Aither
     /// classes.
     #[must_use]
@@ -242,6 +260,10 @@ impl Schema {
             .filter(|superior| self.attribute(superior).is_none())
         {
             return Err(unknown(superior));
+        }
+        if self.depth(&attribute) > Self::DEEPEST {
+            let name = attribute.name().to_owned();
+            return Err(SchemaError::Deep { line, name });
         }
         let rules = [&attribute.equality, &attribute.ordering, &attribute.substring];
         if let Some(rule) = rules.into_iter().flatten().find(|rule| self.rule(rule).is_none()) {
@@ -281,6 +303,12 @@ impl Schema {
         self.spellings.push(own.into());
         self.attributes.push(Arc::new(attribute));
         Ok(())
+    }
+
+    /// How many supertypes are above one another.
+    fn depth(&self, attribute: &AttributeType) -> usize {
+        let above = |one: &AttributeType| self.attribute(one.superior.as_deref()?);
+        std::iter::successors(above(attribute), |one| above(one)).count()
     }
 
     fn add_class(&mut self, line: usize, class: ObjectClass) -> Result<(), SchemaError> {
@@ -498,14 +526,16 @@ pub fn object_class() -> AttributeName {
     AttributeName::parse("objectClass").expect("objectClass is a letter followed by letters")
 }
 
+/// Gives the names of a definition its place: all of them, or none when one is taken.
 fn index(index: &mut Names, line: usize, oid: &str, names: &[Box<str>], at: usize) -> Result<(), SchemaError> {
-    for name in std::iter::once(oid).chain(names.iter().map(AsRef::as_ref)) {
-        if !index.insert(name, at) {
-            return Err(SchemaError::Twice {
-                line,
-                name: name.to_owned(),
-            });
-        }
+    let all = || std::iter::once(oid).chain(names.iter().map(AsRef::as_ref));
+    let mut own = BTreeSet::new();
+    if let Some(name) = all().find(|name| index.get(name).is_some() || !own.insert(name.to_ascii_lowercase())) {
+        let name = name.to_owned();
+        return Err(SchemaError::Twice { line, name });
+    }
+    for name in all() {
+        index.insert(name, at);
     }
     Ok(())
 }

@@ -9,10 +9,13 @@
 //!  "ssh_keys": {"alice": "ssh-ed25519 AAAA… alice"},
 //!  "entries": [{"dn": "cn=web,ou=services,dc=dirless",
 //!               "attributes": {"objectClass": ["top", "aitherService"], "jpegPhoto": [{"base64": "/9j/"}]}}],
+//!  "schema": ["attributetype ( 1.3.6.1.4.1.99999.1 NAME 'corpBadge' SUP name )"],
 //!  "ledger": {"retired": [{"kind": "user", "id": "u-0", "number": 60003}]}}
 //! ```
 //!
-//! `entries` are the directory tree's; with them `host_groups` may name the hosts that they are for.
+//! `entries` are the directory tree's; with them `host_groups` may name the hosts that they are for, and
+//! `schema` has the definitions (RFC 4512 section 4.1, each after `attributetype` or `objectclass`) that their
+//! site has beyond the standard ones. Only definitions before an entry can be known when it is read.
 //!
 //! [`read`] streams: it hands each record to a [`Sink`] as it comes and keeps nothing, so that the
 //! memory a snapshot costs is what its reader keeps. A record that makes no sense is a value with a
@@ -29,7 +32,7 @@ mod write;
 use std::collections::BTreeMap;
 
 pub use audience::host_matches;
-pub use entry::{RawEntry, TreeEntry};
+pub use entry::{RawEntry, RawSchema, TreeEntry};
 pub use raw::{CheckedUser, Field, RawGroup, RawUser, RecordError};
 pub use read::{Caps, ReadError, Sink, read};
 pub use records::{Part, read_records};
@@ -96,6 +99,8 @@ pub struct Document {
     pub groups: Vec<Group>,
     /// A user's authorized_keys lines (sshd(8)), joined by line breaks.
     pub ssh_keys: BTreeMap<Name, String>,
+    /// Definitions that the site of the entries has beyond the standard ones.
+    pub schema: Vec<String>,
     /// Entries of the directory tree, in the order in which they are written.
     pub entries: Vec<TreeEntry>,
     /// Ledger numbers whose objects are not among the users and groups.

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use dirless_model::snapshot::{self, Caps, Field, RawEntry, RawGroup, RawUser, Sink};
+use dirless_model::snapshot::{self, Caps, Field, RawEntry, RawGroup, RawSchema, RawUser, Sink};
 use dirless_seal::trust::{Right, Scope};
 
 use super::Kind;
@@ -91,6 +91,10 @@ impl Sink for Found<'_> {
         self.right(Right::Keys, "SSH keys");
     }
 
+    fn schema(&mut self, _schema: Field<RawSchema>) {
+        self.right(Right::Entries, "entries of the tree");
+    }
+
     fn entry(&mut self, _entry: RawEntry) {
         self.right(Right::Entries, "entries of the tree");
     }
@@ -113,7 +117,7 @@ mod tests {
 
     const ALL: &str = r#"{"users":[{"username":"alice","uid":2001,"gid":2002},{"username":"bob","uid":3000,"gid":1}],
         "groups":[{"name":"admins","gid":0,"members":[]}],"ssh_keys":{"alice":"k"},
-        "entries":[{"dn":"o=x","attributes":{}}]}"#;
+        "schema":[],"entries":[{"dn":"o=x","attributes":{}}]}"#;
 
     #[test]
     fn everything_outside_is_named() {

@@ -112,7 +112,8 @@ impl<'a> Publication<'a> {
 
     /// Names a state of the tree under these rules: while it is the same, so is what travels.
     fn made_of(&self, reader: Reader<'_>) -> Result<String, TreeError> {
-        let rules = sha256_hex(format!("{:?}", self.audiences).as_bytes());
+        let schema = self.tree.schema().extension_text();
+        let rules = sha256_hex(format!("{:?} {schema}", self.audiences).as_bytes());
         Ok(format!("{} {rules}", reader.state()?))
     }
 
@@ -148,6 +149,7 @@ impl<'a> Publication<'a> {
                 host_groups: target.host_groups.clone(),
                 ..Meta::default()
             },
+            schema: self.tree.schema().extension().collect(),
             entries,
             ..Document::default()
         };

@@ -3,19 +3,8 @@
 use std::collections::BTreeSet;
 
 use dirless_directory::filter::Extensible;
+use dirless_directory::schema::{PASSWORDS, SECRET_REFERENCES};
 use dirless_directory::{AttributeName, Filter, Schema};
-
-/// Hashes of passwords: never told, not even to the changelog.
-pub const PASSWORDS: &[&str] = &[
-    "userPassword",
-    "aitherPasswordHash",
-    "authPassword",
-    "sambaLMPassword",
-    "sambaNTPassword",
-    "nisSecretKey",
-];
-/// Where a secret is kept, and keys that are under one: stay at the customer's unless a rule says otherwise.
-pub const REFERENCES: &[&str] = &["aitherSecretReference", "userPKCS12"];
 
 /// Attributes that are secret, under all their names and OIDs, and what a site's schema derives from them.
 #[derive(Clone, Debug)]
@@ -31,7 +20,7 @@ impl Secrets {
     /// Passwords and where secrets are kept: all that stays at the customer's unless a rule names it.
     #[must_use]
     pub fn all(schema: &Schema) -> Self {
-        Self::of(schema, PASSWORDS.iter().chain(REFERENCES).copied())
+        Self::of(schema, PASSWORDS.iter().chain(SECRET_REFERENCES).copied())
     }
 
     /// These, under all their names.

@@ -376,7 +376,7 @@ fn the_tree_reaches_each_audience_and_secrets_reach_none_but_the_named() {
         (&snapshot["source"], &snapshot["sequence"]),
         (&json!("tree"), &json!(2))
     );
-    assert!(snapshot.get("host_groups").is_none());
+    assert!(snapshot.get("host_groups").is_none() && snapshot.get("schema").is_none());
     let alice = in_snapshot(&snapshot, ALICE).unwrap();
     assert_eq!(alice["attributes"]["uid"], json!(["alice"]));
     for hidden in ["uidNumber", "homeDirectory", "gecos"] {
@@ -409,6 +409,26 @@ fn the_tree_reaches_each_audience_and_secrets_reach_none_but_the_named() {
         "{status}"
     );
     assert!(site.good(&["status", "--json"]).contains("\"tree-db\""));
+    // A schema that changes goes to all, although no entry does.
+    let schema = site.path("schema");
+    std::fs::create_dir(&schema).unwrap();
+    let own = "attributetype ( 1.3.6.1.4.1.99999.1 # of the door\n NAME 'corpBadge' SUP name )";
+    std::fs::write(schema.join("site.schema"), own).unwrap();
+    let folder = format!("[tree]\nschema_folder = \"{}\"\n", schema.display());
+    site.extra = TREE.replacen("[tree]\n", &folder, 1);
+    drop(tree);
+    let text = site.good(&["once"]);
+    assert!(
+        text.contains("tree: published snapshot 4") && text.contains("tree-db: published"),
+        "{text}"
+    );
+    for name in ["tree", "tree-db"] {
+        let told = &site.published_of_tree(name)["schema"];
+        assert_eq!(
+            *told,
+            json!(["attributetype ( 1.3.6.1.4.1.99999.1 NAME 'corpBadge' SUP name )"])
+        );
+    }
     // The backend lost one.
     site.backend.with(|memory| memory.of_tree.remove("tree-db"));
     assert!(site.good(&["once"]).contains("tree-db: published snapshot"));

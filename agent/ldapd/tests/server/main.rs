@@ -7,4 +7,5 @@ mod answers;
 mod configuration;
 mod many;
 mod replaced;
+mod schema;
 mod support;

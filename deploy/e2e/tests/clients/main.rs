@@ -2,4 +2,5 @@
 
 mod accounts;
 mod libraries;
+mod schema;
 mod tools;

@@ -9,6 +9,12 @@ pub enum DefinitionError {
     /// A definition starts with `attributetype` or `objectclass`.
     #[error("expected attributetype or objectclass, found {0:?}")]
     Kind(String),
+    /// Something follows the one definition that was to be read.
+    #[error("something follows the definition")]
+    Several,
+    /// It is longer than any definition.
+    #[error("the definition is longer than 64 KiB")]
+    Long,
     /// The text ends in the middle.
     #[error("the definition is cut short")]
     End,
@@ -26,6 +32,7 @@ pub enum DefinitionError {
 }
 
 /// One definition.
+#[derive(Clone, Debug)]
 pub(super) enum Item {
     Attribute(AttributeType),
     Class(ObjectClass),

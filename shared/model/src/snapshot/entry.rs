@@ -31,6 +31,10 @@ pub struct RawEntry {
     pub attributes: Field<RawAttributes>,
 }
 
+/// The definitions of a site as they stand in the JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawSchema(pub Vec<String>);
+
 /// The attributes of an entry as they stand in the JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawAttributes(Vec<(String, Vec<Vec<u8>>)>);
@@ -114,6 +118,24 @@ impl<'de> Take<'de> for RawAttributes {
             Field::Wrong("one with an attribute that is no list of values")
         } else {
             Field::Value(Self(attributes))
+        })
+    }
+}
+
+impl<'de> Take<'de> for RawSchema {
+    fn array<A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
+        let mut definitions = Vec::new();
+        let mut wrong = false;
+        while let Some(Any(definition)) = seq.next_element::<Any<String>>()? {
+            match definition {
+                Field::Value(definition) => definitions.push(definition),
+                Field::Absent | Field::Wrong(_) => wrong = true,
+            }
+        }
+        Ok(if wrong {
+            Field::Wrong("a list with something that is no text")
+        } else {
+            Field::Value(Self(definitions))
         })
     }
 }

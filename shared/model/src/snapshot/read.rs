@@ -6,9 +6,9 @@ use std::io::Read;
 use serde::de::IgnoredAny;
 
 use super::pieces::{Pieces, parse};
-use super::raw::AnyText;
+use super::raw::{Any, AnyText};
 use super::records::{Part, Tap};
-use super::{Meta, RawEntry, RawGroup, RawUser, Retired};
+use super::{Field, Meta, RawEntry, RawGroup, RawSchema, RawUser, Retired};
 
 /// Takes the records of a snapshot as they come, in the order of the document.
 pub trait Sink {
@@ -20,6 +20,8 @@ pub trait Sink {
     fn keys(&mut self, username: &str, lines: &str);
     /// One retired number of the ledger. Hosts have no use for it.
     fn retired(&mut self, _retired: Retired) {}
+    /// `schema`: definitions for the entries after it. Only a host's directory copy has use for them.
+    fn schema(&mut self, _schema: Field<RawSchema>) {}
     /// One element of `entries`. Only a host's directory copy has use for it.
     fn entry(&mut self, _entry: RawEntry) {}
 }
@@ -161,6 +163,10 @@ pub(super) fn read_tapped(
                 Ok(((), len))
             })?,
             "ssh_keys" => keys(&mut json, caps.users, sink, &mut tap)?,
+            "schema" => {
+                let Any(schema) = tap.member(&mut json, &[&key])?;
+                sink.schema(schema);
+            }
             "sequence" => meta.sequence = tap.member(&mut json, &[&key])?,
             "generated_at" => meta.generated_at = tap.member(&mut json, &[&key])?,
             "source" => meta.source = tap.member(&mut json, &[&key])?,

@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn each_record_is_its_bytes_and_the_names_that_lead_to_it() {
-        let json = r#" {"sequence": 7 ,"users":[ {"username": "a"} , 3],"groups":[{}], "more" : {"x":[ 1]},
+        let json = r#" {"sequence": 7 ,"users":[ {"username": "a"} , 3],"groups":[{}], "more" : {"x":[ 1]}, "schema" :["a", "b"],
             "ssh_keys":{ "a" : "k1" ,"b\u0041\n":null},"entries":[{"dn":"o=x"}],
             "ledger":{"retired":[{"kind":"user","id":"u","number":5}],"other":1}} "#;
         let wanted = [
@@ -127,6 +127,7 @@ mod tests {
             (Part::User, "3"),
             (Part::Group, "{}"),
             (Part::Other, r#""more":{"x":[ 1]}"#),
+            (Part::Other, r#""schema":["a", "b"]"#),
             (Part::Other, r#""ssh_keys":"a":"k1""#),
             (Part::Other, r#""ssh_keys":"bA\n":null"#),
             (Part::Entry, r#"{"dn":"o=x"}"#),

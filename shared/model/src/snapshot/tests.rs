@@ -10,6 +10,7 @@ pub(super) struct Collected {
     keys: Vec<(String, String)>,
     retired: Vec<Retired>,
     entries: Vec<RawEntry>,
+    schema: Field<RawSchema>,
 }
 
 impl Sink for Collected {
@@ -29,6 +30,10 @@ impl Sink for Collected {
 
     fn retired(&mut self, retired: Retired) {
         self.retired.push(retired);
+    }
+
+    fn schema(&mut self, schema: Field<RawSchema>) {
+        self.schema = schema;
     }
 
     fn entry(&mut self, entry: RawEntry) {
@@ -72,7 +77,7 @@ fn programs_that_know_no_entries_read_the_same() {
     }
     let with = DEPLOYED.replacen(
         '{',
-        r#"{"host_groups":["web-*"],"entries":[{"dn":"dc=d","attributes":{"dc":["d"]}},7],"#,
+        r#"{"host_groups":["web-*"],"schema":["attributetype ( 1.2.3 )"],"entries":[{"dn":"dc=d","attributes":{"dc":["d"]}},7],"#,
         1,
     );
     let deployed = |json: &str| serde_json::from_str::<Deployed>(json).unwrap();
@@ -81,10 +86,28 @@ fn programs_that_know_no_entries_read_the_same() {
     assert_eq!((&plain.users, &plain.groups), (&more.1.users, &more.1.groups));
     assert_eq!(more.0.host_groups.as_deref(), Some(&["web-*".to_owned()][..]));
     assert_eq!((plain.entries.len(), more.1.entries.len()), (0, 2));
+    assert_eq!(plain.schema, Field::Absent);
+    let definitions = RawSchema(vec!["attributetype ( 1.2.3 )".to_owned()]);
+    assert_eq!(more.1.schema, Field::Value(definitions));
     // And without entries nothing is written that was not written before.
     let mut json = Vec::new();
     write(&Document::default(), &mut json).unwrap();
     assert_eq!(String::from_utf8(json).unwrap(), r#"{"groups":[],"users":[]}"#);
+}
+
+#[test]
+fn a_schema_that_is_no_list_of_texts_is_a_reason_and_not_the_end() {
+    for (schema, was) in [
+        ("1", "a number"),
+        ("{}", "an object"),
+        ("[\"x\",7]", "a list with something that is no text"),
+    ] {
+        let (_, collected) = collect(&DEPLOYED.replacen('{', &format!("{{\"schema\":{schema},"), 1)).unwrap();
+        assert_eq!(collected.schema, Field::Wrong(was));
+        assert_eq!(collected.users.len(), 2);
+    }
+    let twice = DEPLOYED.replacen('{', r#"{"schema":[],"schema":[],"#, 1);
+    assert!(matches!(collect(&twice), Err(ReadError::Twice(name)) if name == "schema"));
 }
 
 #[test]
@@ -259,11 +282,13 @@ prop_compose! {
         ssh_keys in proptest::collection::btree_map(name(), "[ -~\n]{0,60}", 0..4),
         retired in proptest::collection::vec((any::<bool>(), "[a-z0-9]{1,9}", any::<u32>()), 0..4),
         entries in proptest::collection::vec(entry(), 0..4),
+        schema in proptest::collection::vec("[ -~]{0,20}", 0..3),
         host_groups in proptest::option::of(proptest::collection::vec("[a-z*]{0,5}", 0..3)),
     ) -> Document {
         Document {
             meta: Meta { sequence, generated_at: None, source: sequence.map(|_| "local".to_owned()), host_groups },
             users,
+            schema,
             entries,
             groups: groups
                 .into_iter()
@@ -301,6 +326,7 @@ proptest! {
             groups: collected.groups.into_iter().map(|group| group.unwrap().0).collect(),
             ssh_keys: collected.keys.into_iter().map(|(name, lines)| (Name::parse(&name).unwrap(), lines)).collect(),
             retired: collected.retired,
+            schema: collected.schema.value().map(|schema| schema.0.clone()).unwrap_or_default(),
             entries: collected.entries.into_iter().map(|entry| entry.check().unwrap()).collect(),
         };
         prop_assert_eq!(back, document);

@@ -20,6 +20,7 @@ pub fn write(document: &Document, out: impl Write) -> std::io::Result<()> {
         generated_at: document.meta.generated_at.as_deref(),
         source: document.meta.source.as_deref(),
         host_groups: document.meta.host_groups.as_deref(),
+        schema: (!document.schema.is_empty()).then_some(&document.schema),
         groups: Each(&document.groups, group_json),
         users: Each(&document.users, user_json),
         ssh_keys: (!document.ssh_keys.is_empty()).then_some(&document.ssh_keys),
@@ -41,6 +42,8 @@ struct SnapshotJson<'a> {
     source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host_groups: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a [String]>,
     groups: Each<'a, Group, GroupJson<'a>>,
     users: Each<'a, User, UserJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

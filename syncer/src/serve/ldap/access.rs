@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use dirless_directory::schema::{PASSWORDS, SECRET_REFERENCES};
 use dirless_directory::{AttributeName, Dn, DnKey, Entry, Schema, Value};
 use dirless_ldap::{Identity, Visibility};
 
 use super::closed;
 use crate::serve::config::{AccessRule, LdapConfig, Readers, Right, Who};
 use crate::serve::json::Secrets;
-use crate::tree::{Reader, TreeError, TreeStore, secrets};
+use crate::tree::{Reader, TreeError, TreeStore};
 
 /// Identities whose groups are remembered.
 const REMEMBERED: usize = 4096;
@@ -95,9 +96,9 @@ impl Access {
                 .filter_map(|name| AttributeName::parse(name).ok())
                 .collect()
         };
-        let passwords = named(secrets::PASSWORDS);
-        let secret_names = [passwords.clone(), named(secrets::REFERENCES)].concat();
-        let guarded = secrets::PASSWORDS.iter().chain(secrets::REFERENCES).chain(&ORIGINS);
+        let passwords = named(PASSWORDS);
+        let secret_names = [passwords.clone(), named(SECRET_REFERENCES)].concat();
+        let guarded = PASSWORDS.iter().chain(SECRET_REFERENCES).chain(&ORIGINS);
         Ok(Self {
             rules: rules.collect::<Result<_, _>>()?,
             groups,

@@ -1,0 +1,113 @@
+//! A generation under another schema: the same entries, with keys, classes and indexes as it asks for.
+
+use std::path::Path;
+
+use dirless_directory::encoded::{Attributes, encode};
+use dirless_directory::{Dn, Schema};
+use rusqlite::{Connection, params};
+
+use crate::CopyError;
+use crate::layout::{self, meta};
+use crate::row::{Existing, NewRow, Rows, joined};
+
+/// Makes in the empty file `next` what `before` holds, under the schema of `rows`. Entries keep their
+/// identities, stamps and digests: what is put later is held against those. An entry whose name makes no
+/// sense any more, or is another one's now, is gone. Returns the new state number.
+pub(crate) fn rebuild(
+    before: &Connection,
+    next: &Connection,
+    rows: &mut Rows,
+    draft: &Path,
+    schema: &Schema,
+) -> Result<i64, CopyError> {
+    rows.sort_terms(draft)?;
+    // Readers of the state before must not take the two for one.
+    let number = layout::number(before, meta::NUMBER)? + 1;
+    let mut select = before.prepare(
+        "SELECT key, digest, uuid, added, changed, canonical, dn, secret, attributes, large FROM entries ORDER BY key",
+    )?;
+    let mut held = select.query([])?;
+    let mut lost = Vec::new();
+    while let Some(row) = held.next()? {
+        let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+        let dn = row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?;
+        let Some((key, name)) = Dn::parse(dn).ok().and_then(|name| Some((schema.dn_key(&name)?, name))) else {
+            lost.push(blob(2)?.to_vec());
+            continue;
+        };
+        let whole = joined(blob(8)?, blob(9)?)?;
+        let whole = match blob(7)? {
+            [] => whole,
+            secret => joined(&whole, secret)?,
+        };
+        let whole = encode(schema, &Attributes::new(&whole)?.entry(name)?);
+        let given = Attributes::new(&whole)?;
+        let parted = rows.part(given);
+        let (attributes, secret) = match &parted {
+            Some((shown, secret)) => (shown.as_slice(), secret.as_slice()),
+            None => (whole.as_slice(), &[][..]),
+        };
+        let new = NewRow {
+            id: None,
+            key: key.as_bytes(),
+            digest: blob(1)?,
+            uuid: blob(2)?,
+            added: row.get(3)?,
+            changed: row.get(4)?,
+            canonical: row.get(5)?,
+            dn,
+            secret,
+            attributes,
+        };
+        rows.write(next, &new, None)?;
+    }
+    rows.insert_sorted(next)?;
+    next.execute_batch(layout::INDEXES)?;
+    let others = doubles(next)?;
+    copy_gone(before, next)?;
+    for uuid in &others {
+        if let Some(double) = Existing::by_uuid(next, uuid)? {
+            rows.remove(next, &double)?;
+        }
+    }
+    for uuid in lost.iter().chain(&others) {
+        if let Some(old) = Existing::by_uuid(before, uuid)? {
+            old.bury(next, number)?;
+        }
+    }
+    layout::set(next, meta::OLDEST, layout::number(before, meta::OLDEST)?)?;
+    let entries = layout::number(before, meta::ENTRIES)?;
+    let gone = i64::try_from(lost.len() + others.len()).unwrap_or(i64::MAX);
+    layout::set(next, meta::ENTRIES, entries - gone)?;
+    Ok(number)
+}
+
+/// The identities of entries that have the name of another one, which stays.
+fn doubles(next: &Connection) -> Result<Vec<Vec<u8>>, CopyError> {
+    let mut select = next.prepare(
+        "SELECT uuid FROM entries AS one WHERE EXISTS (SELECT 1 FROM entries WHERE key = one.key AND id < one.id)",
+    )?;
+    let uuids = select.query_map([], |row| row.get(0))?;
+    Ok(uuids.collect::<Result<_, _>>()?)
+}
+
+fn copy_gone(before: &Connection, next: &Connection) -> Result<(), CopyError> {
+    let mut insert =
+        next.prepare("INSERT INTO gone(uuid, key, dn, number, added, created) VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut select = before.prepare("SELECT uuid, key, dn, number, added, created FROM gone")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        insert.execute(params![
+            row.get::<_, Vec<u8>>(0)?,
+            row.get::<_, Vec<u8>>(1)?,
+            row.get::<_, String>(2)?,
+            row.get::<_, i64>(3)?,
+            row.get::<_, i64>(4)?,
+            row.get::<_, Vec<u8>>(5)?
+        ])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
