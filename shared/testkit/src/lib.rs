@@ -1,5 +1,6 @@
 //! What tests of several crates share: a machine of their own ([`isolated`]), real programs run and
-//! watched ([`Program`]), waiting without guessing ([`eventually`]), and stand-ins for AWS ([`aws`]).
+//! watched ([`Program`]), waiting without guessing ([`eventually`]), stand-ins for AWS ([`aws`]), and servers of
+//! PostgreSQL ([`Postgres`]).
 //!
 //! It is a dev-dependency only. What always holds: whatever is started here ends with the value that
 //! stands for it, also when the test panics.
@@ -8,9 +9,11 @@
 
 pub mod aws;
 mod isolated;
+mod postgres;
 mod process;
 mod wait;
 
 pub use isolated::{command as isolated_command, inside, isolated};
+pub use postgres::Postgres;
 pub use process::{Outcome, Program, Running, built, command};
 pub use wait::eventually;
