@@ -63,14 +63,24 @@ impl Arguments {
         match self.command {
             Command::Admin(command) => {
                 dirless_program::log::start(&config.log, environment).context("cannot start logging")?;
-                admin::run(command, &config.storage.path)
+                admin::run(command, &config.storage, environment)
             }
             Command::Run => service::run(config, environment),
             _ => {
                 if let Some(files) = &config.tls {
                     Tls::load(files)?;
                 }
-                println!("{}: fine; it serves on {}", path.display(), config.listen_address());
+                let location = config.storage.location(environment)?;
+                let engine = if location.database.is_some() {
+                    "PostgreSQL"
+                } else {
+                    "SQLite"
+                };
+                println!(
+                    "{}: fine; it serves on {} and stores in {location} ({engine})",
+                    path.display(),
+                    config.listen_address()
+                );
                 Ok(())
             }
         }

@@ -10,6 +10,8 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+use crate::store::EngineState;
+
 /// How many calls of [`Metrics::tend`] (one a second) lie between two drains of the histograms.
 const UPKEEP_EVERY: u32 = 5;
 
@@ -89,6 +91,9 @@ const STATUSES: [u16; 22] = [
     200, 201, 304, 299, 400, 401, 403, 404, 405, 408, 409, 411, 412, 413, 415, 422, 428, 429, 499, 503, 507, 599,
 ];
 
+/// The engines of the store, as they call themselves.
+const ENGINES: [&str; 2] = ["sqlite", "postgresql"];
+
 /// All metrics of the server.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -103,6 +108,7 @@ pub(crate) struct Metrics {
     pub(crate) agents_in_memory: Gauge,
     pub(crate) watchers: Gauge,
     pub(crate) notices: Counter,
+    pub(crate) store_reachable: [Gauge; 2],
     ticks: AtomicU32,
 }
 
@@ -136,6 +142,7 @@ impl Metrics {
                 agents_in_memory: gauge!("dirless_agents_in_memory"),
                 watchers: gauge!("dirless_watchers"),
                 notices: counter!("dirless_notices_total"),
+                store_reachable: ENGINES.map(|engine| gauge!("dirless_store_reachable", "engine" => engine)),
                 ticks: AtomicU32::new(0),
             }
         })
@@ -162,6 +169,15 @@ impl Metrics {
     pub(crate) fn took(&self, route: Route, time: Duration) {
         if let Some(histogram) = self.seconds.get(route as usize) {
             histogram.record(time.as_secs_f64());
+        }
+    }
+
+    /// Notes how the store's engine is.
+    pub(crate) fn engine(&self, engine: EngineState) {
+        for (name, gauge) in ENGINES.iter().zip(&self.store_reachable) {
+            if *name == engine.name {
+                gauge.set(f64::from(u8::from(engine.reachable)));
+            }
         }
     }
 
@@ -201,6 +217,10 @@ fn describe() {
         "Bytes of snapshot bodies received"
     );
     describe_gauge!("dirless_cache_bytes", "Bytes of answers kept in memory");
+    describe_gauge!(
+        "dirless_store_reachable",
+        "1 while the store's engine answers; the other engine's is 0"
+    );
     describe_gauge!("dirless_agents_in_memory", "Agents whose heartbeats are in memory");
     describe_gauge!(
         "dirless_watchers",

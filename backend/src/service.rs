@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::app::App;
-use crate::config::{BearerOrigin, BearerSecret, Config, resolve_secret};
+use crate::config::{BearerOrigin, BearerSecret, Config, find_secret, resolve_secret};
 use crate::net::{self, Serving, Tls};
 use crate::routes;
-use crate::store::{Purpose, RealmChange, SecretHash, Store, StoreOptions};
+use crate::store::{Location, Purpose, RealmChange, SecretHash, Store, StoreOptions};
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()> {
@@ -33,14 +33,14 @@ pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()>
     };
     let tls = config.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
     let clock = Clock::system();
+    let location = config.storage.location(environment)?;
+    let bearer = bearer(&config, &location, environment)?;
     let options = StoreOptions {
         clock: clock.clone(),
-        ..StoreOptions::new(&config.storage.path)
+        ..StoreOptions::new(location.clone())
     };
-    let store = Store::open(options, Purpose::Serve)
-        .with_context(|| format!("cannot open the store in {}", config.storage.path.display()))?;
-    let bearer = resolve_secret(&config.hmac, &config.storage.path, environment, &SystemRandom::new())
-        .context("there is no secret for deployed components")?;
+    let store = Store::open(options, Purpose::Serve).with_context(|| format!("cannot open the store in {location}"))?;
+    tracing::info!(engine = store.engine().name, store = %location, "the store is open");
     let address = config.listen_address();
     let workers = worker_count(config.server.workers);
     let listeners =
@@ -70,6 +70,23 @@ pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()>
         service::ready(&format!("serving on {scheme}://{bound}"));
         serve(serving, metrics, stop, hangup).await
     })
+}
+
+/// The classic secret. Alone on its machine a server may make one up; one of several would then shut out the hosts of
+/// the others.
+fn bearer(config: &Config, location: &Location, environment: Lookup<'_>) -> anyhow::Result<BearerSecret> {
+    let (hmac, storage) = (&config.hmac, &location.folder);
+    let found = if location.database.is_some() {
+        find_secret(hmac, storage, environment)
+    } else {
+        dirless_program::fs::ensure_folder(storage, 0o700)
+            .with_context(|| format!("cannot use {}", storage.display()))?;
+        resolve_secret(hmac, storage, environment, &SystemRandom::new()).map(Some)
+    };
+    found.context("there is no secret for deployed components")?.context(
+        "there is no secret for deployed components: servers that share a database share it, so none makes one up; \
+         put the same one into [hmac] secret_file of each",
+    )
 }
 
 /// Opens `[metrics] listen`, when it is set.

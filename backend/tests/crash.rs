@@ -2,74 +2,18 @@
 //! afterwards, byte for byte, and the store is whole.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+#[path = "process/mod.rs"]
+mod process;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-const SECRET: &str = "sekret-token-1";
+use process::{exchange, start};
+
 const KEY: &str = "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s";
 const ROUNDS: u64 = 20;
 const WRITERS: usize = 4;
-
-struct Server {
-    child: Child,
-    address: String,
-}
-
-fn start(folder: &Path) -> Server {
-    let config = folder.join("dirless.toml");
-    let text = format!(
-        "[server]\nport = 0\nworkers = 2\n[storage]\npath = {:?}\n[log]\nformat = \"text\"\n",
-        folder.join("store")
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dirless-backend"))
-        .arg("--config")
-        .arg(&config)
-        .arg("run")
-        .env("DIRLESS_HMAC_SECRET", SECRET)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = loop {
-        let line = lines.next().expect("the server ended before it served").unwrap();
-        if let Some((_, rest)) = line.split_once("serving on http://") {
-            break rest.split(' ').next().unwrap().to_owned();
-        }
-    };
-    // The pipe is kept drained, or a chatty server would block on it.
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    Server { child, address }
-}
-
-/// One request on its own connection; `None` when the server is gone.
-fn exchange(address: &str, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {SECRET}\r\n{headers}\
-         Content-Length: {length}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(body.as_bytes()).ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok()?;
-    let answer = String::from_utf8(answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let announced = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))?
-        .parse::<usize>()
-        .ok()?;
-    (body.len() == announced).then(|| (head[9..12].parse().unwrap(), body.to_owned()))
-}
 
 fn tenant(writer: usize) -> String {
     format!("X-Tenant-ID: tenant-{writer}\r\nX-Dirless-Recipient: {KEY}\r\n")
@@ -91,7 +35,7 @@ fn every_acknowledged_write_survives_kill_9() {
     let writes = AtomicU64::new(0);
     let failures = Mutex::new(Vec::new());
     for round in 0..ROUNDS {
-        let mut server = start(folder.path());
+        let mut server = start(folder.path(), "");
         for writer in 0..WRITERS {
             let enrol = format!(r#"{{"tenant_id":"tenant-{writer}","age_public_key":"{KEY}"}}"#);
             assert_eq!(
@@ -150,6 +94,6 @@ fn every_acknowledged_write_survives_kill_9() {
         writes.load(Ordering::SeqCst) > ROUNDS,
         "too few writes to mean anything"
     );
-    let verified = dirless_backend::store::verify(&folder.path().join("store")).unwrap();
+    let verified = dirless_backend::store::verify(folder.path().join("store")).unwrap();
     assert!(verified.is_clean(), "{:?}", verified.problems);
 }

@@ -1,5 +1,5 @@
-//! The operator's commands: realms, tokens, backup, restore, verify. They work on the storage
-//! folder itself, beside a running server (which notices within a second), `restore` excepted.
+//! The operator's commands: realms, tokens, backup, restore, verify, copying. They work on the store
+//! itself, beside a running server (which notices within a second), `restore` and `migrate-store` excepted.
 //!
 //! A secret that is made up is printed once, alone on standard output, so that it can be piped;
 //! everything said about it goes to standard error. A secret is never an argument.
@@ -8,20 +8,23 @@ mod audit;
 mod duration;
 mod realm;
 mod token;
+mod transfer;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use dirless_program::Clock;
+use dirless_program::{Clock, Lookup};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::store::{self, Purpose, Store, StoreOptions, Verification};
+use crate::config::StorageConfig;
+use crate::store::{self, Location, Purpose, Store, StoreOptions, Verification};
 
 pub use audit::AuditArguments;
 pub use duration::Span;
 pub use realm::RealmCommand;
 pub use token::TokenCommand;
+pub use transfer::TransferArguments;
 
 /// The operator's commands; flatten it into the program's own.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -49,6 +52,8 @@ pub enum AdminCommand {
     },
     /// Check the store through and through, also while the server runs.
     Verify,
+    /// Copy the store to another engine or place, whole or not at all; every server must be stopped.
+    MigrateStore(TransferArguments),
 }
 
 /// What the commands touch of the world.
@@ -71,58 +76,86 @@ impl std::fmt::Debug for Console<'_> {
     }
 }
 
-/// Runs a command on the storage folder with the process's own console.
+/// Runs a command on the configured store with the process's own console.
 ///
 /// # Errors
 /// What the operator has to know, with what to do next.
-pub fn run(command: AdminCommand, folder: &Path) -> anyhow::Result<()> {
+pub fn run(command: AdminCommand, storage: &StorageConfig, environment: Lookup<'_>) -> anyhow::Result<()> {
     let mut console = Console {
         input: &mut std::io::stdin().lock(),
         output: &mut std::io::stdout().lock(),
-        notes: &mut std::io::stderr().lock(),
+        // Not locked: other threads log there.
+        notes: &mut std::io::stderr(),
         clock: Clock::system(),
         random: &SystemRandom::new(),
     };
-    run_on(command, folder, &mut console)
+    if let AdminCommand::MigrateStore(arguments) = command {
+        let from = storage.other(&arguments.from, environment).context("--from")?;
+        let to = storage.other(&arguments.to, environment).context("--to")?;
+        return transfer::run(&from, &to, &mut console);
+    }
+    run_on(command, storage.location(environment)?, &mut console)
 }
 
 /// [`run`] with another console.
 ///
 /// # Errors
 /// What the operator has to know, with what to do next.
-pub fn run_on(command: AdminCommand, folder: &Path, console: &mut Console<'_>) -> anyhow::Result<()> {
+pub fn run_on(command: AdminCommand, location: impl Into<Location>, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let location = &location.into();
     match command {
         AdminCommand::Backup { file } => {
+            let folder = embedded(location)?;
             let seen = store::backup(folder, &file).with_context(|| format!("no backup of {}", folder.display()))?;
             say(console, &format!("wrote {}: {}", file.display(), sums(&seen)))
         }
-        AdminCommand::Restore { file, discard_newer } => restore(folder, &file, discard_newer, console),
-        AdminCommand::Verify => verify(folder, console),
-        AdminCommand::Realm(command) => with_store(folder, console, async |store, console| {
+        AdminCommand::Restore { file, discard_newer } => restore(embedded(location)?, &file, discard_newer, console),
+        AdminCommand::Verify => verify(location, console),
+        AdminCommand::MigrateStore(arguments) => {
+            let storage = StorageConfig::default();
+            let (from, to) = (
+                storage.other(&arguments.from, &|_| None)?,
+                storage.other(&arguments.to, &|_| None)?,
+            );
+            transfer::run(&from, &to, console)
+        }
+        AdminCommand::Realm(command) => with_store(location, console, async |store, console| {
             realm::run(command, store, console).await
         }),
-        AdminCommand::Audit(arguments) => with_store(folder, console, async |store, console| {
+        AdminCommand::Audit(arguments) => with_store(location, console, async |store, console| {
             audit::run(arguments, store, console).await
         }),
-        AdminCommand::Token(command) => with_store(folder, console, async |store, console| {
+        AdminCommand::Token(command) => with_store(location, console, async |store, console| {
             token::run(command, store, console).await
         }),
     }
 }
 
+/// The folder of the embedded engine, which alone has backups that are files.
+fn embedded(location: &Location) -> anyhow::Result<&Path> {
+    if location.database.is_some() {
+        bail!(
+            "the store is a database of PostgreSQL: back it up with its own tools (pg_basebackup, pg_dump), or copy it \
+             to a folder with `dirless-backend migrate-store` while every server is stopped"
+        );
+    }
+    Ok(&location.folder)
+}
+
 fn with_store(
-    folder: &Path,
+    location: &Location,
     console: &mut Console<'_>,
     work: impl AsyncFnOnce(&Store, &mut Console<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let options = StoreOptions {
         readers: 1,
         clock: console.clock.clone(),
-        ..StoreOptions::new(folder)
+        ..StoreOptions::new(location.clone())
     };
-    let store = Store::open(options, Purpose::Console)
-        .with_context(|| format!("cannot open the store in {}", folder.display()))?;
+    let store =
+        Store::open(options, Purpose::Console).with_context(|| format!("cannot open the store in {location}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .context("cannot start")?;
     runtime.block_on(async {
@@ -151,16 +184,15 @@ fn restore(folder: &Path, file: &Path, discard_newer: bool, console: &mut Consol
     }
 }
 
-fn verify(folder: &Path, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let seen = store::verify(folder).with_context(|| format!("cannot check {}", folder.display()))?;
+fn verify(location: &Location, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let seen = store::verify(location.clone()).with_context(|| format!("cannot check {location}"))?;
     for problem in &seen.problems {
         writeln!(console.output, "{problem}").context("cannot write to standard output")?;
     }
     if !seen.is_clean() {
         bail!(
-            "{} problems in {}: stop dirless-backend and restore a backup",
-            seen.problems.len(),
-            folder.display()
+            "{} problems in {location}: stop dirless-backend and restore a backup",
+            seen.problems.len()
         );
     }
     writeln!(console.output, "clean: {}", sums(&seen)).context("cannot write to standard output")

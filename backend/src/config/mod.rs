@@ -5,6 +5,7 @@
 mod address;
 mod secret;
 mod sections;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,11 @@ pub use dirless_program::tls::TlsFiles as TlsConfig;
 use serde::Deserialize;
 
 pub use address::{Network, NetworkError};
-pub use secret::{BearerOrigin, BearerSecret, SecretSourceError, resolve as resolve_secret};
+pub use secret::{BearerOrigin, BearerSecret, SecretSourceError, find as find_secret, resolve as resolve_secret};
 pub use sections::{
-    CacheConfig, HealthConfig, HmacConfig, KeysConfig, LimitsConfig, MetricsConfig, ServerConfig, StorageConfig,
-    SyncConfig,
+    CacheConfig, HealthConfig, HmacConfig, KeysConfig, LimitsConfig, MetricsConfig, ServerConfig, SyncConfig,
 };
+pub use storage::{StorageConfig, StorageError};
 
 /// Where the file is unless `DIRLESS_CONFIG` or `--config` say otherwise.
 pub const DEFAULT_PATH: &str = "/etc/dirless/dirless.toml";
@@ -130,6 +131,9 @@ impl Config {
                 "at least 1; three times the agents' interval is a good value",
             );
         }
+        if let Err(error) = self.storage.place() {
+            return complain("storage.url", &error.to_string());
+        }
         if self.hmac.secret.is_some() && self.hmac.secret_file.is_some() {
             return complain("hmac.secret_file", "set either secret or secret_file, not both");
         }
@@ -197,6 +201,8 @@ mod tests {
             ("[sync]\nmax_payload_bytes = 0\n", "sync.max_payload_bytes"),
             ("[hmac]\nsecret = \" \"\n", "hmac.secret"),
             ("[hmac]\nsecret = \"a\"\nsecret_file = \"b\"\n", "hmac.secret_file"),
+            ("[storage]\nurl = \"postgres://u:sekret@h/d\"\n", "password_file"),
+            ("[storage]\nurl = \"mysql://u@h/d\"\n", "storage.url"),
             ("[health]\nactive_seconds = 0\n", "health.active_seconds"),
             ("[keys]\nreplace_by = \"both\"\n", "replace_by"),
             ("[server]\ntrusted_proxies = [\"10.0.0.0/33\"]\n", "trusted_proxies"),

@@ -72,7 +72,22 @@ pub fn resolve(
     environment: Lookup<'_>,
     random: &dyn SecureRandom,
 ) -> Result<BearerSecret, SecretSourceError> {
-    let found = |secret, origin| Ok(BearerSecret { secret, origin });
+    match find(config, storage, environment)? {
+        Some(found) => Ok(found),
+        None => make(storage, random),
+    }
+}
+
+/// Finds the secret, and makes none: servers that share a database share it.
+///
+/// # Errors
+/// When what is configured cannot be used.
+pub fn find(
+    config: &HmacConfig,
+    storage: &Path,
+    environment: Lookup<'_>,
+) -> Result<Option<BearerSecret>, SecretSourceError> {
+    let found = |secret, origin| Ok(Some(BearerSecret { secret, origin }));
     if let Some(path) = &config.secret_file {
         return found(Secret::from_file(path)?, BearerOrigin::File(path.clone()));
     }
@@ -91,6 +106,11 @@ pub fn resolve(
     if path.exists() {
         return found(Secret::from_file(&path)?, BearerOrigin::File(path));
     }
+    Ok(None)
+}
+
+fn make(storage: &Path, random: &dyn SecureRandom) -> Result<BearerSecret, SecretSourceError> {
+    let path = storage.join(GENERATED_FILE);
     let mut bytes = Zeroizing::new([0u8; 32]);
     random
         .fill(bytes.as_mut_slice())
@@ -101,7 +121,8 @@ pub fn resolve(
         path: path.clone(),
         source,
     })?;
-    found(secret, BearerOrigin::Generated(path))
+    let origin = BearerOrigin::Generated(path);
+    Ok(BearerSecret { secret, origin })
 }
 
 #[cfg(test)]

@@ -70,22 +70,6 @@ impl ServerConfig {
     }
 }
 
-/// `[storage]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StorageConfig {
-    /// Folder of the database and of a generated secret; made 0700 when missing.
-    pub path: PathBuf,
-}
-
-impl Default for StorageConfig {
-    fn default() -> Self {
-        Self {
-            path: PathBuf::from("/var/lib/dirless/backend"),
-        }
-    }
-}
-
 /// `[hmac]`: the classic secret, the bearer of all deployed components.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -106,6 +106,12 @@ impl From<StoreError> for Failure {
                 failure.retry_after = Some(60);
                 failure
             }
+            StoreError::Unavailable { .. } => {
+                // Said once by the store when it began, not for each request.
+                tracing::debug!(%error, "a request failed and will be asked to come again");
+                Self::unavailable("the store's database cannot be reached; nothing was lost, try again", 2)
+            }
+            StoreError::Nul => Self::new(ErrorCode::InvalidRequest, "a text holds a NUL character"),
             StoreError::Busy | StoreError::Superseded | StoreError::Closed => {
                 tracing::warn!(%error, "a request failed and will be asked to come again");
                 Self::unavailable("the server is busy or stopping; try again", 1)
@@ -189,6 +195,9 @@ mod tests {
         let code = |error: StoreError| Failure::from(error).code();
         assert_eq!(code(StoreError::DiskFull), ErrorCode::StorageFull);
         assert_eq!(code(StoreError::Busy), ErrorCode::Unavailable);
+        let down = StoreError::Unavailable { what: "x".to_owned() };
+        assert_eq!(code(down), ErrorCode::Unavailable);
+        assert_eq!(code(StoreError::Nul), ErrorCode::InvalidRequest);
         assert_eq!(code(StoreError::BodyTooLarge { limit: 1 }), ErrorCode::PayloadTooLarge);
         let damaged = StoreError::Corrupt { what: "x".to_owned() };
         assert_eq!(code(damaged), ErrorCode::Internal);

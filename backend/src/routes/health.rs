@@ -58,6 +58,7 @@ async fn details(app: &App) -> Result<HealthDetails, Failure> {
         active_agents,
         agents: active.into_iter().map(shown).collect(),
         aws_account_id: totals.only_account,
+        store_engine: Some(app.store.engine().name.to_owned()),
     })
 }
 

@@ -128,7 +128,7 @@ pub(crate) async fn read(
         .read(move |connection| {
             let mut entries = Vec::new();
             let mut take = |row: Row<'_>| entry(row).map(|entry| entries.push(entry));
-            match tenant {
+            match &tenant {
                 Some(tenant) => {
                     let sql = format!("{columns} WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
                     let mut select = connection.prepare(&sql)?;

@@ -205,6 +205,15 @@ impl Directory {
         }
     }
 
+    /// Reads the keys of one tenant again.
+    pub(crate) fn load_keys(&self, connection: &Connection, tenant: i64) -> Result<(), StoreError> {
+        let keys = trust::load_keys_of(connection, tenant)?;
+        let keys = keys.into_iter().map(|key| (key.id().clone(), Arc::new(key))).collect();
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.keys.insert(tenant, keys);
+        Ok(())
+    }
+
     pub(crate) fn bind(&self, binding: Arc<Binding>) {
         let mut entries = self.change();
         entries.tenants.insert(binding.tenant.clone(), binding);

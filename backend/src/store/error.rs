@@ -1,5 +1,5 @@
 //! What can go wrong in the store. One variant for each thing a caller can do differently:
-//! `DiskFull` → 507, `BodyTooLarge` → 413, `Busy` and `Superseded` → try again, `NewerSchema`,
+//! `DiskFull` → 507, `BodyTooLarge` → 413, `Busy`, `Unavailable` and `Superseded` → try again, `Nul` → 400, `NewerSchema`,
 //! `InUse`, `Corrupt` → an operator acts, everything else → 500. "Not found" is never an error.
 
 use std::error::Error;
@@ -28,6 +28,16 @@ pub enum StoreError {
     /// Another process holds the write lock longer than the busy timeout.
     #[error("the store is locked by another process; is a backup tool copying the file by hand?")]
     Busy,
+    /// The database cannot be reached, or takes no writes now. A write that got this answer is not stored, or, if
+    /// the connection ended in its commit, may be: read before writing again, or write with the expected tag.
+    #[error("the store's database cannot be reached ({what}): nothing needs doing here, it is tried again")]
+    Unavailable {
+        /// What was heard last.
+        what: String,
+    },
+    /// A text holds a NUL character, which not every engine stores.
+    #[error("a text holds a NUL character, which cannot be stored")]
+    Nul,
     /// The store is being shut down, or its writer stopped after a defect.
     #[error("the store is closed")]
     Closed,
@@ -81,6 +91,11 @@ impl StoreError {
                 source: Arc::new(source),
             },
         }
+    }
+
+    /// Whether the same may go well in a moment.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Busy | Self::InUse { .. })
     }
 
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {

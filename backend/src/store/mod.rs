@@ -1,7 +1,7 @@
 //! The store: realms, tenants, sealed snapshots, settings, agents, tokens and the audit log.
 //!
-//! What it is: one SQLite file in the storage folder, one writing thread that commits writes in
-//! groups, a few reading connections. What it is not: a cache of bodies (the HTTP side keeps one,
+//! What it is: one SQLite file in the storage folder, or a database of PostgreSQL that several
+//! backends share; one writing thread that commits writes in groups, a few reading connections. What it is not: a cache of bodies (the HTTP side keeps one,
 //! told of changes by [`Store::subscribe`] and [`Store::observe`]) and a reader of bodies, which
 //! are sealed and opaque.
 //!
@@ -23,7 +23,9 @@ mod error;
 mod expected;
 mod heartbeat;
 mod lock;
+mod open;
 pub mod policy;
+mod postgres;
 mod readers;
 mod realm;
 mod schema;
@@ -34,6 +36,7 @@ mod sql;
 mod tenant;
 mod tenant_state;
 mod token;
+mod transfer;
 mod trust;
 mod types;
 mod verify;
@@ -55,13 +58,16 @@ pub use error::StoreError;
 pub use expected::Expected;
 pub(crate) use heartbeat::Mark;
 pub use heartbeat::{Absorbed, Agent, Beat, EXTRAS_MAX, HeartbeatLimits, HeartbeatSink};
+pub use open::{EngineState, Location};
 pub use policy::ReplaceBy;
+pub use postgres::{PlaceError, PostgresPlace};
 pub use realm::{NewRealm, Realm, RealmChange};
 pub use settings::{AccessRules, DuplicatesReport};
 pub use snapshot::{BodyReader, DeleteOutcome, PutOutcome, SnapshotMeta, SnapshotPut, SourceState};
 pub use spool::{BodyWriter, CHUNK_MAX, MEMORY_MAX, SpooledBody};
 pub use tenant::{KeyChange, TenantHandle};
 pub use token::{NewToken, Token, TokenCreation};
+pub use transfer::{TransferError, Transferred, transfer};
 pub use trust::{
     Caller, JoinCode, JoinPost, JoinRequest, KeyCredential, KeyHolder, KeyInfo, NewTenant, News, ObjectMeta, ObjectPut,
     PAGE_MAX, Page, Receipt, Registration, Revocation, TrustHandle,
@@ -77,13 +83,15 @@ use change::Notices;
 use directory::Directory;
 use readers::Readers;
 use sql::Connection;
-use writer::{Effects, SqliteGroups, Told, Workshop, Writer};
+use writer::{Effects, Told, Workshop, Writer};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// The storage folder (`[storage] path`); made with mode 0700 when missing.
     pub folder: PathBuf,
+    /// The database of PostgreSQL; `None` is the embedded engine in the folder.
+    pub database: Option<PostgresPlace>,
     /// Reading connections.
     pub readers: usize,
     /// Writes that may wait; more of them wait to be queued.
@@ -95,11 +103,13 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// The defaults, for a storage folder.
+    /// The defaults, for a storage folder or another location.
     #[must_use]
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
+    pub fn new(location: impl Into<Location>) -> Self {
+        let Location { folder, database } = location.into();
         Self {
-            folder: folder.into(),
+            folder,
+            database,
             readers: 4,
             queue: 1024,
             group: GroupLimits::default(),
@@ -111,7 +121,7 @@ impl StoreOptions {
 /// Who opens the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The one server of this folder.
+    /// A server: of a folder the only one.
     Serve,
     /// The command line, beside a running server.
     Console,
@@ -131,8 +141,9 @@ struct Shared {
     token_uses: token::TokenUses,
     key_uses: trust::KeyUses,
     receipts: trust::Receipts,
+    home: Option<Arc<postgres::Home>>,
     /// Kept for its lock, released last.
-    _lock: lock::Lock,
+    _lock: Option<lock::Lock>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -149,21 +160,19 @@ impl Store {
     /// as that takes; call it before serving.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] for a second server or beside a restore, [`StoreError::NewerSchema`],
-    /// [`StoreError::Corrupt`], [`StoreError::DiskFull`], [`StoreError::File`].
+    /// [`StoreError::InUse`] for a second server of a folder or beside a restore, [`StoreError::NewerSchema`],
+    /// [`StoreError::Corrupt`], [`StoreError::DiskFull`], [`StoreError::File`], [`StoreError::Unavailable`].
     pub fn open(options: StoreOptions, purpose: Purpose) -> Result<Self, StoreError> {
-        let folder = options.folder;
+        let folder = options.folder.clone();
         dirless_program::fs::ensure_folder(&folder, 0o700).map_err(|error| StoreError::file(&folder, error))?;
-        let lock = lock::Lock::take(&folder, purpose)?;
-        let path = folder.join(schema::DATABASE);
-        let connection = Connection::Sqlite(schema::open_writer(&path)?);
-        // In this order: what another process commits from here on is noticed later.
-        let loaded_at = writer::data_version(&connection);
         let directory = Arc::new(Directory::default());
-        directory.load(&connection)?;
+        let opened = match &options.database {
+            None => open::sqlite(&folder, purpose, &directory)?,
+            Some(place) => open::postgresql(place, &options, purpose, &directory)?,
+        };
         let notices = Arc::new(Notices::new());
         let workshop = Workshop {
-            groups: Box::new(SqliteGroups::new(connection, loaded_at)),
+            groups: opened.groups,
             told: Told {
                 directory: Arc::clone(&directory),
                 notices: Arc::clone(&notices),
@@ -173,7 +182,7 @@ impl Store {
         let writer = Writer::start(workshop, options.queue).map_err(|error| StoreError::file(&folder, error))?;
         Ok(Self(Arc::new(Shared {
             writer,
-            readers: Arc::new(Readers::new(path, options.readers)),
+            readers: Arc::new(Readers::new(opened.origin, options.readers)),
             directory,
             notices,
             clock: options.clock,
@@ -181,8 +190,24 @@ impl Store {
             token_uses: token::TokenUses::default(),
             key_uses: trust::KeyUses::default(),
             receipts: trust::Receipts::default(),
-            _lock: lock,
+            home: opened.home,
+            _lock: opened.lock,
         })))
+    }
+
+    /// The engine, and whether it answers. Memory only, never waits.
+    #[must_use]
+    pub fn engine(&self) -> EngineState {
+        match &self.0.home {
+            None => EngineState {
+                name: "sqlite",
+                reachable: true,
+            },
+            Some(home) => EngineState {
+                name: "postgresql",
+                reachable: home.is_reachable(),
+            },
+        }
     }
 
     /// Who presents a bearer with this hash. Memory only, never waits. `None` is answered with
@@ -280,7 +305,7 @@ impl Store {
     pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         self.0.readers.read(work).await
     }

@@ -8,8 +8,9 @@ use dirless_wire::trust::Digest;
 use ring::digest::{Context, SHA256};
 use rusqlite::OpenFlags;
 
+use super::postgres::{self, Home};
 use super::sql::{Connection, params};
-use super::{CHUNK_MAX, StoreError, schema};
+use super::{CHUNK_MAX, Location, PostgresPlace, StoreError, schema};
 
 /// Most problems of one kind that are listed.
 const LISTED_MAX: usize = 100;
@@ -80,13 +81,33 @@ impl Verification {
     }
 }
 
-/// Checks the store in `folder`, also beside a running server. Blocks; reads every body.
+/// Checks a store, also beside a running server. Blocks; reads every body. The pages of a database of PostgreSQL
+/// are its own to check (`pg_amcheck`, data checksums); what they hold is checked here.
 ///
 /// # Errors
-/// [`StoreError::NewerSchema`], and when the file cannot be read at all. What is merely wrong in it
+/// [`StoreError::NewerSchema`], and when the store cannot be read at all. What is merely wrong in it
 /// is listed in the answer.
-pub fn verify(folder: &Path) -> Result<Verification, StoreError> {
-    verify_file(&folder.join(schema::DATABASE))
+pub fn verify(location: impl Into<Location>) -> Result<Verification, StoreError> {
+    let location = location.into();
+    match &location.database {
+        None => verify_file(&location.folder.join(schema::DATABASE)),
+        Some(place) => verify_database(place),
+    }
+}
+
+fn verify_database(place: &PostgresPlace) -> Result<Verification, StoreError> {
+    let home = Home::new(place.clone())?;
+    let connection = Connection::Postgres(home.connect(None)?);
+    connection.begin_reading()?;
+    let mut seen = Verification {
+        schema: postgres::checked_version(&connection, place)?,
+        ..Verification::default()
+    };
+    if seen.schema > 0 {
+        own_checks(&connection, &mut seen)?;
+        check_objects(&connection, &mut seen)?;
+    }
+    Ok(seen)
 }
 
 /// Checks one database file.
@@ -111,7 +132,10 @@ pub(crate) fn verify_file(path: &Path) -> Result<Verification, StoreError> {
         return Ok(seen);
     }
     // Damaged pages make the queries below fail; what was found says more than their error.
-    let outcome = own_checks(&connection, &mut seen);
+    let outcome = own_checks(&connection, &mut seen).and_then(|()| match seen.schema {
+        1 => Ok(()),
+        _ => check_objects(&connection, &mut seen),
+    });
     match outcome {
         Err(error) if seen.problems.is_empty() => Err(error),
         _ => Ok(seen),
@@ -155,9 +179,6 @@ fn own_checks(connection: &Connection, seen: &mut Verification) -> Result<(), St
         seen.bytes += bytes;
         seen.problems
             .extend(wrong.into_iter().map(|what| Problem::Body { generation_row, what }));
-    }
-    if seen.schema >= 2 {
-        check_objects(connection, seen)?;
     }
     let wrong = check_pointers(connection)?;
     seen.problems.extend(

@@ -31,6 +31,7 @@ fn programs_on_this_machine_get_the_full_view() {
     let site = Site::enrolled();
     let health = ask("GET", "/v1/health").send(&site).expect_status(200).json();
     assert_eq!(health["tenants"], 1);
+    assert_eq!(health["store_engine"], "sqlite");
     assert!(health["data_updated_at"].is_null() && health["aws_account_id"].is_null());
     assert_eq!(health["agents"], serde_json::json!([]));
 }

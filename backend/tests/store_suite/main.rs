@@ -1,5 +1,5 @@
 //! The store through its interface alone: the contract every engine keeps, a comparison with a
-//! model in memory, and what only this engine has (files, locks, backups, full disks).
+//! model in memory, and what only one engine has (files, locks, backups, full disks).
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -16,16 +16,23 @@ mod model;
 mod scope;
 mod trust;
 
-/// Makes one test of each function of the contract, for one engine.
+/// Makes two tests of each function of the contract: every engine keeps all of it.
 macro_rules! contract {
-    ($engine:ident, $open:path, $module:ident: $($name:ident),+ $(,)?) => {
-        mod $engine {
-            mod $module {
+    ($group:ident, $module:ident: $($name:ident),+ $(,)?) => {
+        mod $group {
+            mod sqlite {
                 $(
                     #[tokio::test]
                     async fn $name() {
-                        let fixture = $open();
-                        crate::$module::$name(&fixture).await;
+                        crate::$module::$name(&crate::common::sqlite()).await;
+                    }
+                )+
+            }
+            mod postgresql {
+                $(
+                    #[tokio::test]
+                    async fn $name() {
+                        crate::$module::$name(&crate::common::postgresql()).await;
                     }
                 )+
             }
@@ -34,8 +41,7 @@ macro_rules! contract {
 }
 
 contract!(
-    sqlite_snapshots,
-    crate::common::sqlite,
+    snapshots,
     contract:
     a_tenant_belongs_to_the_realm_that_enrolled_it,
     a_tenants_state_follows_what_hosts_read,
@@ -60,8 +66,7 @@ contract!(
 );
 
 contract!(
-    sqlite_realms,
-    crate::common::sqlite,
+    realms,
     contract_realms:
     names_and_secrets_are_unique,
     rotation_ends_the_old_secret_now_or_later,
@@ -73,8 +78,7 @@ contract!(
 );
 
 contract!(
-    sqlite_heartbeats,
-    crate::common::sqlite,
+    heartbeats,
     contract_heartbeats:
     beats_are_seen_at_once_and_survive_on_disk,
     a_tenant_sees_only_its_own_agents,
@@ -87,8 +91,7 @@ contract!(
 );
 
 contract!(
-    sqlite_trust,
-    crate::common::sqlite,
+    verified,
     contract_trust:
     a_tenant_of_the_verified_protocol_belongs_to_one_realm,
     an_object_is_written_once,

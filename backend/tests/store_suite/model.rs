@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use dirless_backend::store::policy::ReplaceBy;
 use dirless_backend::store::{
-    Enrolment, Generation, KeyChange, PutOutcome, SnapshotPut, SourceState, SpooledBody, Store, TenantHandle, etag_of,
-    verify,
+    Enrolment, Generation, KeyChange, Location, PutOutcome, SnapshotPut, SourceState, SpooledBody, Store, TenantHandle,
+    etag_of, verify,
 };
 use proptest::prelude::*;
 
-use crate::common::{credential, key, noise, open, origin, source, tenant_id};
+use crate::common::{at, credential, database, key, noise, open, origin, source, tenant_id};
 
 const REALMS: [&str; 2] = ["acme", "other"];
 const TENANTS: [&str; 3] = ["t0", "t1", "t2"];
@@ -291,28 +291,50 @@ async fn compare(store: &Store, model: &Model) {
     assert_eq!(tenants, model.len() as u64);
 }
 
+fn agrees(location: &Location, operations: &[Operation]) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut store = open(location.clone());
+        let mut model = Model::new();
+        for operation in operations.iter().chain([&Operation::Reopen]) {
+            if matches!(operation, Operation::Reopen) {
+                compare(&store, &model).await;
+                store.close().await;
+                drop(store);
+                store = open(location.clone());
+                compare(&store, &model).await;
+            }
+            apply(&store, &mut model, operation).await;
+        }
+        store.close().await;
+    });
+    let seen = verify(location.clone()).unwrap();
+    assert!(seen.is_clean(), "{:?}", seen.problems);
+}
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    proptest::collection::vec(operation(), 1..40)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_and_the_model_agree(operations in proptest::collection::vec(operation(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let folder = tempfile::tempdir().unwrap();
-            let mut store = open(folder.path());
-            let mut model = Model::new();
-            for operation in operations.iter().chain([&Operation::Reopen]) {
-                if matches!(operation, Operation::Reopen) {
-                    compare(&store, &model).await;
-                    store.close().await;
-                    drop(store);
-                    store = open(folder.path());
-                    compare(&store, &model).await;
-                }
-                apply(&store, &mut model, operation).await;
-            }
-            let seen = verify(folder.path()).unwrap();
-            assert!(seen.is_clean(), "{:?}", seen.problems);
-        });
+    fn the_store_and_the_model_agree(operations in operations()) {
+        let folder = tempfile::tempdir().unwrap();
+        agrees(&Location::from(folder.path()), &operations);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_and_the_model_agree_on_postgresql(operations in operations()) {
+        let folder = tempfile::tempdir().unwrap();
+        agrees(&at(folder.path(), database()), &operations);
     }
 }

@@ -28,6 +28,9 @@ pub struct HealthDetails {
     pub agents: Vec<HealthAgent>,
     /// The AWS account, when there is exactly one over all tenants.
     pub aws_account_id: Option<AwsAccountId>,
+    /// What keeps the data: `sqlite` or `postgresql`. Deployed backends do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_engine: Option<String>,
 }
 
 /// One host that has sent a heartbeat.

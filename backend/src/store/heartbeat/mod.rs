@@ -156,10 +156,14 @@ impl HeartbeatSink {
     }
 
     fn beat_in_row(&self, tenant: i64, beat: Beat<'_>, mark: Option<Mark>) -> Absorbed {
-        if beat.agent_id.is_empty() || beat.agent_id.len() > LABEL_MAX || beat.hostname.len() > LABEL_MAX {
+        // A NUL cannot be stored, and one beat must not keep its batch from the disk.
+        let odd = |label: &str| label.len() > LABEL_MAX || label.contains('\0');
+        if beat.agent_id.is_empty() || odd(beat.agent_id) || odd(beat.hostname) {
             return Absorbed::Refused;
         }
-        let fits = beat.extras.is_none_or(|extras| extras.len() <= EXTRAS_MAX);
+        let fits = beat
+            .extras
+            .is_none_or(|extras| extras.len() <= EXTRAS_MAX && !extras.contains('\0'));
         let beat = Beat {
             extras: beat.extras.filter(|_| fits),
             ..beat
@@ -268,9 +272,11 @@ impl HeartbeatSink {
             locked(shard).each(tenant, |key, agent_id, entry| {
                 if entry.last_seen >= since {
                     let place = (key, agent_id.to_owned());
-                    let known = found.remove(&place).and_then(|seen| seen.extras);
+                    let known = found.remove(&place);
                     let mut seen = entry.seen();
-                    seen.extras = seen.extras.or(known);
+                    // It may have beaten at another server since.
+                    seen.last_seen = seen.last_seen.max(known.as_ref().map_or(0, |known| known.last_seen));
+                    seen.extras = seen.extras.or(known.and_then(|known| known.extras));
                     found.insert(place, seen);
                 }
             });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::StoreError;
-use super::super::sql::{Connection, params};
+use super::super::sql::{Bind as _, Connection, params};
 use super::shard::{Ahead, Due, Seen};
 
 /// Writes one batch and gives the row of each.
@@ -23,6 +23,7 @@ pub(super) fn write_batch(connection: &Connection, batch: &[Due]) -> Result<Vec<
          extras = coalesce(excluded.extras, agents.extras) RETURNING id",
     )?;
     let mut rows = Vec::with_capacity(batch.len());
+    let mut unknown = Vec::new();
     for due in batch {
         match due.row {
             Some(row) if due.ahead == Ahead::Seen => {
@@ -33,12 +34,17 @@ pub(super) fn write_batch(connection: &Connection, batch: &[Due]) -> Result<Vec<
                 changed.send(params![row, due.last_seen, due.hostname, due.extras])?;
                 rows.push(row);
             }
-            None => {
-                let values = params![due.tenant, due.agent_id, due.hostname, due.last_seen, due.extras];
-                rows.push(new.query_row(values, |row| row.get(0))?);
-            }
+            None => unknown.push([
+                due.tenant.value(),
+                due.agent_id.value(),
+                due.hostname.value(),
+                due.last_seen.value(),
+                due.extras.value(),
+            ]),
         }
     }
+    // They are sorted to the end of all batches.
+    rows.extend(new.query_each(&unknown, |row| row.get::<i64>(0))?);
     Ok(rows)
 }
 
@@ -49,7 +55,7 @@ pub(super) fn on_disk(
 ) -> Result<BTreeMap<(i64, String), Seen>, StoreError> {
     let mut select = connection.prepare(
         "SELECT tenant_id, agent_id, hostname, last_seen_at, extras FROM agents \
-         WHERE last_seen_at >= ?1 AND (?2 IS NULL OR tenant_id = ?2)",
+         WHERE last_seen_at >= ?1 AND (CAST(?2 AS BIGINT) IS NULL OR tenant_id = ?2)",
     )?;
     select.query_all(params![since, tenant], |row| {
         let seen = Seen {

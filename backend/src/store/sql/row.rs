@@ -1,17 +1,20 @@
 //! Rows of a result.
 
 use super::super::StoreError;
+use super::super::postgres::{PgRow, PgRows};
 use super::value::{FromValue, Value};
 
 /// A row of a result.
 #[derive(Clone, Copy)]
 pub(crate) enum Row<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
+    Postgres(&'a PgRow),
 }
 
 /// The rows of a result, one after the other.
 pub(crate) enum Rows<'a> {
     Sqlite(rusqlite::Rows<'a>),
+    Postgres(PgRows),
 }
 
 impl Rows<'_> {
@@ -19,6 +22,7 @@ impl Rows<'_> {
     pub(crate) fn next(&mut self) -> Result<Option<Row<'_>>, StoreError> {
         match self {
             Self::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
+            Self::Postgres(rows) => Ok(rows.next().map(Row::Postgres)),
         }
     }
 }
@@ -28,6 +32,7 @@ impl<'a> Row<'a> {
     pub(crate) fn value(self, column: usize) -> Result<Value<'a>, StoreError> {
         match self {
             Self::Sqlite(row) => Value::of_sqlite(row.get_ref(column)?),
+            Self::Postgres(row) => Value::of_postgres(row, column),
         }
     }
 

@@ -17,6 +17,35 @@ pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
+/// A value that outlives the row or the call that it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OwnedValue {
+    Null,
+    Integer(i64),
+    Text(Box<str>),
+    Bytes(Box<[u8]>),
+}
+
+impl OwnedValue {
+    pub(crate) fn of(value: &Value<'_>) -> Self {
+        match *value {
+            Value::Null => Self::Null,
+            Value::Integer(number) => Self::Integer(number),
+            Value::Text(text) => Self::Text(text.into()),
+            Value::Bytes(bytes) => Self::Bytes(bytes.into()),
+        }
+    }
+
+    pub(crate) fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Integer(number) => Value::Integer(*number),
+            Self::Text(text) => Value::Text(text),
+            Self::Bytes(bytes) => Value::Bytes(bytes),
+        }
+    }
+}
+
 /// What can be given for a parameter.
 pub(crate) trait Bind {
     /// The value it stands for.

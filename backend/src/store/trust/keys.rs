@@ -300,23 +300,30 @@ fn role_of(text: &str) -> Result<KeyRole, StoreError> {
         .ok_or_else(|| StoreError::corrupt(format!("role {text:?} of a key")))
 }
 
+const LOADED: &str =
+    "SELECT id, key, public_key, role, expires_at, last_used_at, tenant_id FROM keys WHERE revoked_at IS NULL";
+
 /// All keys that are not revoked, with the row of their tenant.
 pub(crate) fn load(connection: &Connection) -> Result<Vec<(i64, KeyCredential)>, StoreError> {
-    let mut select = connection.prepare(
-        "SELECT id, key, public_key, role, expires_at, last_used_at, tenant_id FROM keys WHERE revoked_at IS NULL",
-    )?;
-    let mut rows = select.query(params![])?;
-    let mut keys = Vec::new();
-    while let Some(row) = rows.next()? {
-        let key = KeyCredential {
-            row: row.get(0)?,
-            id: parsed(row, 1)?,
-            public_key: digest_column(row.bytes(2)?)?,
-            role: role_of(row.text(3)?)?,
-            expires_at: row.get(4)?,
-            noted: AtomicI64::new(row.get::<Option<i64>>(5)?.unwrap_or_default()),
-        };
-        keys.push((row.get(6)?, key));
-    }
-    Ok(keys)
+    connection
+        .prepare(LOADED)?
+        .query_all(params![], |row| Ok((row.get(6)?, credential(row)?)))
+}
+
+/// Those of one tenant.
+pub(crate) fn load_of(connection: &Connection, tenant: i64) -> Result<Vec<KeyCredential>, StoreError> {
+    connection
+        .prepare(&format!("{LOADED} AND tenant_id = ?1"))?
+        .query_all(params![tenant], credential)
+}
+
+fn credential(row: Row<'_>) -> Result<KeyCredential, StoreError> {
+    Ok(KeyCredential {
+        row: row.get(0)?,
+        id: parsed(row, 1)?,
+        public_key: digest_column(row.bytes(2)?)?,
+        role: role_of(row.text(3)?)?,
+        expires_at: row.get(4)?,
+        noted: AtomicI64::new(row.get::<Option<i64>>(5)?.unwrap_or_default()),
+    })
 }

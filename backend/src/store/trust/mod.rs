@@ -14,7 +14,7 @@ use dirless_wire::trust::{KeyId, Label};
 
 pub use join::{JoinCode, JoinPost, JoinRequest};
 pub use keys::{KeyCredential, KeyInfo, Registration, Revocation};
-pub(crate) use keys::{KeyUses, load as load_keys};
+pub(crate) use keys::{KeyUses, load as load_keys, load_of as load_keys_of};
 pub use objects::{News, ObjectMeta, ObjectPut, Page};
 pub use receipts::Receipt;
 pub(crate) use receipts::Receipts;

@@ -4,13 +4,14 @@
 //! What always holds: a caller that was told "done" finds its write after any crash; a write that
 //! fails takes nobody with it; changes are told in commit order, before the callers are answered.
 
+mod postgres;
 mod sqlite;
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -18,6 +19,7 @@ use super::StoreError;
 use super::change::{Change, Notices};
 use super::directory::{Binding, Directory, KeyEffect};
 use super::sql::Connection;
+pub(crate) use postgres::PostgresGroups;
 pub(crate) use sqlite::{SqliteGroups, data_version};
 
 /// How often an idle writer looks whether another process has written.
@@ -87,16 +89,26 @@ where
 pub(crate) struct Queued {
     write: Box<dyn Write>,
     bytes: u64,
+    since: Instant,
     effects: Effects,
     /// Held until the caller is answered: the queue's bound.
     _permit: OwnedSemaphorePermit,
+}
+
+/// What the thread is woken by.
+enum Message {
+    Write(Box<Queued>),
+    /// Others have written.
+    Look,
+    /// There will be no more writes.
+    Stop,
 }
 
 /// The sending side, shared by all handles.
 pub(crate) struct Writer {
     /// Its sender is dropped when the thread ends, however it ends.
     running: watch::Receiver<()>,
-    queue: Mutex<Option<Sender<Queued>>>,
+    queue: Mutex<Option<Sender<Message>>>,
     room: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -109,6 +121,8 @@ impl fmt::Debug for Writer {
 
 /// How an engine commits.
 pub(crate) trait Groups: Send {
+    /// Called once, first: whoever hears of others' writes calls `wake` to be asked to look.
+    fn start(&mut self, wake: Arc<dyn Fn() + Send + Sync>);
     /// Notices what other processes have written since the last time.
     fn look(&mut self, told: &Told);
     /// Commits writes together where it can, and [finishes](Told::finish) each.
@@ -131,8 +145,13 @@ pub(crate) struct Workshop {
 }
 
 impl Writer {
-    pub(crate) fn start(workshop: Workshop, queue_length: usize) -> Result<Self, std::io::Error> {
+    pub(crate) fn start(mut workshop: Workshop, queue_length: usize) -> Result<Self, std::io::Error> {
         let (sender, receiver) = channel();
+        let others = sender.clone();
+        workshop.groups.start(Arc::new(move || {
+            // The thread has ended: nobody needs to know.
+            let _ended = others.send(Message::Look);
+        }));
         let (alive, running) = watch::channel(());
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
             let _alive = alive;
@@ -164,13 +183,16 @@ impl Writer {
                 reply,
             }),
             bytes,
+            since: Instant::now(),
             effects: Effects::default(),
             _permit: permit,
         };
         {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let sender = queue.as_ref().ok_or(StoreError::Closed)?;
-            sender.send(queued).map_err(|_stopped| StoreError::Closed)?;
+            sender
+                .send(Message::Write(Box::new(queued)))
+                .map_err(|_stopped| StoreError::Closed)?;
         }
         answer.await.map_err(|_stopped| StoreError::Closed)?
     }
@@ -178,7 +200,10 @@ impl Writer {
     /// Takes no more writes, finishes the queued ones, and waits for the thread. Blocks.
     pub(crate) fn stop(&self) {
         self.room.close();
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(sender) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Behind all writes. That the thread ended before is said below.
+            let _ended = sender.send(Message::Stop);
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -206,37 +231,43 @@ impl Drop for Writer {
     }
 }
 
-fn serve(mut workshop: Workshop, queue: &Receiver<Queued>) {
-    let mut carried: Option<Queued> = None;
+fn serve(mut workshop: Workshop, queue: &Receiver<Message>) {
+    let mut carried: Option<Message> = None;
+    workshop.groups.look(&workshop.told);
     loop {
-        let first = match carried.take() {
-            Some(queued) => Some(queued),
+        let message = match carried.take() {
+            Some(message) => message,
             None => match queue.recv_timeout(IDLE_TICK) {
-                Ok(queued) => Some(queued),
-                Err(RecvTimeoutError::Timeout) => None,
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => Message::Look,
                 Err(RecvTimeoutError::Disconnected) => break,
             },
         };
-        workshop.groups.look(&workshop.told);
-        let Some(first) = first else { continue };
-        let (group, next) = gather(first, queue, workshop.limits);
-        carried = next;
-        workshop.groups.commit(group, &workshop.told);
+        match message {
+            Message::Stop => break,
+            Message::Look => workshop.groups.look(&workshop.told),
+            Message::Write(first) => {
+                workshop.groups.look(&workshop.told);
+                let (group, next) = gather(*first, queue, workshop.limits);
+                carried = next;
+                workshop.groups.commit(group, &workshop.told);
+            }
+        }
     }
     workshop.groups.close();
 }
 
-/// Takes what is waiting, up to the limits; one that would go over the byte limit is carried over.
-fn gather(first: Queued, queue: &Receiver<Queued>, limits: GroupLimits) -> (Vec<Queued>, Option<Queued>) {
+/// Takes what is waiting, up to the limits; what does not belong to the group is carried over.
+fn gather(first: Queued, queue: &Receiver<Message>, limits: GroupLimits) -> (Vec<Queued>, Option<Message>) {
     let mut bytes = first.bytes;
     let mut group = vec![first];
     while group.len() < limits.writes {
         match queue.try_recv() {
-            Ok(queued) if bytes.saturating_add(queued.bytes) > limits.bytes => return (group, Some(queued)),
-            Ok(queued) => {
+            Ok(Message::Write(queued)) if bytes.saturating_add(queued.bytes) <= limits.bytes => {
                 bytes = bytes.saturating_add(queued.bytes);
-                group.push(queued);
+                group.push(*queued);
             }
+            Ok(other) => return (group, Some(other)),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
         }
     }
@@ -249,26 +280,32 @@ impl Queued {
         self.effects = Effects::default();
         self.write.run(connection, &mut self.effects)
     }
+
+    /// Answers the caller of a write that was not stored.
+    fn refuse(self, error: StoreError) {
+        self.write.answer(Err(error));
+    }
 }
 
 impl Told {
-    /// Tells of a write that is durable, or was refused, and answers its caller.
-    fn finish(&self, queued: Queued, outcome: Result<(), StoreError>, connection: &Connection) {
-        if outcome.is_ok() {
-            let effects = queued.effects;
-            if let Some(binding) = effects.binding {
-                self.directory.bind(binding);
-            }
-            if let Some(key) = effects.key {
-                self.directory.apply_key(key);
-            }
-            if effects.reload_bearers
-                && let Err(error) = self.directory.load_bearers(connection)
-            {
+    /// Tells of a write that is durable, and answers its caller.
+    fn finish(&self, queued: Queued, connection: Option<&Connection>) {
+        let effects = queued.effects;
+        if let Some(binding) = effects.binding {
+            self.directory.bind(binding);
+        }
+        if let Some(key) = effects.key {
+            self.directory.apply_key(key);
+        }
+        if effects.reload_bearers {
+            let loaded = connection.map_or(Err(StoreError::Closed), |connection| {
+                self.directory.load_bearers(connection)
+            });
+            if let Err(error) = loaded {
                 tracing::error!(%error, "cannot read the credentials again; they are as before until a restart");
             }
-            effects.changes.into_iter().for_each(|change| self.notices.tell(change));
         }
-        queued.write.answer(outcome);
+        effects.changes.into_iter().for_each(|change| self.notices.tell(change));
+        queued.write.answer(Ok(()));
     }
 }

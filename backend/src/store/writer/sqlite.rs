@@ -1,5 +1,7 @@
 //! Groups of writes on the embedded engine: one transaction a group, one savepoint a write.
 
+use std::sync::Arc;
+
 use super::super::StoreError;
 use super::super::change::Change;
 use super::super::sql::Connection;
@@ -31,6 +33,9 @@ pub(crate) fn data_version(connection: &Connection) -> i64 {
 }
 
 impl Groups for SqliteGroups {
+    /// The file is asked at every tick, and tells nobody by itself.
+    fn start(&mut self, _wake: Arc<dyn Fn() + Send + Sync>) {}
+
     fn look(&mut self, told: &Told) {
         let now = data_version(&self.connection);
         if now == self.seen {
@@ -53,7 +58,7 @@ impl Groups for SqliteGroups {
         match self.try_group(&mut group) {
             Ok(refused) => {
                 for (queued, refusal) in group.into_iter().zip(refused) {
-                    told.finish(queued, refusal.map_or(Ok(()), Err), &self.connection);
+                    self.finish(queued, refusal.map_or(Ok(()), Err), told);
                 }
             }
             Err(error) => {
@@ -78,13 +83,13 @@ impl SqliteGroups {
     /// Runs the group in one transaction and gives back each write's own refusal, if any. An error
     /// means that nothing of the group is stored.
     fn try_group(&self, group: &mut [Queued]) -> Result<Vec<Option<StoreError>>, StoreError> {
-        self.connection.batch("BEGIN IMMEDIATE")?;
+        self.connection.begin_writing()?;
         let outcome = self.run_group(group).and_then(|refused| {
-            self.connection.batch("COMMIT")?;
+            self.connection.commit()?;
             Ok(refused)
         });
         if outcome.is_err() {
-            self.rollback();
+            self.connection.rollback();
         }
         outcome
     }
@@ -113,15 +118,22 @@ impl SqliteGroups {
     fn commit_alone(&self, mut queued: Queued, told: &Told) {
         let mut outcome = self.try_alone(&mut queued);
         if outcome.is_err() {
-            self.rollback();
+            self.connection.rollback();
         }
         if matches!(outcome, Err(StoreError::DiskFull)) && self.shrink_log() {
             outcome = self.try_alone(&mut queued);
             if outcome.is_err() {
-                self.rollback();
+                self.connection.rollback();
             }
         }
-        told.finish(queued, outcome, &self.connection);
+        self.finish(queued, outcome, told);
+    }
+
+    fn finish(&self, queued: Queued, outcome: Result<(), StoreError>, told: &Told) {
+        match outcome {
+            Ok(()) => told.finish(queued, Some(&self.connection)),
+            Err(error) => queued.refuse(error),
+        }
     }
 
     /// Moves the write-ahead log into the database, whose free pages may have room for it, and
@@ -135,16 +147,8 @@ impl SqliteGroups {
     }
 
     fn try_alone(&self, queued: &mut Queued) -> Result<(), StoreError> {
-        self.connection.batch("BEGIN IMMEDIATE")?;
+        self.connection.begin_writing()?;
         queued.run(&self.connection)?;
-        self.connection.batch("COMMIT")
-    }
-
-    fn rollback(&self) {
-        if !self.connection.is_idle()
-            && let Err(error) = self.connection.batch("ROLLBACK")
-        {
-            tracing::error!(%error, "rolling back failed");
-        }
+        self.connection.commit()
     }
 }
