@@ -116,7 +116,7 @@ impl Config {
 }
 
 /// Keys that are read, per table. What deployed files have beyond them is listed in a warning.
-const KNOWN: [(&str, &[&str]); 8] = [
+const KNOWN: [(&str, &[&str]); 7] = [
     ("backend", &["url", "urls", "ca_file"]),
     (
         "agent",
@@ -139,10 +139,6 @@ const KNOWN: [(&str, &[&str]); 8] = [
     ("local", &["db_path", "age_key_path", "socket_path"]),
     ("ssh", &["trusted_ca_keys"]),
     ("directory", &["base", "sources"]),
-    (
-        "trust",
-        &["from", "ca_file", "tenant", "roots", "policy", "compartments"],
-    ),
     ("log", &["format", "level"]),
 ];
 
@@ -257,7 +253,11 @@ pub fn load(path: &Path, paths: &Paths, hostname: &str) -> Result<Config, Config
 /// As [`load`].
 pub fn from_text(text: &str, path: &Path, paths: &Paths, hostname: &str) -> Result<Config, ConfigError> {
     let mut table: toml::Table = parse(text, path)?;
-    let unknown_keys = take_unknown(&mut table);
+    let mut unknown_keys = take_unknown(&mut table);
+    if table.contains_key("trust") && table.contains_key("auth") {
+        // A host that joined speaks the verified protocol alone.
+        unknown_keys.push("auth".to_owned());
+    }
     let raw: Raw = toml::Value::Table(table)
         .try_into()
         .map_err(|error: toml::de::Error| ConfigError::Parse {
@@ -265,7 +265,7 @@ pub fn from_text(text: &str, path: &Path, paths: &Paths, hostname: &str) -> Resu
             reason: error.message().to_owned(),
         })?;
     let upstream = match raw.trust {
-        Some(trust) => Upstream::Signed(trust.check(paths, path)?),
+        Some(trust) => Upstream::Signed(trust.check(paths, &raw.backend, path)?),
         None => {
             let urls = urls(&raw.backend, path)?;
             let (secret, tenant) = credentials(raw.auth, path, paths)?;
@@ -302,6 +302,10 @@ fn take_unknown(table: &mut toml::Table) -> Vec<String> {
     let mut unknown = Vec::new();
     table.retain(|name, content| {
         let name: &str = name;
+        // What a host believes by is no place for misspelt words: there they are an error.
+        if name == "trust" {
+            return true;
+        }
         let Some((_, known)) = KNOWN.iter().find(|(table, _)| *table == name) else {
             unknown.push(name.to_owned());
             return false;

@@ -14,6 +14,7 @@ chmod 0600 "$scratch/cluster.toml"
 "$built/dirless-syncer" check --config "$scratch/dirless-syncer.toml"
 "$built/dirless-syncer" check --config "$scratch/dirless-syncer-ldap.toml"
 "$built/dirless-agent" check --config "$scratch/dirless-agent.toml" --limits "$scratch/limits.toml"
+"$built/dirless-agent" check --config "$scratch/dirless-agent-signed.toml" --limits "$scratch/limits.toml"
 "$built/dirless-ldapd" check --config "$scratch/ldapd.toml"
 caddy validate --adapter caddyfile --config samples/Caddyfile 2>&1 | tail -n1
 caddy validate --adapter caddyfile --config samples/cluster/Caddyfile 2>&1 | tail -n1

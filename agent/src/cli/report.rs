@@ -5,18 +5,21 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dirless_client::{Files, Standing};
 use dirless_program::{Clock, Lookup, Secret};
 use dirless_seal::Identity;
+use dirless_seal::trust::{Freshness, Object, Policy};
 
 use super::agent::publish_options;
 use super::dirless::block_on;
 use super::places::Places;
-use crate::config::Config;
+use crate::config::{Config, SignedConfig, Upstream};
 use crate::daemon::control::{self, Request, Status};
 use crate::daemon::{client, state};
 use crate::explain::{self, Caller, Check, Level, Live};
 use crate::paths::Paths;
 use crate::pipeline::{Options, local_hostname};
+use crate::trust::{Keeper, files, kept};
 
 /// Which of them.
 pub(crate) enum Question<'a> {
@@ -136,8 +139,9 @@ fn daemon(asked: anyhow::Result<std::io::Result<Status>>) -> Check {
 }
 
 async fn probe(config: &Config, paths: &Paths) -> Vec<Check> {
-    let Some(classic) = config.classic() else {
-        return vec![trusted(paths)];
+    let classic = match &config.upstream {
+        Upstream::Classic(classic) => classic,
+        Upstream::Signed(signed) => return signed_checks(signed, config, paths).await,
     };
     let client = match client(classic, &config.timing, &Clock::system()) {
         Ok(client) => client,
@@ -179,22 +183,76 @@ async fn probe(config: &Config, paths: &Paths) -> Vec<Check> {
     checks
 }
 
-/// What is trusted, where files are signed.
-fn trusted(paths: &Paths) -> Check {
-    let fix = "see the daemon's problems; dirless refresh walks over the tenant's files again";
-    match std::fs::read_to_string(paths.trust_summary()) {
-        Ok(_) if paths.trust_closed().exists() => {
-            let told = "the lease has run out, and the policy lets nobody in until a newer head comes";
-            Check::new(Level::Fail, "trust", told, fix)
+/// What is trusted where files are signed, until when, and whether the backend accepts this host.
+async fn signed_checks(signed: &SignedConfig, config: &Config, paths: &Paths) -> Vec<Check> {
+    let clock = Clock::system();
+    let keeper = Keeper::new(paths.trust_folder(), signed.joined.clone());
+    let mut checks = vec![trusted(&keeper, paths, clock.now())];
+    let found = match files(signed, &keeper, &config.timing, &clock) {
+        Ok(Files::Backend(backend)) => backend,
+        Ok(Files::Folder(_) | Files::Web(_)) => return checks,
+        Err(error) => {
+            let fix = "correct the configuration, or join (dirless join)";
+            checks.push(Check::new(Level::Fail, "backend", error.to_string(), fix));
+            return checks;
         }
-        Ok(summary) => Check::new(Level::Ok, "trust", summary, ""),
-        Err(error) => Check::new(
-            Level::Fail,
-            "trust",
-            format!("no policy was accepted yet ({error})"),
-            fix,
+    };
+    checks.extend(found.client().probe().await.into_iter().map(alive));
+    // Reading what is known to be there tells it without reporting anything.
+    let path = format!("policy/{}", signed.joined.policy);
+    let policy = Files::Backend(found.clone()).get(&path, Policy::MOST).await;
+    let waits = keeper.pending().ok().flatten();
+    checks.push(match (found.standing(), waits) {
+        (Standing::Accepted, _) => Check::new(Level::Ok, "credential", "the backend accepts this host's key", ""),
+        (Standing::Refused, Some(pending)) => Check::new(
+            Level::Warning,
+            "credential",
+            format!("this host waits to be admitted since {}", pending.asked_at),
+            "have the enroller look at its mailbox: dirless-syncer node admit",
         ),
+        (Standing::Refused, None) => Check::new(
+            Level::Fail,
+            "credential",
+            "the backend refuses this host's key: it was revoked, or has ended; the last good state serves on",
+            "with a join code: dirless join --again",
+        ),
+        (Standing::Barred(reason) | Standing::Down(reason), _) => Check::new(Level::Fail, "credential", reason, ""),
+        (Standing::Unknown, _) => {
+            let error = policy.err().map_or_else(String::new, |error| error.to_string());
+            Check::new(Level::Fail, "credential", error, "see what stands at this URL")
+        }
+    });
+    checks
+}
+
+/// What is trusted and why, from what this host keeps of it.
+fn trusted(keeper: &Keeper, paths: &Paths, now: jiff::Timestamp) -> Check {
+    let fix = "see the daemon's problems; dirless refresh walks over the tenant's files again";
+    if paths.trust_closed().exists() {
+        let told = "the lease has run out, and the policy lets nobody in until a newer head comes";
+        return Check::new(Level::Fail, "trust", told, fix);
     }
+    let known = match kept(keeper, now) {
+        Ok(known) => known,
+        Err(alarm) => return Check::new(Level::Fail, "trust", alarm.to_string(), fix),
+    };
+    let worst = known.heads.iter().map(|(_, freshness)| match freshness {
+        Freshness::Fresh => Level::Ok,
+        Freshness::Stale | Freshness::ClockBehind => Level::Warning,
+        Freshness::Expired => Level::Fail,
+    });
+    let level = match &known.policy {
+        Some(policy) if policy.expires < now => Level::Warning,
+        Some(_) => Level::Ok,
+        None => Level::Fail,
+    };
+    let level = worst.max().unwrap_or(Level::Ok).max(level);
+    Check::new(
+        level,
+        "trust",
+        known.summary(),
+        if level == Level::Ok { "" } else { fix },
+    )
 }
 
 fn alive(probed: dirless_client::ProbeResult) -> Check {

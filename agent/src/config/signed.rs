@@ -1,24 +1,25 @@
-//! `[trust]`: signed files, and what this host was given to believe them by. `dirless join` writes it.
+//! `[trust]`: signed files, and what this host was given to believe them by. `dirless join` writes it. Without `from` the
+//! files are asked for at the backends of `[backend]`.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
-use dirless_client::{BuildError, Files};
 use dirless_program::config::ConfigError;
 use dirless_seal::Label;
 
-use super::value;
+use super::{RawBackend, value};
 use crate::paths::Paths;
 use crate::trust::Joined;
 
 /// Where signed files are, and what they are believed by.
 #[derive(Clone, Debug)]
 pub struct SignedConfig {
-    /// A folder (an absolute path), or the URL below which they lie.
+    /// A folder (an absolute path), the URL below which they lie, or backends.
     pub from: From,
     /// Certificate authority to trust besides the system's, a PEM file.
     pub ca_file: Option<PathBuf>,
+    /// File with a join code, with which this host joins anew when its key is refused.
+    pub code_file: Option<PathBuf>,
     /// What this host was given when it joined.
     pub joined: Joined,
 }
@@ -28,8 +29,10 @@ pub struct SignedConfig {
 pub enum From {
     /// In a folder of this host.
     Folder(PathBuf),
-    /// Below a URL.
+    /// Below a URL of a web server.
     Url(String),
+    /// At backends, by these base URLs.
+    Backends(Vec<String>),
 }
 
 impl From {
@@ -47,14 +50,12 @@ impl From {
 }
 
 impl SignedConfig {
-    /// The files themselves. A request without progress for `patience` fails.
-    ///
-    /// # Errors
-    /// When the URL or the certificate authority cannot be used.
-    pub fn files(&self, patience: Duration) -> Result<Files, BuildError> {
+    /// Base URLs of the backends; none where the files lie elsewhere.
+    #[must_use]
+    pub fn urls(&self) -> &[String] {
         match &self.from {
-            From::Folder(folder) => Ok(Files::Folder(folder.clone())),
-            From::Url(url) => Files::web(url, self.ca_file.as_deref(), patience),
+            From::Backends(urls) => urls,
+            From::Folder(_) | From::Url(_) => &[],
         }
     }
 }
@@ -62,7 +63,8 @@ impl SignedConfig {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTrust {
-    from: String,
+    from: Option<String>,
+    code_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     tenant: String,
     roots: String,
@@ -71,8 +73,18 @@ pub(super) struct RawTrust {
 }
 
 impl RawTrust {
-    pub(super) fn check(self, paths: &Paths, file: &Path) -> Result<SignedConfig, ConfigError> {
-        let from = From::parse(&self.from).map_err(|reason| value(file, "trust.from", &reason))?;
+    pub(super) fn check(self, paths: &Paths, backend: &RawBackend, file: &Path) -> Result<SignedConfig, ConfigError> {
+        let (from, ca_file) = match self.from {
+            Some(from) => (
+                From::parse(&from).map_err(|reason| value(file, "trust.from", &reason))?,
+                self.ca_file,
+            ),
+            None if self.ca_file.is_some() => {
+                let reason = "is for the server of trust.from; that of backends is backend.ca_file";
+                return Err(value(file, "trust.ca_file", reason));
+            }
+            None => (From::Backends(super::urls(backend, file)?), backend.ca_file.clone()),
+        };
         let compartments = self.compartments.iter().map(|name| parsed(file, "compartments", name));
         let compartments: Vec<Label> = compartments.collect::<Result<_, _>>()?;
         if compartments.is_empty() {
@@ -82,9 +94,10 @@ impl RawTrust {
         Ok(SignedConfig {
             from: match from {
                 From::Folder(folder) => From::Folder(paths.rooted(&folder)),
-                url @ From::Url(_) => url,
+                elsewhere => elsewhere,
             },
-            ca_file: self.ca_file,
+            ca_file,
+            code_file: self.code_file.map(|code_file| paths.rooted(&code_file)),
             joined: Joined {
                 tenant: parsed(file, "tenant", &self.tenant)?,
                 roots: parsed(file, "roots", &self.roots)?,

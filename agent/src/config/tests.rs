@@ -169,3 +169,54 @@ proptest::proptest! {
         }
     }
 }
+
+const JOINED: &str = r#"
+[trust]
+tenant = "615d1286d91a88073425f44e10dca43f4d0ec96a8c2581c7b582ad240178afac"
+roots = "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8"
+policy = 1
+compartments = ["all"]
+"#;
+
+#[test]
+fn signed_files_are_at_the_backends_or_where_trust_says() {
+    let backends = format!(
+        "[backend]\nurl = \"https://a\"\nurls = [\"https://b\"]\nca_file = \"/etc/ca.pem\"\n{JOINED}code_file = \"/c\"\n"
+    );
+    let config = read(&backends).unwrap();
+    let signed = config.signed().unwrap();
+    assert_eq!(signed.urls(), ["https://a", "https://b"]);
+    assert_eq!(signed.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(signed.code_file.as_deref(), Some(Path::new("/c")));
+    assert!(config.unknown_keys.is_empty());
+    for (from, expected) in [
+        ("/srv/tenant", From::Folder("/srv/tenant".into())),
+        ("file:///srv/tenant", From::Folder("/srv/tenant".into())),
+        (
+            "https://files.example/t",
+            From::Url("https://files.example/t".to_owned()),
+        ),
+    ] {
+        let text = JOINED.replace("[trust]", &format!("[trust]\nfrom = \"{from}\""));
+        assert_eq!(read(&text).unwrap().signed().unwrap().from, expected);
+    }
+    let error = read(JOINED).unwrap_err().to_string();
+    assert!(error.contains("backend.url"), "{error}");
+    let error = read(&format!("{backends}ca_file = \"/x\"")).unwrap_err().to_string();
+    assert!(error.contains("backend.ca_file"), "{error}");
+}
+
+#[test]
+fn a_misspelt_word_in_trust_is_an_error_and_classic_ones_beside_it_are_told() {
+    let error = read(&format!("{JOINED}from = \"/srv\"\nroot = 1\n"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("root"), "{error}");
+    let both = read(&format!("{DEPLOYED}{JOINED}")).unwrap();
+    assert!(both.classic().is_none());
+    assert_eq!(both.signed().unwrap().urls(), ["http://127.0.0.1:4000"]);
+    assert_eq!(both.unknown_keys, ["auth"]);
+    // Not even what is wrong with them matters.
+    let broken = DEPLOYED.replace("sekret-token-1", "");
+    assert!(read(&format!("{broken}{JOINED}")).unwrap().signed().is_some());
+}

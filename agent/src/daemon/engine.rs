@@ -3,7 +3,7 @@
 
 use std::io;
 
-use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, RetryPolicy, Timeouts};
+use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, RetryPolicy};
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
 use dirless_wire::{AgePublicKey, Duplicates, ETag, Notice, SourceName};
@@ -20,6 +20,7 @@ use crate::host::ca::Proposal;
 use crate::host::sshd_program::SshdProgram;
 use crate::paths::Paths;
 use crate::pipeline::Report;
+use crate::trust::{Applied, Keeper, ReachError, files, timeouts};
 
 /// Everything a cycle works with.
 #[derive(Debug)]
@@ -27,7 +28,8 @@ pub struct Engine {
     pub(super) config: Config,
     pub(super) paths: Paths,
     hostname: String,
-    upstream: Source,
+    pub(super) upstream: Source,
+    pub(super) receipts: Receipts,
     pub(super) clock: Clock,
     worker: WorkerCommand,
     pub(super) sshd: SshdProgram,
@@ -38,9 +40,20 @@ pub struct Engine {
     _lock: std::fs::File,
 }
 
+/// What this host says of itself where files are signed. In memory only: a receipt is made of what a walk saw.
+#[derive(Debug, Default)]
+pub(super) struct Receipts {
+    /// What the table was made from.
+    pub(super) applied: Option<Applied>,
+    /// Whether a receipt was sent since the start, by the keys in use.
+    pub(super) sent: bool,
+    /// How often new keys came into use since the start.
+    pub(super) keys: u32,
+}
+
 /// Who is asked.
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Classic(Client),
     Signed(Files),
 }
@@ -62,6 +75,9 @@ pub enum EngineError {
     /// The client cannot be made from the configuration.
     #[error(transparent)]
     Client(#[from] BuildError),
+    /// There is no way to signed files.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
 }
 
 /// What a caller asks of one cycle.
@@ -148,13 +164,17 @@ impl Engine {
         }
         let upstream = match &config.upstream {
             Upstream::Classic(classic) => Source::Classic(client(classic, &config.timing, &clock)?),
-            Upstream::Signed(signed) => Source::Signed(signed.files(config.timing.fetch_timeout)?),
+            Upstream::Signed(signed) => {
+                let keeper = Keeper::new(paths.trust_folder(), signed.joined.clone());
+                Source::Signed(files(signed, &keeper, &config.timing, &clock)?)
+            }
         };
         let paths = paths.with_age_key(config.age_key_path.clone());
         let state = state::load(&paths.daemon_state());
         Ok(Self {
             hostname: crate::pipeline::local_hostname(),
             upstream,
+            receipts: Receipts::default(),
             clock,
             worker,
             sshd,
@@ -173,11 +193,12 @@ impl Engine {
         &self.config
     }
 
-    /// The client, for probing and for what it knows of its backends; none where files are signed.
+    /// The client, for probing and for what it knows of its backends; none where files lie in a folder or on a web server.
     #[must_use]
     pub fn client(&self) -> Option<&Client> {
         match &self.upstream {
             Source::Classic(client) => Some(client),
+            Source::Signed(Files::Backend(backend)) => Some(backend.client()),
             Source::Signed(_) => None,
         }
     }
@@ -188,11 +209,17 @@ impl Engine {
         Some(Notices::start(client.clone(), self.config.timing.splay))
     }
 
+    /// Changes when whoever listens has to do so anew, with another key.
+    pub(super) fn keys(&self) -> u32 {
+        self.receipts.keys
+    }
+
     /// Does a notice tell of something that the last cycles have not seen to?
     pub(super) fn is_news(&self, notice: &Notice) -> bool {
         match notice {
             Notice::State(tag) => self.tenant.settled.as_ref() != Some(tag),
-            Notice::Head(_) | Notice::Changed => true,
+            Notice::Head(note) => self.is_new_head(note),
+            Notice::Changed => true,
         }
     }
 
@@ -219,7 +246,7 @@ impl Engine {
     /// Where the backend tells the tenant's state in answer to heartbeats, the heartbeat comes first, and
     /// while that state is the one of the last cycle that left nothing to do, it is the only request.
     ///
-    /// Where files are signed there is nobody to report to: they are walked over and published.
+    /// Where files are signed they are walked over and published; a backend is told what was applied.
     pub async fn cycle(&mut self, options: &CycleOptions, alive: &mut dyn FnMut()) -> Outcome {
         let mut outcome = Outcome::default();
         match &self.upstream {
@@ -465,12 +492,7 @@ pub(crate) fn client(config: &Classic, timing: &Timing, clock: &Clock) -> Result
         .urls(config.urls.iter().map(String::as_str))?
         .bearer(config.secret.duplicate())
         .tenant(config.tenant.clone())
-        .timeouts(Timeouts {
-            connect: timing.fetch_timeout.min(std::time::Duration::from_secs(10)),
-            call: timing.fetch_timeout,
-            fetch: timing.fetch_timeout,
-            probe: timing.probe_timeout,
-        })
+        .timeouts(timeouts(timing))
         // The loop has its own pace.
         .retry(RetryPolicy::none())
         .readmit_after(timing.readmit_after)

@@ -17,6 +17,7 @@ mod prepare;
 mod run;
 pub mod schedule;
 mod signed;
+mod standing;
 pub mod state;
 mod worker;
 

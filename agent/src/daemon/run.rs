@@ -97,7 +97,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Listening {
     notices: Option<Notices>,
-    begun: bool,
+    /// With which of the engine's keys it began.
+    begun: Option<u32>,
     /// A notice of something that the cycle after it did not find. Another backend than the one that told may be
     /// asked, and hear of it a moment later.
     unsettled: Option<(Notice, u32)>,
@@ -123,8 +124,8 @@ impl Listening {
     }
 
     fn after_cycle(&mut self, engine: &Engine, next: Instant) -> Instant {
-        if !self.begun {
-            self.begun = true;
+        if self.begun != Some(engine.keys()) {
+            self.begun = Some(engine.keys());
             self.notices = engine.notices();
         }
         let unsettled = self.unsettled.take();

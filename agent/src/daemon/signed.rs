@@ -1,17 +1,21 @@
-//! A cycle where files are signed: walk over them, note what came of it, and have the worker publish.
+//! A cycle where files are signed: say what was applied, walk over them, note what came of it, and have the worker publish.
+//!
+//! Nothing of the classic protocol has a part in it, whatever the configuration has of that: such a backend can neither
+//! hold anything up nor put anything in.
 
 use std::io;
 
-use dirless_client::Files;
+use dirless_client::{BackendFiles, Files, Standing};
 use dirless_program::fs::{publish, remove};
-use dirless_seal::Label;
-use dirless_seal::trust::{Freshness, OnExpiry};
+use dirless_seal::trust::{Freshness, Head, Object, OnExpiry, parse};
+use dirless_seal::{Label, Note};
 use dirless_wire::SourceName;
 
 use super::engine::{Engine, Outcome};
 use super::fetch::read_note;
+use super::standing::standing_line;
 use crate::pipeline::{SourceNote, SourceState};
-use crate::trust::{ACCESS_RULES, Alarm, Keeper, SignedBody, Walked, walk};
+use crate::trust::{ACCESS_RULES, Admission, Alarm, Applied, Keeper, SignedBody, Walked, receipt, walk};
 
 /// Access rules that admit everybody: those of a tenant whose publishers never made any.
 const NO_RULES: &[u8] = br#"{"enforce_group_memberships":false,"host_group_rules":[]}"#;
@@ -19,41 +23,118 @@ const NO_RULES: &[u8] = br#"{"enforce_group_memberships":false,"host_group_rules
 impl Engine {
     /// One walk over `files`, and what follows from it.
     pub(super) async fn signed_cycle(&mut self, files: &Files, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
-        let Some(signed) = self.config.signed() else {
+        let Some(signed) = self.config.signed().cloned() else {
             return;
         };
         let keeper = Keeper::new(self.paths.trust_folder(), signed.joined.clone());
-        let place = |source: &Label| self.paths.sealed(source.as_str());
-        let walked = walk(files, &keeper, &place, self.clock.now()).await;
+        let mut unheard = None;
+        let (files, admission) = match files {
+            Files::Backend(backend) => {
+                backend.begin();
+                let (backend, admission) = self.admission(backend, &signed, &keeper, outcome).await;
+                alive();
+                unheard = self.beat_signed(&backend, &keeper).await;
+                (Files::Backend(backend), admission)
+            }
+            elsewhere => (elsewhere.clone(), Admission::None),
+        };
         alive();
-        outcome.failed = walked.alarms.iter().any(|alarm| !is_notice(alarm));
-        outcome.problems = walked.alarms.iter().map(Alarm::to_string).collect();
-        if let Err(error) = self.note(&walked) {
+        let place = |source: &Label| self.paths.sealed(source.as_str());
+        let walked = walk(&files, &keeper, &place, self.clock.now()).await;
+        alive();
+        take_alarms(&walked, outcome);
+        if let Files::Backend(backend) = &files {
+            self.after_walk(backend, &signed, &keeper, &admission, outcome);
+        }
+        if let Err(error) = self.note(&walked, &standing_line(&signed, &files, &keeper, &admission)) {
             outcome.failed = true;
             outcome
                 .problems
                 .push(format!("{}: {error}", self.paths.agent_folder().display()));
         }
-        if self.rules_known() {
-            self.publish(outcome, alive).await;
-        } else {
-            outcome.failed = true;
-            outcome
-                .problems
-                .push("nothing is published before the access rules are known".to_owned());
+        self.publish_walked(&keeper, &walked, outcome, alive).await;
+        if let Files::Backend(backend) = &files {
+            // What is new to the tenant's operators does not wait for the next cycle.
+            if backend.standing() == Standing::Accepted {
+                if outcome.worked || !self.receipts.sent {
+                    unheard = self.beat_signed(backend, &keeper).await;
+                }
+                // Otherwise the walk has told of it already.
+                outcome.problems.extend(unheard);
+            }
+            outcome.backend = backend.backend();
+            outcome.retry_after = outcome.retry_after.max(backend.retry_after());
         }
+    }
+
+    async fn publish_walked(
+        &mut self,
+        keeper: &Keeper,
+        walked: &Walked,
+        outcome: &mut Outcome,
+        alive: &mut dyn FnMut(),
+    ) {
+        if !self.rules_known() {
+            outcome.failed = true;
+            let text = "nothing is published before the access rules are known";
+            outcome.problems.push(text.to_owned());
+            return;
+        }
+        let failed = std::mem::take(&mut outcome.failed);
+        self.publish(outcome, alive).await;
+        if !outcome.failed
+            && !walked.complete.is_empty()
+            && let Ok(memory) = keeper.memory()
+        {
+            self.receipts.applied = Applied::after(self.receipts.applied.as_ref(), &memory, &walked.complete);
+        }
+        outcome.failed |= failed;
+    }
+
+    /// Says that this host is alive, and what it applied. What went wrong, if anything.
+    async fn beat_signed(&mut self, backend: &BackendFiles, keeper: &Keeper) -> Option<String> {
+        let applied = self.receipts.applied.as_ref();
+        let note = applied.and_then(|applied| {
+            let key = keeper.signing_key().ok()?;
+            receipt(keeper.joined(), &key, applied, self.report().as_ref(), self.clock.now())
+        });
+        let has_receipt = note.is_some();
+        let bytes = note.map(|note| note.to_string().into_bytes().into());
+        match backend.heartbeat(bytes).await {
+            Ok(()) => {
+                self.receipts.sent |= has_receipt;
+                None
+            }
+            Err(error) => Some(format!("heartbeat: {error}")),
+        }
+    }
+
+    /// Does a head that a backend tells of say more than that its publisher is alive? Each minute all hosts hear of one that
+    /// was only signed again; that can wait for the interval, spread as it is.
+    pub(super) fn is_new_head(&self, note: &[u8]) -> bool {
+        let Some(signed) = self.config.signed() else {
+            return true;
+        };
+        let head = |note: &Note| parse::<Head>(note).ok();
+        let Some(told) = Note::parse(note, Head::MOST).ok().as_ref().and_then(head) else {
+            return false;
+        };
+        let keeper = Keeper::new(self.paths.trust_folder(), signed.joined.clone());
+        let kept = keeper.head(&told.publisher).ok().flatten().as_ref().and_then(head);
+        kept.is_none_or(|kept| kept.policy != told.policy || kept.entries != told.entries)
     }
 
     fn rules_known(&self) -> bool {
         self.paths.access_rules().exists() || self.paths.sealed(ACCESS_RULES).exists()
     }
 
-    /// Notes for the worker what the walk found of each source.
-    fn note(&self, walked: &Walked) -> io::Result<()> {
+    /// Notes for the worker what the walk found of each source, and for people what is trusted.
+    fn note(&self, walked: &Walked, standing: &str) -> io::Result<()> {
+        let summary = format!("{}; {standing}", walked.summary());
+        publish_changed(&self.paths.trust_summary(), summary.as_bytes())?;
         let Some(policy) = &walked.policy else {
             return Ok(());
         };
-        publish_changed(&self.paths.trust_summary(), walked.summary().as_bytes())?;
         // Only all heads together can say that a source is nobody's.
         let whole = walked.heads.len() == policy.publishers.len();
         let named = |source: &str| {
@@ -115,6 +196,19 @@ impl Engine {
             0o600,
             &serde_json::to_vec(&note)?,
         )
+    }
+}
+
+/// What went wrong. That nobody answers, or lets this host in, is told once and not for each file.
+fn take_alarms(walked: &Walked, outcome: &mut Outcome) {
+    let mut told = false;
+    for alarm in &walked.alarms {
+        let for_all = matches!(alarm.code, "unreachable" | "refused");
+        outcome.failed |= !is_notice(alarm);
+        if !for_all || !told {
+            outcome.problems.push(alarm.to_string());
+        }
+        told |= for_all;
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use dirless_wire::{ETag, SourceName};
 
+use super::standing::Refusals;
 use crate::host::ca::CaState;
 
 /// The memory.
@@ -21,6 +22,8 @@ pub struct DaemonState {
     pub duplicates: Vec<String>,
     /// The certificate authority.
     pub ca: CaState,
+    /// Refusals of this host's key, where files are signed.
+    pub refusals: Refusals,
     /// Digest of everything the published table was made from; `None` when the worker has to run.
     pub built_from: Option<String>,
 }

@@ -10,10 +10,11 @@ use dirless_seal::Identity;
 use dirless_table::Table;
 
 use super::{ago, print_json};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SignedConfig};
 use crate::host::{nsswitch, sshd};
 use crate::paths::Paths;
 use crate::pipeline::{HostLimits, Ratchet, Report, Taken};
+use crate::trust::Keeper;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -72,10 +73,11 @@ pub fn doctor(
 ) -> io::Result<u8> {
     let mut checks = Vec::new();
     let config = configuration(paths, hostname, &mut checks);
-    let key = config
-        .as_ref()
-        .map_or_else(|| paths.age_key(), |config| config.age_key_path.clone());
-    keys(paths, &key, &mut checks);
+    match config.as_ref().map(|config| (config.signed(), &config.age_key_path)) {
+        Some((Some(signed), _)) => checks.push(node_keys(paths, signed)),
+        Some((None, key)) => keys(paths, key, &mut checks),
+        None => keys(paths, &paths.age_key(), &mut checks),
+    }
     checks.push(limits(paths, owner));
     checks.push(ratchet(paths));
     checks.push(clock_check(clock));
@@ -146,6 +148,26 @@ fn configuration(paths: &Paths, hostname: &str, checks: &mut Vec<Check>) -> Opti
             checks.push(Check::new(Level::Fail, "configuration", error.to_string(), fix));
             None
         }
+    }
+}
+
+/// The keys of a host that joined; it has no others.
+fn node_keys(paths: &Paths, signed: &SignedConfig) -> Check {
+    let keeper = Keeper::new(paths.trust_folder(), signed.joined.clone());
+    let found = keeper.signing_key().and_then(|key| keeper.identity().map(|_| key));
+    match found {
+        Ok(key) => Check::new(
+            Level::Ok,
+            "node keys",
+            format!("this host is {}", key.verifying().name()),
+            "",
+        ),
+        Err(error) => Check::new(
+            Level::Fail,
+            "node keys",
+            error.to_string(),
+            "dirless join --again makes new ones",
+        ),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dirless_seal::trust::{FormatError, Memory, Object, Policy, Wrap, parse, print};
+use dirless_seal::trust::{FormatError, Head, Memory, Object, Policy, Wrap, parse, print};
 use dirless_seal::{Digest, Identity, Label, Note, SigningKey};
 use zeroize::Zeroizing;
 
@@ -11,6 +11,9 @@ use dirless_program::fs::publish;
 
 /// Longest file that is read here, in bytes, unless its kind says otherwise.
 const LONGEST: u64 = 1 << 20;
+
+/// The age identity of this host before it joined anew.
+pub(super) const BEFORE: &str = "node.age.before";
 
 /// What a host was given when it joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ impl Keeper {
         &self.joined
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -89,10 +92,12 @@ impl Keeper {
         let text = String::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
         let note = Note::sign(text, &[]).map_err(|error| damaged(error.to_string()))?;
         let memory: Memory = parse(&note).map_err(|error| damaged(error.to_string()))?;
-        if memory.tenant() == self.joined.tenant {
+        if memory.tenant() == self.joined.tenant && memory.roots() == self.joined.roots {
             Ok(memory)
         } else {
-            Err(damaged("it is of another tenant than this host joined".to_owned()))
+            Err(damaged(
+                "it is of another tenant, or of other roots, than this host joined".to_owned(),
+            ))
         }
     }
 
@@ -158,6 +163,38 @@ impl Keeper {
         self.write("node.key", signing.expose().as_bytes())
     }
 
+    /// The head of `publisher` that was kept last; the memory says whether it is the one that was accepted last.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn head(&self, publisher: &Label) -> Result<Option<Note>, KeeperError> {
+        let bytes = read(&self.path(&format!("head-{publisher}")), Head::MOST as u64)?;
+        Ok(bytes.and_then(|bytes| Note::parse(&bytes, Head::MOST).ok()))
+    }
+
+    /// Keeps a head that the memory accepted: without it nobody could say when its lease ends.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub fn keep_head(&self, publisher: &Label, note: &Note) -> Result<(), KeeperError> {
+        self.write(&format!("head-{publisher}"), note.to_string().as_bytes())
+    }
+
+    /// Opens a wrap with this host's key, or with the one that it had before it joined anew.
+    ///
+    /// # Errors
+    /// When this host's key is missing.
+    pub fn open_wrap(&self, sealed: &[u8]) -> Result<Option<Wrap>, KeeperError> {
+        if let Ok(wrap) = Wrap::open(sealed, &self.identity()?) {
+            return Ok(Some(wrap));
+        }
+        let before = self
+            .secret(BEFORE)
+            .ok()
+            .and_then(|(_, text)| Identity::parse(&text).ok());
+        Ok(before.and_then(|identity| Wrap::open(sealed, &identity).ok()))
+    }
+
     /// The key of an epoch, if it was kept and is this host's.
     ///
     /// # Errors
@@ -166,7 +203,7 @@ impl Keeper {
         let Some(sealed) = read(&self.path(&wrap_name(compartment, epoch)), LONGEST)? else {
             return Ok(None);
         };
-        Ok(Wrap::open(&sealed, &self.identity()?).ok())
+        self.open_wrap(&sealed)
     }
 
     /// All keys that were kept and are this host's.
@@ -178,13 +215,13 @@ impl Keeper {
             path: self.folder.clone(),
             source,
         };
-        let identity = self.identity()?;
         let mut keys = Vec::new();
         for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_name().as_encoded_bytes().starts_with(b"wrap-") {
-                let sealed = read(&entry.path(), LONGEST)?;
-                keys.extend(sealed.and_then(|sealed| Wrap::open(&sealed, &identity).ok()));
+            if entry.file_name().as_encoded_bytes().starts_with(b"wrap-")
+                && let Some(sealed) = read(&entry.path(), LONGEST)?
+            {
+                keys.extend(self.open_wrap(&sealed)?);
             }
         }
         keys.sort_by(|left, right| (&left.compartment, left.epoch).cmp(&(&right.compartment, right.epoch)));
@@ -199,7 +236,7 @@ impl Keeper {
         self.write(&wrap_name(compartment, epoch), sealed)
     }
 
-    fn secret(&self, name: &str) -> Result<(PathBuf, Zeroizing<String>), KeeperError> {
+    pub(super) fn secret(&self, name: &str) -> Result<(PathBuf, Zeroizing<String>), KeeperError> {
         let path = self.path(name);
         let missing = || KeeperError::Disk {
             path: path.clone(),
@@ -217,7 +254,7 @@ impl Keeper {
         Ok((path, text))
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), KeeperError> {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), KeeperError> {
         let path = self.path(name);
         publish(&path, 0o600, bytes).map_err(|source| KeeperError::Disk { path, source })
     }
@@ -234,7 +271,7 @@ fn wrap_name(compartment: &Label, epoch: u64) -> String {
     format!("wrap-{compartment}-{epoch}")
 }
 
-fn read(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, KeeperError> {
+pub(super) fn read(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, KeeperError> {
     use std::io::Read;
     let failed = |source| KeeperError::Disk {
         path: path.to_owned(),

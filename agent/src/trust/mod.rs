@@ -8,15 +8,24 @@
 //! `docs/protocol.md` has the order of the checks; `dirless_seal::trust` makes them. What always holds: what was accepted is
 //! remembered on disk before anything that depends on it is put in place; a refusal leaves everything as it was.
 
+mod admission;
 mod body;
+mod install;
 mod join;
 mod keeper;
+mod pending;
+mod reach;
+mod receipt;
 mod walk;
 
+pub use admission::{Admission, admission, join_anew, next_key_is_accepted};
 pub use body::{SignedBody, SignedBodyError};
-pub use join::{JoinArguments, JoinError, Joining, join};
+pub use join::{Carried, JoinArguments, JoinError, Joining, join};
 pub use keeper::{Joined, Keeper, KeeperError};
-pub use walk::{Alarm, Installed, Walked, follow_policies, walk};
+pub use pending::Pending;
+pub use reach::{ReachError, at_backends, files, request_key, timeouts};
+pub use receipt::{Applied, receipt};
+pub use walk::{Alarm, Installed, Walked, follow_policies, kept, walk};
 
 /// The source whose body is the access rules: the JSON that the classic protocol answers with.
 pub const ACCESS_RULES: &str = "access-rules";

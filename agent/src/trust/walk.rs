@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
-use dirless_client::{Files, FilesError, SnapshotSink};
+use dirless_client::{Files, FilesError};
 use dirless_seal::trust::{Entry, Freshness, Head, Manifest, Memory, Object, Policy, Refusal, Wrap};
-use dirless_seal::{Digester, Label, Note};
+use dirless_seal::{Label, Note};
 use jiff::Timestamp;
-use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use super::SignedBody;
+use super::install::install;
 use super::keeper::{Keeper, KeeperError};
 
 /// Most policies that one walk takes: whoever has more waiting goes on with the next walk.
 const MOST_POLICIES: usize = 1000;
-/// No sealed body is longer than this, whatever its publisher signed.
-const LONGEST_BODY: u64 = 1 << 30;
 /// No wrap is longer.
 const LONGEST_WRAP: usize = 16 * 1024;
 
@@ -25,7 +23,7 @@ const LONGEST_WRAP: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alarm {
     /// A stable word: a refusal's code, `no-head`, `not-admitted`, `stale`, `expired`, `clock-behind`, `policy-expired`,
-    /// `unreachable` or `disk`.
+    /// `unreachable`, `refused`, `missing`, `too-long` or `disk`.
     pub code: &'static str,
     /// Which file, or which publisher.
     pub what: String,
@@ -55,8 +53,10 @@ pub struct Installed {
 pub struct Walked {
     /// The policy that holds now.
     pub policy: Option<Policy>,
-    /// The heads that were accepted, and how far each can be relied on.
+    /// The heads that were accepted, now or last, and how far each can be relied on.
     pub heads: Vec<(Head, Freshness)>,
+    /// Publishers whose head was fetched and all of whose sources for this host are in place.
+    pub complete: Vec<Label>,
     /// Sources whose bodies are in place.
     pub installed: Vec<Installed>,
     /// Sources that the policy or a head no longer has: there is nothing of them any more.
@@ -79,16 +79,14 @@ impl Walked {
             policy.threshold
         );
         for (head, freshness) in &self.heads {
+            let (publisher, ends) = (&head.publisher, head.expires_at());
             let state = match freshness {
-                Freshness::Fresh => "fresh",
-                Freshness::Stale => "stale",
-                Freshness::Expired => "expired",
-                Freshness::ClockBehind => "signed after this host's clock",
+                Freshness::Fresh => format!("fresh, lease ends {ends}"),
+                Freshness::Stale => format!("STALE since {}, lease ends {ends}", head.stale_at()),
+                Freshness::Expired => format!("EXPIRED, lease ended {ends}"),
+                Freshness::ClockBehind => format!("signed {}, after this host's clock", head.issued),
             };
-            line.push_str(&format!(
-                "; head of {}: signed {}, {state}",
-                head.publisher, head.issued
-            ));
+            line.push_str(&format!("; head of {publisher}: {state}"));
         }
         line
     }
@@ -96,7 +94,7 @@ impl Walked {
 
 /// Stops a step. The next source or publisher is still looked at.
 #[derive(Debug, thiserror::Error)]
-enum Stop {
+pub(super) enum Stop {
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]
@@ -185,6 +183,33 @@ pub async fn follow_policies(files: &Files, keeper: &Keeper, now: Timestamp) -> 
     found.ok_or_else(|| walked.alarms.into_iter().next().unwrap_or_else(missing))
 }
 
+/// What `keeper` has of earlier walks, as far as it can be relied on at `now`. Asks nobody and changes nothing.
+///
+/// # Errors
+/// When this host's own files cannot be used.
+pub fn kept(keeper: &Keeper, now: Timestamp) -> Result<Walked, Alarm> {
+    let mut walked = Walked::default();
+    let failed = |error: KeeperError| Stop::from(error).alarm("memory");
+    let mut memory = keeper.memory().map_err(failed)?;
+    let Some(policy) = keeper.policy(&memory).map_err(failed)? else {
+        return Ok(walked);
+    };
+    let nowhere = Files::Folder(PathBuf::new());
+    let mut walker = Walker {
+        files: &nowhere,
+        keeper,
+        place: &|_| PathBuf::new(),
+        now,
+        memory: &mut memory,
+        walked: &mut walked,
+    };
+    for publisher in &policy.publishers {
+        walker.last_head(&policy, publisher.key.name());
+    }
+    walked.policy = Some(policy);
+    Ok(walked)
+}
+
 struct Walker<'a> {
     files: &'a Files,
     keeper: &'a Keeper,
@@ -254,6 +279,7 @@ impl Walker<'_> {
             let name = publisher.key.name();
             match self.head(&policy, name).await {
                 Ok(Some(head)) => {
+                    let alarms = self.walked.alarms.len();
                     for entry in self.own(&head) {
                         named.insert(entry.source.clone());
                         match self.entry(&policy, &head, &entry).await {
@@ -264,11 +290,18 @@ impl Walker<'_> {
                             }
                         }
                     }
+                    if self.walked.alarms.len() == alarms {
+                        self.walked.complete.push(name.clone());
+                    }
                 }
-                Ok(None) => heads_whole = false,
+                Ok(None) => {
+                    heads_whole = false;
+                    self.last_head(&policy, name);
+                }
                 Err(stop) => {
                     heads_whole = false;
                     self.walked.alarms.push(stop.alarm(format!("head/{name}")));
+                    self.last_head(&policy, name);
                 }
             }
         }
@@ -323,8 +356,29 @@ impl Walker<'_> {
         }
         if memory != *self.memory {
             self.keeper.remember(&memory)?;
+            self.keeper.keep_head(publisher, &note)?;
         }
         *self.memory = memory;
+        self.judge(path, head.clone(), freshness);
+        Ok(Some(head))
+    }
+
+    /// Nobody served a head of `publisher` that can be accepted: how far the last one can be relied on. Whoever holds
+    /// heads back, or cuts a host off, does not keep a lease from running out.
+    fn last_head(&mut self, policy: &Policy, publisher: &Label) {
+        let seen = self.memory.heads().find(|(known, _)| *known == publisher);
+        let seen = seen.map(|(_, seen)| seen.digest);
+        let kept = self.keeper.head(publisher).ok().flatten();
+        let Some(note) = kept.filter(|note| Some(note.digest()) == seen) else {
+            return;
+        };
+        // The policy may have come to say other things of its publisher since.
+        if let Ok((head, freshness)) = self.memory.clone().head(policy, &note, self.now) {
+            self.judge(format!("head/{publisher}"), head, freshness);
+        }
+    }
+
+    fn judge(&mut self, path: String, head: Head, freshness: Freshness) {
         let (code, reason) = match freshness {
             Freshness::Fresh => ("", String::new()),
             Freshness::Stale => ("stale", format!("nothing newer than {} is being served", head.issued)),
@@ -344,8 +398,7 @@ impl Walker<'_> {
                 reason,
             });
         }
-        self.walked.heads.push((head.clone(), freshness));
-        Ok(Some(head))
+        self.walked.heads.push((head, freshness));
     }
 
     /// Brings one source up to date.
@@ -364,7 +417,10 @@ impl Walker<'_> {
         };
         // A damaged file is fetched again.
         let there = SignedBody::open(&target).ok().flatten();
-        if there.is_some_and(|there| there.digest == chain.hash && there.manifest.compartment == *compartment) {
+        let there = there.filter(|there| there.digest == chain.hash && there.manifest.compartment == *compartment);
+        if let Some(there) = there {
+            // A host that joined anew twice has it wrapped to a key that is gone.
+            self.key(&there.manifest).await?;
             return Ok(installed(false));
         }
         let path = format!("manifest/{}/{source}/{compartment}/{version}", head.publisher);
@@ -378,7 +434,7 @@ impl Walker<'_> {
         self.key(&manifest).await?;
         self.keeper.remember(&memory)?;
         *self.memory = memory;
-        self.body(&target, &note, &manifest).await?;
+        install(self.files, &target, &note, &manifest).await?;
         Ok(installed(true))
     }
 
@@ -397,56 +453,10 @@ impl Walker<'_> {
         let Some(sealed) = self.files.get(&path, LONGEST_WRAP).await? else {
             return Err(Stop::NotAdmitted(compartment.clone()));
         };
-        let wrap = Wrap::open(&sealed, &self.keeper.identity()?).ok().filter(fits);
+        let wrap = self.keeper.open_wrap(&sealed)?.filter(fits);
         wrap.ok_or(Refusal::Epoch(epoch))?;
         self.keeper.keep_wrap(compartment, epoch, &sealed)?;
         Ok(())
-    }
-
-    /// Fetches the body aside, checks it, and puts it in place with its manifest.
-    async fn body(&self, target: &Path, note: &Note, manifest: &Manifest) -> Result<(), Stop> {
-        let signed = manifest.ciphertext_size;
-        if signed > LONGEST_BODY {
-            return Err(Refusal::Size {
-                found: signed,
-                signed: LONGEST_BODY,
-            }
-            .into());
-        }
-        let disk = |error| Stop::Disk(target.to_owned(), error);
-        let folder = target.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .prefix(".fetch-")
-            .tempfile_in(folder)
-            .map_err(disk)?;
-        SignedBody::begin(file.as_file_mut(), note).map_err(disk)?;
-        let mut sink = Hashing {
-            from: file.as_file_mut().stream_position().map_err(disk)?,
-            file: tokio::fs::File::from_std(file.as_file().try_clone().map_err(disk)?),
-            digester: Digester::default(),
-        };
-        let path = format!("blob/{}", manifest.ciphertext);
-        let length = match self.files.copy(&path, signed, &mut sink).await {
-            Err(FilesError::TooLong { .. }) => {
-                return Err(Refusal::Size {
-                    found: signed + 1,
-                    signed,
-                }
-                .into());
-            }
-            length => length?.ok_or(Stop::Missing(path))?,
-        };
-        if length != signed {
-            return Err(Refusal::Size { found: length, signed }.into());
-        }
-        if sink.digester.finish() != manifest.ciphertext {
-            return Err(Refusal::Body.into());
-        }
-        file.as_file().sync_all().map_err(disk)?;
-        file.persist(target).map_err(|error| disk(error.error))?;
-        std::fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(disk)
     }
 
     async fn note(&self, path: &str, kind: &'static str, most: usize) -> Result<Option<Note>, Stop> {
@@ -455,32 +465,5 @@ impl Walker<'_> {
         };
         let note = Note::parse(&bytes, most).map_err(|error| Refusal::NoNote(kind, error))?;
         Ok(Some(note))
-    }
-}
-
-/// A file whose digest is taken while it is written, from some byte on.
-struct Hashing {
-    file: tokio::fs::File,
-    from: u64,
-    digester: Digester,
-}
-
-impl SnapshotSink for Hashing {
-    async fn begin(&mut self) -> io::Result<()> {
-        // Behind the manifest.
-        self.file.flush().await?;
-        self.file.set_len(self.from).await?;
-        self.file.seek(SeekFrom::Start(self.from)).await?;
-        self.digester = Digester::default();
-        Ok(())
-    }
-
-    async fn append(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.digester.update(piece);
-        self.file.write_all(piece).await
-    }
-
-    async fn finish(&mut self) -> io::Result<()> {
-        self.file.flush().await
     }
 }

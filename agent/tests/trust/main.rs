@@ -3,5 +3,7 @@
 
 mod honest;
 mod hostile;
+mod network;
 mod publish;
+mod site;
 mod support;

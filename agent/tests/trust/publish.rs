@@ -95,6 +95,7 @@ impl Setting {
             from: None,
             request: Some(self.paths.root().join("request.age")),
             ca_file: None,
+            rejoin: false,
             again,
         };
         let mut terminal = Nobody(self.code.expose().unwrap().as_str().to_owned());
@@ -223,6 +224,22 @@ fn a_host_joins_is_admitted_and_finds_its_people() {
     assert!(setting.cycle(2).changed);
     assert_eq!(setting.names(), ["bob"]);
     assert!(!setting.cycle(3).worked);
+}
+
+#[test]
+fn what_is_left_of_the_classic_protocol_holds_nothing_up() {
+    let mut setting = Setting::new();
+    setting.join(false).unwrap();
+    only_these_sources(&setting);
+    setting.admit();
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    let mut text = fs::read_to_string(setting.paths.config()).unwrap();
+    // Nobody listens there, and the token is none.
+    text.push_str("[backend]\nurl = \"http://127.0.0.1:1\"\n[auth]\nhmac_secret = \"\"\ntenant_id = \"t\"\n");
+    fs::write(setting.paths.config(), text).unwrap();
+    let outcome = setting.cycle(0);
+    assert_eq!((outcome.problems, outcome.failed), (vec![], false));
+    assert_eq!(setting.names(), ["alice"]);
 }
 
 #[test]

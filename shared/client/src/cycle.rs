@@ -127,6 +127,11 @@ impl Client {
         results
     }
 
+    /// Whether it has a key to sign requests with.
+    pub(crate) fn signs(&self) -> bool {
+        self.0.transport.sender.key.is_some()
+    }
+
     /// Whether a backend is there that speaks the verified protocol: asked without credentials, it names the scheme of
     /// signed requests.
     ///

@@ -5,7 +5,7 @@ use dirless_wire::{NOTICES_MEDIA_TYPE, Notice, NoticeReader};
 use http::{Method, StatusCode};
 
 use crate::reply::{Answer, Failure, Reader};
-use crate::transport::{Call, Pace};
+use crate::transport::{Call, Identity, Pace};
 use crate::{Client, Error};
 
 /// Longest silence of a stream: backends break theirs every 30 seconds.
@@ -20,17 +20,26 @@ pub struct Watch {
 }
 
 impl Client {
-    /// `GET /v1/watch`: opens a stream of notices at one of the healthy backends; `None` when it knows no such thing, as
-    /// deployed ones.
+    /// `GET /v1/watch`, or where requests are signed `GET /v2/{tenant}/watch`: opens a stream of notices at one of the
+    /// healthy backends; `None` when it knows no such thing, as deployed ones.
     ///
     /// # Errors
     /// Any [`Error`].
     pub async fn watch(&self) -> Result<Option<Watch>, Error> {
+        let cycle = self.cycle();
+        let call = if self.signs() {
+            Call {
+                identity: Identity::Key,
+                ..Call::new(Method::GET, cycle.path_below_tenant("watch"))
+            }
+        } else {
+            Call::new(Method::GET, "/v1/watch")
+        };
         let call = Call {
             pace: Pace::Watch,
-            ..Call::new(Method::GET, "/v1/watch")
+            ..call
         };
-        self.cycle().run(&call, &mut Opening).await
+        cycle.run(&call, &mut Opening).await
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dirless_client::{BackendFiles, ClientBuilder, Error, Expected, Files, FilesError, RequestKey, Standing};
 use dirless_program::Secret;
 use dirless_wire::trust::{Label, ObjectPath, SignedRequest};
-use dirless_wire::{ETag, TenantId};
+use dirless_wire::{ETag, Notice, TenantId};
 use serde_json::json;
 use wiremock::matchers::{any, method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -237,6 +237,17 @@ async fn another_backend_takes_over_and_nobody_is_asked_in_vain_twice() {
         assert!(error.to_string().starts_with(path), "{error}");
     }
     assert!(matches!(backend.standing(), Standing::Down(_)));
+}
+
+#[tokio::test]
+async fn notices_are_asked_for_by_the_owner_of_the_key() {
+    let server = MockServer::start().await;
+    let stream = ResponseTemplate::new(200).set_body_raw("event: changed\ndata:\n\n", "text/event-stream");
+    answer(&server, "GET", "watch", stream).await;
+    let client = signing(builder(&server.uri())).build().unwrap();
+    let mut stream = client.watch().await.unwrap().unwrap();
+    assert_eq!(stream.next().await, Some(Notice::Changed));
+    signed(&server.received_requests().await.unwrap()[0]);
 }
 
 #[tokio::test]

@@ -151,6 +151,12 @@ impl Memory {
         self.tenant
     }
 
+    /// Fingerprint of the roots that the host was given when it joined.
+    #[must_use]
+    pub fn roots(&self) -> Digest {
+        self.roots
+    }
+
     /// The policy that was accepted last.
     #[must_use]
     pub fn policy(&self) -> Option<Seen> {

@@ -1,0 +1,103 @@
+//! How a host comes to be admitted by way of a backend: its request goes into the mailbox, and it waits. The same for one
+//! that joins anew because its key is refused.
+
+use dirless_client::Error;
+use dirless_program::Clock;
+use dirless_seal::trust::{JoinCode, Policy};
+
+use super::join::{JoinError, new_keys, sealed_request};
+use super::keeper::{Keeper, KeeperError};
+use super::pending::Pending;
+use super::reach::{ReachError, at_backends, on_wire, to_join};
+use crate::config::{SignedConfig, Timing};
+
+/// How things stand with this host's request to be admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// None is on its way.
+    None,
+    /// It waits for an enroller.
+    Waiting(Pending),
+    /// It has not got through yet, for this reason.
+    Unsent(String),
+    /// The join code is not accepted, so that it never will.
+    Refused,
+}
+
+/// Sends the request that `keeper` has, unless that was done.
+///
+/// # Errors
+/// When the configuration cannot be used, or the disk fails.
+pub async fn admission(config: &SignedConfig, keeper: &Keeper, clock: &Clock) -> Result<Admission, ReachError> {
+    let Some(pending) = keeper.pending()? else {
+        return Ok(Admission::None);
+    };
+    let Some((bearer, sealed)) = keeper.unsent()? else {
+        return Ok(Admission::Waiting(pending));
+    };
+    let client = to_join(
+        config.urls(),
+        config.ca_file.as_deref(),
+        config.joined.tenant,
+        bearer,
+        clock,
+    )?;
+    let cycle = client.cycle();
+    match cycle.post_join_request(&on_wire(&pending.code), sealed.into()).await {
+        Ok(()) => {
+            keeper.sent()?;
+            tracing::info!(name: "agent.join_posted", code = %pending.code, "the join request is in the backend's mailbox");
+            Ok(Admission::Waiting(pending))
+        }
+        Err(Error::Unauthorized) => {
+            keeper.end_pending()?;
+            Ok(Admission::Refused)
+        }
+        Err(error) => Ok(Admission::Unsent(error.to_string())),
+    }
+}
+
+/// Whether the backend accepts the key that this host joins anew with.
+///
+/// # Errors
+/// When the configuration or the key cannot be used.
+pub async fn next_key_is_accepted(
+    config: &SignedConfig,
+    keeper: &Keeper,
+    timing: &Timing,
+    clock: &Clock,
+) -> Result<bool, ReachError> {
+    let files = at_backends(config, keeper.next_signing_key()?, timing, clock)?;
+    Ok(files.heartbeat(None).await.is_ok())
+}
+
+/// Makes keys and a request with which this host joins its tenant anew; [`admission`] sends it. The old keys stay in use.
+///
+/// # Errors
+/// When `code` is another tenant's, `policy` names no enroller, or the disk fails.
+pub fn join_anew(keeper: &Keeper, policy: &Policy, code: &JoinCode, clock: &Clock) -> Result<(), JoinError> {
+    if code.tenant != keeper.joined().tenant {
+        return Err(JoinError::OtherTenant);
+    }
+    let (signing, identity) = new_keys()?;
+    let sealed = sealed_request(code, policy, &signing, &identity, clock)?;
+    keeper.keep_next_keys(&signing, &identity)?;
+    keep(keeper, code, &sealed, clock, true)?;
+    Ok(())
+}
+
+/// Keeps a request before it is sent.
+pub(super) fn keep(
+    keeper: &Keeper,
+    code: &JoinCode,
+    sealed: &[u8],
+    clock: &Clock,
+    anew: bool,
+) -> Result<(), KeeperError> {
+    let pending = Pending {
+        code: code.code.clone(),
+        asked_at: super::join::seconds(clock).to_string(),
+        anew,
+    };
+    keeper.keep_pending(&pending, &code.secret.bearer(code.tenant, &code.code), sealed)
+}

@@ -1,0 +1,381 @@
+//! The whole way over the network, with a real backend and the real programs.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use dirless_agent::config;
+use dirless_agent::daemon::{CycleOptions, Engine, Outcome, WorkerCommand};
+use dirless_agent::host::sshd_program::SshdProgram;
+use dirless_agent::paths::Paths;
+use dirless_program::Clock;
+use dirless_seal::trust::{JoinCode, OnExpiry};
+use dirless_table::Table;
+use dirless_testkit::{Outcome as Ended, Program, eventually};
+use jiff::SignedDuration;
+
+use crate::site::{Site, now, private};
+
+/// A host in a folder of its own.
+struct Host {
+    paths: Paths,
+}
+
+impl Host {
+    /// In the folder of `site`.
+    fn new(site: &Site) -> Self {
+        let paths = Paths::under(&site.folder().join("host"));
+        private(&paths.passwd(), "root:x:0:0::/root:/bin/sh\n");
+        private(&paths.group(), "root:x:0:\n");
+        Self { paths }
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Ended {
+        let program = Program::system(program)
+            .args(arguments)
+            .arg("--root")
+            .arg(self.paths.root());
+        program.run().unwrap()
+    }
+
+    fn dirless(&self, arguments: &[&str]) -> Ended {
+        self.run(env!("CARGO_BIN_EXE_dirless"), arguments)
+    }
+
+    /// What `dirless join` says.
+    fn join(&self, code: &JoinCode, more: &[&str]) -> Ended {
+        let file = self.code_file(code);
+        let ended = self.dirless(&[&["join", "--code-file", &file], more].concat());
+        if ended.code() == 0 {
+            let path = self.paths.config();
+            let text = fs::read_to_string(&path).unwrap();
+            private(&path, &format!("{text}[agent]\nsources = [\"local\", \"staff\"]\n"));
+        }
+        ended
+    }
+
+    fn code_file(&self, code: &JoinCode) -> String {
+        let path = self.paths.root().join("srv/code");
+        private(&path, &code.expose().unwrap());
+        path.display().to_string()
+    }
+
+    /// One cycle of the real agent: its exit code, and what it says is wrong.
+    fn cycle(&self) -> (i32, Vec<String>) {
+        let ended = self.run(
+            env!("CARGO_BIN_EXE_dirless-agent"),
+            &["run", "--once", "--log-format", "text"],
+        );
+        let lines = ended.stderr.lines();
+        // Log lines have a level, problems have none.
+        let logged = |line: &&str| ["INFO", "WARN"].iter().any(|level| line.contains(level));
+        (
+            ended.code(),
+            lines.filter(|line| !logged(line)).map(str::to_owned).collect(),
+        )
+    }
+
+    fn good_cycle(&self) {
+        assert_eq!(self.cycle(), (0, Vec::new()));
+    }
+
+    /// The first problem of a cycle that has one.
+    fn bad_cycle(&self) -> String {
+        let (code, problems) = self.cycle();
+        assert_eq!(code, 1, "{problems:?}");
+        problems[0].clone()
+    }
+
+    /// A daemon that stays, with its own clock.
+    fn engine(&self, clock: Clock) -> Engine {
+        let config = config::load(&self.paths.config(), &self.paths, "web-1").unwrap();
+        let root = self.paths.root().display().to_string();
+        let worker = WorkerCommand {
+            program: env!("CARGO_BIN_EXE_dirless-agent").into(),
+            arguments: ["publish", "--root", &root].map(str::to_owned).to_vec(),
+            timeout: Duration::from_secs(120),
+        };
+        Engine::new(config, self.paths.clone(), clock, worker, SshdProgram::none()).unwrap()
+    }
+
+    /// Names that a lookup finds.
+    fn names(&self) -> Vec<String> {
+        let owner = fs::metadata(self.paths.root()).unwrap().uid();
+        let table = Table::open(&self.paths.table(), owner).unwrap();
+        let name = |user: Result<dirless_table::User<'_>, _>| String::from_utf8(user.unwrap().name().to_vec()).unwrap();
+        let mut names: Vec<String> = table.users().map(name).collect();
+        names.sort();
+        names
+    }
+
+    fn status(&self) -> String {
+        self.dirless(&["status"]).stdout
+    }
+}
+
+fn cycle(site: &Site, engine: &mut Engine) -> Outcome {
+    site.runtime
+        .block_on(engine.cycle(&CycleOptions::default(), &mut || {}))
+}
+
+#[test]
+fn from_a_join_code_to_a_receipt_and_on_without_the_backend() {
+    let mut site = Site::start();
+    let host = Host::new(&site);
+    site.publish("local", &[("alice", 10_001), ("bob", 10_002)]);
+    let code = site.code("web", 1);
+
+    let joined = host.join(&code, &[]);
+    assert_eq!(joined.code(), 0, "{}", joined.stderr);
+    assert!(
+        joined.stdout.contains("in the mailbox of http://127.0.0.1:"),
+        "{}",
+        joined.stdout
+    );
+    assert_eq!(site.waiting(), 1);
+    // It waits, over restarts, and asks once.
+    for _ in 0..2 {
+        let problem = host.bad_cycle();
+        assert!(problem.ends_with("(waiting)"), "{problem}");
+    }
+    assert_eq!(site.waiting(), 1);
+    assert!(
+        host.status().contains("waits to be admitted since"),
+        "{}",
+        host.status()
+    );
+    assert!(!host.paths.table().exists());
+
+    let node = site.admit(&code).remove(0);
+    host.good_cycle();
+    assert_eq!(host.names(), ["alice", "bob"]);
+    let status = host.status();
+    assert!(
+        status.contains("fresh, lease ends") && status.contains("the backend accepts"),
+        "{status}"
+    );
+    let receipt = site.receipt(&node).unwrap();
+    assert_eq!(
+        (receipt.users, receipt.policy.version, receipt.heads[0].1.version),
+        (2, 2, 1)
+    );
+    // Nothing that lets anybody in is left lying about.
+    assert!(!host.paths.trust_folder().join("joining.bearer").exists());
+
+    site.publish("local", &[("bob", 10_002)]);
+    host.good_cycle();
+    assert_eq!(host.names(), ["bob"]);
+    assert_eq!(site.receipt(&node).unwrap().heads[0].1.version, 2);
+    let doctor = host.dirless(&["doctor"]).stdout;
+    let line = |what: &str| {
+        doctor
+            .lines()
+            .find(|line| line.contains(what))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(
+        line("credential").starts_with("ok") && line("trust ").starts_with("ok"),
+        "{doctor}"
+    );
+    assert!(
+        line("trust ").contains("lease ends") && line("node keys").starts_with("ok"),
+        "{doctor}"
+    );
+
+    site.kill_backend();
+    let (code, problems) = host.cycle();
+    assert_eq!((code, problems.len()), (1, 1), "{problems:?}");
+    assert!(problems[0].ends_with("(unreachable)"), "{problems:?}");
+    assert_eq!(host.names(), ["bob"]);
+    assert!(host.status().contains("no backend answers"), "{}", host.status());
+}
+
+#[test]
+fn a_cycle_without_news_is_one_request() {
+    let mut site = Site::start();
+    let host = Host::new(&site);
+    site.publish("local", &[("alice", 10_001)]);
+    let code = site.code("web", 1);
+    assert_eq!(host.join(&code, &[]).code(), 0);
+    let node = site.admit(&code).remove(0);
+    let mut engine = host.engine(Clock::system());
+    assert_eq!(cycle(&site, &mut engine).problems, Vec::<String>::new());
+    let quiet = |site: &Site, engine: &mut Engine| {
+        let (outcome, requests) = site.wire.count(|| cycle(site, engine));
+        assert_eq!((outcome.problems, outcome.worked), (vec![], false));
+        requests
+    };
+    assert_eq!(quiet(&site, &mut engine), 1);
+    // A head that was only signed again comes with the answer.
+    site.sign_head();
+    assert_eq!(quiet(&site, &mut engine), 1);
+    assert_eq!(quiet(&site, &mut engine), 1);
+    assert_eq!(site.receipt(&node).unwrap().heads[0].1.version, 2);
+    // News: the heartbeat, the manifest, the body, and the receipt at once.
+    site.publish("local", &[("bob", 10_002)]);
+    let (outcome, requests) = site.wire.count(|| cycle(&site, &mut engine));
+    assert!(outcome.changed && requests == 4, "{outcome:?}, {requests} requests");
+    assert_eq!(site.receipt(&node).unwrap().heads[0].1.version, 3);
+    // A new policy is seen and told at once: the table may depend on it.
+    site.tenant
+        .next_policy(|policy| policy.compartments[0].on_expiry = OnExpiry::Close);
+    site.sign_head();
+    assert!(cycle(&site, &mut engine).problems.is_empty());
+    assert_eq!(site.receipt(&node).unwrap().policy.version, 3);
+}
+
+#[test]
+fn a_daemon_hears_of_news_long_before_its_interval() {
+    let mut site = Site::start();
+    let host = Host::new(&site);
+    site.publish("local", &[("alice", 10_001)]);
+    let code = site.code("web", 1);
+    assert_eq!(host.join(&code, &[]).code(), 0);
+    site.admit(&code);
+    let path = host.paths.config();
+    let text = fs::read_to_string(&path).unwrap();
+    private(&path, &format!("{text}interval_seconds = 3600\nsplay_seconds = 0\n"));
+    let agent = Program::system(env!("CARGO_BIN_EXE_dirless-agent")).args(["run", "--root"]);
+    let agent = agent.arg(host.paths.root()).serve().unwrap();
+    assert_eq!(host.names(), ["alice"]);
+    for name in ["bob", "carol"] {
+        site.publish("local", &[(name, 10_002)]);
+        let has_it = || (host.names() == [name]).then_some(());
+        eventually(Duration::from_secs(60), name, has_it).unwrap();
+    }
+    assert_eq!(agent.stop().unwrap().code(), 0);
+}
+
+#[test]
+fn a_lease_runs_out_for_a_host_that_is_cut_off() {
+    let mut site = Site::start();
+    let host = Host::new(&site);
+    site.tenant
+        .next_policy(|policy| policy.compartments[0].on_expiry = OnExpiry::Close);
+    site.publish("local", &[("alice", 10_001)]);
+    let code = site.code("web", 1);
+    assert_eq!(host.join(&code, &[]).code(), 0);
+    site.admit(&code);
+    host.good_cycle();
+    assert_eq!(host.names(), ["alice"]);
+    site.kill_backend();
+    for (hours, problem, names) in [(1, "(stale)", vec!["alice"]), (25, "(expired)", vec![])] {
+        let clock = Clock::manual(now() + SignedDuration::from_hours(hours));
+        let outcome = cycle(&site, &mut host.engine(clock));
+        assert!(
+            outcome.problems.iter().any(|told| told.ends_with(problem)),
+            "{outcome:?}"
+        );
+        assert_eq!(host.names(), names);
+    }
+    // A clock that is wrong at the backend's end is told as such, once it answers again.
+    let ended = host.dirless(&["doctor"]);
+    assert!(
+        ended
+            .stdout
+            .lines()
+            .any(|line| line.starts_with("FAIL") && line.contains("credential"))
+    );
+}
+
+#[test]
+fn a_host_that_was_revoked_joins_anew_once_with_the_code_it_was_left() {
+    let mut site = Site::start();
+    let host = Host::new(&site);
+    site.publish("local", &[("alice", 10_001)]);
+    let code = site.code("fleet", 2);
+    assert_eq!(host.join(&code, &["--rejoin"]).code(), 0);
+    let first = site.admit(&code).remove(0);
+    host.good_cycle();
+
+    site.revoke(&first);
+    for _ in 0..2 {
+        let problem = host.bad_cycle();
+        assert!(
+            problem.contains("refuses this host's key") && problem.contains("if it stays so"),
+            "{problem}"
+        );
+    }
+    assert!(host.status().contains("REFUSES"), "{}", host.status());
+    assert!(host.bad_cycle().contains("joining anew"));
+    assert_eq!((site.waiting(), host.names()), (0, vec!["alice".to_owned()]));
+    let problem = host.bad_cycle();
+    assert!(
+        problem.contains("asked to join anew") && problem.ends_with("(refused)"),
+        "{problem}"
+    );
+    assert_eq!(site.waiting(), 1);
+    // Meanwhile the table can be made again from what was sealed to the old key.
+    private(&host.paths.group(), "root:x:0:\nadm:x:4:\n");
+    host.bad_cycle();
+    assert_eq!(host.names(), ["alice"]);
+
+    let second = site.admit(&code).remove(0);
+    assert_ne!(first.name(), second.name());
+    host.good_cycle();
+    site.tenant.rotate();
+    site.publish("local", &[("alice", 10_001), ("carol", 10_003)]);
+    host.good_cycle();
+    assert_eq!(host.names(), ["alice", "carol"]);
+    assert_eq!(site.receipt(&second).unwrap().users, 2);
+
+    // Refused again, it asks nobody: that is for people to look at.
+    site.revoke(&second);
+    for _ in 0..4 {
+        let problem = host.bad_cycle();
+        assert!(problem.contains("put a new code there"), "{problem}");
+    }
+    assert_eq!((site.waiting(), host.names().len()), (0, 2));
+    // With a new one it goes on.
+    let code = site.code("other", 1);
+    host.code_file(&code);
+    for _ in 0..2 {
+        host.bad_cycle();
+    }
+    let third = site.admit(&code).remove(0);
+    host.good_cycle();
+    assert_eq!(site.receipt(&third).unwrap().users, 2);
+}
+
+#[test]
+fn a_code_that_the_backend_does_not_take_joins_nothing() {
+    let mut site = Site::start();
+    let host = Host::new(&site);
+    site.publish("local", &[("alice", 10_001)]);
+    let used_up = site.code("web", 1);
+    let first = Host {
+        paths: Paths::under(&site.folder().join("first")),
+    };
+    assert_eq!(first.join(&used_up, &[]).code(), 0);
+    let mut unknown = site.code("other", 1);
+    unknown.secret = JoinCode::secret().unwrap();
+    for code in [&used_up, &unknown] {
+        let ended = host.join(code, &[]);
+        assert_eq!(ended.code(), 1);
+        assert!(
+            ended.stderr.contains("does not accept this join code"),
+            "{}",
+            ended.stderr
+        );
+        assert!(!host.paths.config().exists());
+    }
+    // Roots that are others than the code's.
+    let mut other = site.code("third", 1);
+    other.roots = dirless_seal::Digest::of(b"others");
+    let ended = host.join(&other, &[]);
+    assert!(ended.stderr.contains("other-roots"), "{}", ended.stderr);
+    // A code that can be used still works after all that.
+    let good = site.code("good", 1);
+    assert_eq!(host.join(&good, &[]).code(), 0);
+    site.kill_backend();
+    let nobody = Host {
+        paths: Paths::under(&site.folder().join("second")),
+    };
+    let ended = nobody.join(&good, &[]);
+    assert!(
+        ended.code() == 1 && ended.stderr.contains("cannot ask http://"),
+        "{}",
+        ended.stderr
+    );
+}
