@@ -307,3 +307,20 @@ async fn what_came_without_a_notice_is_found_by_looking() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn changes_and_writers_that_nobody_needs_are_forgotten() {
+    let place = database();
+    let name = place.to_string().rsplit('/').next().unwrap().to_owned();
+    let pair = pair_on(place);
+    let sql = |statement: &str| server().sql(&name, statement).unwrap().trim().to_owned();
+    let handle = tenant(&pair.one, "acme", "t1").await;
+    sql("INSERT INTO writers (writer, last_group, written_at) VALUES ('gone', 1, 1)");
+    assert_ne!(sql("SELECT count(*) FROM changes"), "0");
+    sql("UPDATE store_state SET sequence = 10499");
+    handle.put_setting("k", "v", origin()).await.unwrap();
+    assert_eq!(sql("SELECT sequence, forgotten FROM store_state"), "10500|500");
+    assert_eq!(sql("SELECT count(*) FROM changes WHERE sequence <= 500"), "0");
+    assert_eq!(sql("SELECT count(*) FROM changes WHERE sequence = 10500"), "1");
+    assert_eq!(sql("SELECT count(*) FROM writers WHERE writer = 'gone'"), "0");
+}

@@ -21,8 +21,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// attempts at a server that is just coming back.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Called for each notice of a change, and when the connection that listens has ended.
-pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
+/// Called for each notice of a change with the name of the writer that made it, and with none when the connection that
+/// listens has ended.
+pub(crate) type Wake = Arc<dyn Fn(Option<&str>) + Send + Sync>;
 
 /// A database and what it takes to reach it. Its sockets are served by a thread of their own, so that
 /// the threads of the store can wait for answers.
@@ -153,9 +154,9 @@ where
 {
     while let Some(message) = std::future::poll_fn(|context| connection.poll_message(context)).await {
         match message {
-            Ok(AsyncMessage::Notification(_)) => {
+            Ok(AsyncMessage::Notification(notice)) => {
                 if let Some(wake) = &wake {
-                    wake();
+                    wake(Some(notice.payload()));
                 }
             }
             Ok(AsyncMessage::Notice(notice)) => tracing::debug!(notice = notice.message(), "the database says"),
@@ -167,6 +168,6 @@ where
         }
     }
     if let Some(wake) = wake {
-        wake();
+        wake(None);
     }
 }

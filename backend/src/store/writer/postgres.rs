@@ -205,7 +205,9 @@ impl PostgresGroups {
             .send(params![self.name, self.group, now])?;
         postgres::forget(connection, sequence, now)?;
         if any {
-            connection.prepare("SELECT pg_notify(?1, '')")?.send(params![CHANNEL])?;
+            connection
+                .prepare("SELECT pg_notify(?1, ?2)")?
+                .send(params![CHANNEL, self.name])?;
         }
         self.in_doubt = true;
         let committed = connection.commit();
@@ -227,11 +229,14 @@ impl PostgresGroups {
 }
 
 impl Groups for PostgresGroups {
-    fn start(&mut self, wake: Wake) {
-        let woken = Arc::clone(&self.woken);
-        self.wake = Some(Arc::new(move || {
-            woken.store(true, Ordering::Release);
-            wake();
+    fn start(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
+        let (woken, own) = (Arc::clone(&self.woken), self.name.clone());
+        self.wake = Some(Arc::new(move |writer| {
+            // What we wrote ourselves is known here.
+            if writer != Some(&own) {
+                woken.store(true, Ordering::Release);
+                wake();
+            }
         }));
     }
 
