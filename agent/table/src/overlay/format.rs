@@ -19,7 +19,7 @@
 //!  16  file length u64                         12  length of the name u8
 //!  24  generation u64                          13  kind u8 (0 group, 2 none any more), 2 x zero
 //!  32  created, seconds since 1970 u64         16  unit offset of the table's group u32, or 0
-//!  40  checksum of the bytes from 256 on u64   20  number of pieces u32
+//!  40  quick checksum of the bytes from 256 on  20  number of pieces u32
 //!  48  identity of the table u64               24  pieces of the members text there that are kept:
 //!  56  list of users: offset, count                start, end, u32 each
 //!  64  list of groups: offset, count            .  name \0 x \0 member \0 member \0 ...

@@ -21,6 +21,9 @@ use std::path::Path;
 /// The least bytes that a name that differs takes in an overlay.
 const LEAST_OF_A_NAME: u64 = 32;
 
+/// A table of so many bytes is written before its overlays cost anything to speak of.
+const SMALL_TABLE: u64 = 1 << 20;
+
 /// What came of publishing an overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -43,8 +46,8 @@ pub fn limit(bytes: u64) -> u64 {
 ///
 /// # Errors
 /// What `fill` returns; [`WriteError::WholeTable`] when the change needs a new table: there is none in place
-/// that `owner`'s readers take, it is damaged or marked as superseded, `meta` has another `enumerate`, or the
-/// overlay would have more than `most` bytes; [`WriteError::DuplicateId`] when two users or groups would have
+/// that `owner`'s readers take, it is damaged or marked as superseded, `meta` has another `enumerate`, the
+/// overlay would have more than `most` bytes, or the table's overlays have come to cost what a table costs; [`WriteError::DuplicateId`] when two users or groups would have
 /// one number; and why the file could not be written and put in place.
 pub fn publish<E: From<WriteError>>(
     path: &Path,
@@ -83,6 +86,12 @@ pub fn publish<E: From<WriteError>>(
     }
     if stats.bytes > most {
         return Err(whole(TOO_MANY).into());
+    }
+    // Each overlay repeats those before: 4 us per user in it, 1 us per user in a table (docs/benchmarks.md).
+    // Overlays grow, so that all of them together had half of what the last one has times their number. A
+    // table now and then keeps what a change costs on average at its least.
+    if stats.bytes.saturating_mul(number.into()) > table.base.header.file_len.max(SMALL_TABLE) {
+        return Err(whole("its overlays have cost as much as another one").into());
     }
     put(place, &table, number, &bytes)?;
     Ok(Published::Overlay(stats))

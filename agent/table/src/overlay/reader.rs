@@ -62,7 +62,7 @@ impl Overlay {
             return Err(OpenError::Size { found: len });
         }
         let header = Header::decode(header, len, base)?;
-        if Checksum::of(storage.body().0) != header.body_checksum {
+        if Checksum::quick(storage.body().0) != header.body_checksum {
             return Err(OpenError::Damaged {
                 what: "overlay's checksum",
             });

@@ -71,7 +71,7 @@ pub(super) fn write(settled: &Settled<'_>, base: u64, number: u32, meta: &TableM
 /// Writes the header, with the length and the checksum of the rest.
 fn complete(header: &mut Header, bytes: &mut [u8]) {
     header.file_len = bytes.len() as u64;
-    header.body_checksum = Checksum::of(bytes.get(HEADER_LEN..).unwrap_or_default());
+    header.body_checksum = Checksum::quick(bytes.get(HEADER_LEN..).unwrap_or_default());
     if let Some(place) = bytes.first_chunk_mut() {
         *place = header.encode();
     }

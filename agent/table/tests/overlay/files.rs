@@ -255,6 +255,29 @@ fn what_needs_a_whole_table_is_said_to() {
     assert_eq!(host.files(), [""; 0]);
 }
 
+/// Overlays repeat each other: after very many of them a table is cheaper.
+#[test]
+fn after_very_many_overlays_a_whole_table_is_due() {
+    for (number, due) in [(1000u32, false), (4000, true)] {
+        let host = Host::without_bob();
+        let mut overlay = fs::read(host.overlay(1)).unwrap();
+        overlay[12..16].copy_from_slice(&number.to_le_bytes());
+        overlay::repair(&mut overlay);
+        replace(&host.overlay(number), &overlay);
+        host.store(196, number);
+        let next = change(&host.path, |draft| {
+            draft.drop_user("alice");
+            Ok(())
+        });
+        assert_eq!(
+            matches!(next, Err(WriteError::WholeTable { .. })),
+            due,
+            "{number}: {next:?}"
+        );
+        assert_eq!(next.is_ok(), !due);
+    }
+}
+
 #[test]
 fn a_failed_change_leaves_the_state_as_it_was() {
     let host = Host::without_bob();
