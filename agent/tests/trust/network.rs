@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use dirless_agent::config;
@@ -13,8 +14,10 @@ use dirless_seal::trust::{JoinCode, OnExpiry};
 use dirless_table::Table;
 use dirless_testkit::{Outcome as Ended, Program, eventually};
 use jiff::SignedDuration;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::site::{Site, now, private};
+use crate::site::{Site, code_for, now, private, tenant_with_enroller};
 
 /// A host in a folder of its own.
 struct Host {
@@ -24,7 +27,11 @@ struct Host {
 impl Host {
     /// In the folder of `site`.
     fn new(site: &Site) -> Self {
-        let paths = Paths::under(&site.folder().join("host"));
+        Self::at(&site.folder().join("host"))
+    }
+
+    fn at(folder: &Path) -> Self {
+        let paths = Paths::under(folder);
         private(&paths.passwd(), "root:x:0:0::/root:/bin/sh\n");
         private(&paths.group(), "root:x:0:\n");
         Self { paths }
@@ -336,6 +343,58 @@ fn a_host_that_was_revoked_joins_anew_once_with_the_code_it_was_left() {
     let third = site.admit(&code).remove(0);
     host.good_cycle();
     assert_eq!(site.receipt(&third).unwrap().users, 2);
+}
+
+#[test]
+fn a_request_that_could_not_be_sent_is_sent_by_the_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::at(&folder.path().join("host"));
+    let (tenant, _) = tenant_with_enroller(&folder.path().join("tenant"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(MockServer::start());
+    let answer = |verb: &str, below: &str, answer: ResponseTemplate, times: u64| {
+        let at = format!("/v2/{}/{below}", tenant.id);
+        let mock = Mock::given(method(verb)).and(path(at)).respond_with(answer);
+        runtime.block_on(mock.up_to_n_times(times).mount(&server));
+    };
+    let refused = || ResponseTemplate::new(401).insert_header("www-authenticate", "Dirless-Ed25519");
+    answer("GET", "", refused(), 1);
+    let absent = r#"{"error": "none", "code": "object_absent"}"#;
+    let policy = fs::read(folder.path().join("tenant/policy/2")).unwrap();
+    answer(
+        "GET",
+        "join/web/policy/2",
+        ResponseTemplate::new(200).set_body_bytes(policy),
+        1,
+    );
+    let absent = ResponseTemplate::new(404).set_body_raw(absent, "application/json");
+    answer("GET", "join/web/policy/3", absent, 1);
+    answer("POST", "join/web", ResponseTemplate::new(503), 2);
+    answer("POST", "join/web", ResponseTemplate::new(201), 1);
+    answer("POST", "heartbeat", refused(), 9);
+
+    let code = code_for(&tenant, &server.uri(), "web");
+    let ended = host.join(&code, &[]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(ended.stdout.contains("could not be sent yet"), "{}", ended.stdout);
+    for expected in ["(unsent)", "(waiting)", "(waiting)"] {
+        let problem = host.bad_cycle();
+        assert!(problem.ends_with(expected), "{problem}");
+    }
+    let asked = runtime.block_on(server.received_requests()).unwrap();
+    let posted: Vec<_> = asked
+        .iter()
+        .filter(|one| one.url.path().ends_with("/join/web"))
+        .collect();
+    assert_eq!(posted.len(), 3);
+    let bearer = code.secret.bearer(tenant.id, &code.code);
+    for request in posted {
+        assert_eq!(request.headers["authorization"], format!("Bearer {}", bearer.as_str()));
+        assert_eq!(
+            request.body, asked[3].body,
+            "the same request costs one use of the code"
+        );
+    }
 }
 
 #[test]

@@ -37,6 +37,35 @@ pub(crate) fn key_id(key: &VerifyingKey) -> wire::KeyId {
     key.id().clone()
 }
 
+/// A tenant's folder under its second policy, which is good now, and what opens join requests.
+pub(crate) fn tenant_with_enroller(folder: &Path) -> (Tenant, Identity) {
+    let mut tenant = Tenant::new(folder);
+    let enroller = Identity::generate();
+    let signer = SigningKey::generate(label("enroller-1")).unwrap();
+    tenant.next_policy(|policy| {
+        policy.issued = now();
+        policy.expires = now() + SignedDuration::from_hours(24 * 365);
+        policy.enrollers = vec![Enroller {
+            key: signer.verifying().clone(),
+            recipient: enroller.recipient(),
+        }];
+    });
+    (tenant, enroller)
+}
+
+/// A join code for hosts of `tenant`, which they find at `url`.
+pub(crate) fn code_for(tenant: &Tenant, url: &str, name: &str) -> JoinCode {
+    JoinCode {
+        url: url.to_owned(),
+        tenant: tenant.id,
+        roots: tenant.policy.fingerprint(),
+        policy: tenant.policy.version,
+        compartments: [label("all")].into(),
+        code: label(name),
+        secret: JoinCode::secret().unwrap(),
+    }
+}
+
 /// A tenant on a backend of its own.
 pub(crate) struct Site {
     pub(crate) tenant: Tenant,
@@ -52,17 +81,7 @@ impl Site {
     /// With a first policy and nothing published.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut tenant = Tenant::new(&folder.path().join("tenant"));
-        let enroller = Identity::generate();
-        let signer = SigningKey::generate(label("enroller-1")).unwrap();
-        tenant.next_policy(|policy| {
-            policy.issued = now();
-            policy.expires = now() + SignedDuration::from_hours(24 * 365);
-            policy.enrollers = vec![Enroller {
-                key: signer.verifying().clone(),
-                recipient: enroller.recipient(),
-            }];
-        });
+        let (tenant, enroller) = tenant_with_enroller(&folder.path().join("tenant"));
         let (backend, address, token) = start_backend(folder.path());
         let wire = Wire::to(address);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -160,15 +179,7 @@ impl Site {
 
     /// A join code that the backend knows.
     pub(crate) fn code(&self, name: &str, uses: u32) -> JoinCode {
-        let code = JoinCode {
-            url: self.wire.url(),
-            tenant: self.tenant.id,
-            roots: self.tenant.policy.fingerprint(),
-            policy: self.tenant.policy.version,
-            compartments: [label("all")].into(),
-            code: label(name),
-            secret: JoinCode::secret().unwrap(),
-        };
+        let code = code_for(&self.tenant, &self.wire.url(), name);
         let bearer = code.secret.bearer(code.tenant, &code.code);
         let seconds = u64::try_from(now().as_second()).unwrap() + 3600;
         let request = wire::JoinCodeRequest {

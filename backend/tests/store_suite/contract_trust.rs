@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dirless_backend::store::{
-    Caller, Change, DeleteOutcome, Expected, JoinPost, NewTenant, ObjectMeta, ObjectPut, Registration, Revocation,
-    SecretHash, TrustHandle,
+    Caller, Change, DeleteOutcome, Expected, JoinPost, NewTenant, News, ObjectMeta, ObjectPut, Registration,
+    Revocation, SecretHash, TrustHandle,
 };
 use dirless_wire::trust::{KeyId, KeyRole, Label, PublicKey};
 
@@ -198,6 +198,31 @@ pub(crate) async fn objects_are_listed_in_pages(fixture: &Fixture) {
     assert_eq!(tenant.objects("", 0).await.unwrap().entries.len(), 1);
 }
 
+pub(crate) async fn news_are_the_newest_policy_and_all_heads(fixture: &Fixture) {
+    let tenant = trusted(&fixture.store, "t1").await;
+    stored(put(&trusted(&fixture.store, "t2").await, "policy/99", b"not mine").await);
+    let nothing = News {
+        policy: None,
+        heads: Some(vec![]),
+    };
+    assert_eq!(tenant.news(100).await.unwrap(), nothing);
+    for name in ["policy/9", "policy/10", "policy/2", "nodes/e/77"] {
+        stored(put(&tenant, name, b"x").await);
+    }
+    for name in ["head/b", "head/a", "head/a.b"] {
+        let path = path(name);
+        let head = tenant.put_object(&path, Expected::Nothing, body(name.as_bytes()), origin());
+        stored(head.await.unwrap());
+    }
+    let news = tenant.news(100).await.unwrap();
+    assert_eq!(news.policy.map(u64::from), Some(10));
+    let heads = ["head/a", "head/a.b", "head/b"].map(|name| (path(name), Bytes::from(name)));
+    assert_eq!(news.heads.unwrap(), heads);
+    assert_eq!(tenant.news(20).await.unwrap().heads.unwrap().len(), 3);
+    let short = tenant.news(19).await.unwrap();
+    assert_eq!((short.policy.map(u64::from), short.heads), (Some(10), None));
+}
+
 pub(crate) async fn keys_are_registered_and_end(fixture: &Fixture) {
     let (store, clock) = (&fixture.store, &fixture.clock);
     let tenant = trusted(store, "t1").await;
@@ -293,6 +318,11 @@ pub(crate) async fn a_join_code_admits_so_many(fixture: &Fixture) {
     assert!(store.admits_join("t1", &code, good).await.unwrap());
     assert!(!store.admits_join("t1", &code, bad).await.unwrap());
     assert!(!store.admits_join("t2", &code, good).await.unwrap());
+    let joining = store.tenant_of_join("t1", &code, good).await.unwrap().unwrap();
+    assert!(matches!(joining.caller(), Caller::Joining) && joining.tenant() == tenant.tenant());
+    for (tenant, bearer) in [("t1", bad), ("t2", good), ("nobody", good)] {
+        assert!(store.tenant_of_join(tenant, &code, bearer).await.unwrap().is_none());
+    }
     let post = |bearer, request: &'static [u8]| {
         let code = code.clone();
         async move {

@@ -99,6 +99,7 @@ contract!(
     a_head_is_swapped,
     of_many_writers_one_wins,
     objects_are_listed_in_pages,
+    news_are_the_newest_policy_and_all_heads,
     keys_are_registered_and_end,
     publishers_are_few,
     a_join_code_admits_so_many,

@@ -233,13 +233,19 @@ fn heads(connection: &Connection, tenant: i64, longest: u64) -> Result<Option<Ve
         "{COLUMNS} WHERE tenant_id = ?1 AND path > 'head/' AND path < 'head0' ORDER BY path"
     ))?;
     let mut rows = select.query(params![tenant])?;
-    let (mut heads, mut length) = (Vec::new(), 0);
+    let (mut found, mut length) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let meta = read(row)?;
         length += meta.length;
         if length > longest {
             return Ok(None);
         }
+        found.push(meta);
+    }
+    // Only then: one statement of a connection at a time is what every engine can do.
+    drop(rows);
+    let mut heads = Vec::new();
+    for meta in found {
         let path = meta
             .path
             .parse()
