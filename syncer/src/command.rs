@@ -39,6 +39,7 @@ use crate::cycle::publication::{Publication, Went};
 use crate::cycle::{Cycle, open_tree};
 use crate::keys::{self, Access};
 use crate::local::LocalCommand;
+use crate::signed::Connections;
 use crate::sources::{self, Source, SourceSetting};
 use crate::state::State;
 use crate::tree::by_hand;
@@ -128,6 +129,7 @@ struct Setting<'a> {
     config: Config,
     environment: Lookup<'a>,
     clock: Clock,
+    connections: Connections,
 }
 
 impl Arguments {
@@ -163,6 +165,7 @@ impl Arguments {
             config,
             environment,
             clock: Clock::system(),
+            connections: Connections::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

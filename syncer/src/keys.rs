@@ -285,6 +285,15 @@ fn signed_alone(config: &Config, folder: &KeyFolder) -> Result<Access, KeysError
     })
 }
 
+/// How long a backend is waited for.
+pub(crate) fn timeouts() -> Timeouts {
+    Timeouts {
+        // 50 MiB, what backends take, over a link of 2 Mbit/s.
+        fetch: Duration::from_secs(300),
+        ..Timeouts::default()
+    }
+}
+
 /// A client for `bearer` and, once it is known, `tenant`.
 ///
 /// # Errors
@@ -297,11 +306,7 @@ pub fn client(
     let mut builder = ClientBuilder::new()
         .url(&config.backend.url)?
         .bearer(bearer.duplicate())
-        .timeouts(Timeouts {
-            // 50 MiB, what backends take, over a link of 2 Mbit/s.
-            fetch: Duration::from_secs(300),
-            ..Timeouts::default()
-        });
+        .timeouts(timeouts());
     if let Some(tenant) = tenant {
         builder = builder.tenant(tenant.clone());
     }

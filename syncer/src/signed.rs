@@ -1,35 +1,87 @@
 //! Publishing signed as the configuration says: see [`dirless_publish`], whose names these are.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use dirless_client::{Client, ClientBuilder};
 use dirless_program::{Clock, Lookup};
-use dirless_seal::Digest;
+use dirless_seal::{Digest, SigningKey, VerifyingKey};
+use dirless_wire::TenantId;
 
 pub use dirless_publish::*;
 
 use crate::config::Config;
+use crate::keys;
 
 /// Where its state is, below the state folder.
 const STATE: &str = "signed";
+
+/// The connections to backends, kept from one use to the next: the publisher's key, and what it asks with.
+#[derive(Debug, Default)]
+pub struct Connections(Mutex<Option<(VerifyingKey, Arc<BackendFolder>)>>);
 
 /// What signs, as `config` says; none when it has no `[signed]`.
 ///
 /// # Errors
 /// When the keys are missing or unusable, or the tenant is unknown.
-pub fn signer(config: &Config, environment: Lookup<'_>, clock: Clock) -> Result<Option<Signer>, SignedError> {
+pub fn signer(
+    config: &Config,
+    environment: Lookup<'_>,
+    clock: Clock,
+    connections: &Connections,
+) -> Result<Option<Signer>, SignedError> {
     let Some(own) = &config.signed else {
         return Ok(None);
     };
     let keys = Custody::load(key_folder(own, config), environment)?;
-    let state = DiskFolder::private(&state_folder(config));
-    Ok(Some(Signer::over(
-        own.clone(),
-        tenant(own, config)?,
-        keys,
-        Box::new(state),
-        Box::new(DiskFolder::public(&own.folder)),
-        clock,
-    )))
+    let tenant = tenant(own, config)?;
+    let state: Arc<dyn Folder> = Arc::new(DiskFolder::private(&state_folder(config)));
+    let backend = match own.urls.is_empty() {
+        true => None,
+        false => Some(connections.to(own, tenant, &keys.publisher, clock.clone())?),
+    };
+    let copy = own.folder.as_deref().map(DiskFolder::public);
+    let place: Arc<dyn Folder> = match (backend, copy) {
+        (Some(backend), Some(copy)) => Arc::new(Mirrored::new(backend, copy, Arc::clone(&state))),
+        (Some(backend), None) => backend,
+        (None, Some(folder)) => Arc::new(folder),
+        (None, None) => return Err(SignedError::Nothing("[signed] has neither folder nor urls".to_owned())),
+    };
+    Ok(Some(Signer::over(own.clone(), tenant, keys, state, place, clock)))
+}
+
+impl Connections {
+    fn to(
+        &self,
+        own: &SignedConfig,
+        tenant: Digest,
+        key: &SigningKey,
+        clock: Clock,
+    ) -> Result<Arc<BackendFolder>, SignedError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((with, backend)) = &*kept
+            && with == key.verifying()
+        {
+            return Ok(Arc::clone(backend));
+        }
+        let client = client(own, tenant, key, clock).map_err(std::io::Error::other)?;
+        let backend = Arc::new(BackendFolder::new(client)?);
+        *kept = Some((key.verifying().clone(), Arc::clone(&backend)));
+        Ok(backend)
+    }
+}
+
+fn client(own: &SignedConfig, tenant: Digest, key: &SigningKey, clock: Clock) -> anyhow::Result<Client> {
+    let mut builder = ClientBuilder::new()
+        .urls(own.urls.iter().map(String::as_str))?
+        .tenant(TenantId::new(&tenant.to_string())?)
+        .key(request_key(key)?)
+        .timeouts(keys::timeouts())
+        .clock(clock);
+    if let Some(file) = &own.ca_file {
+        builder = builder.ca_file(file);
+    }
+    Ok(builder.build()?)
 }
 
 fn state_folder(config: &Config) -> PathBuf {
@@ -53,7 +105,7 @@ pub fn tenant(own: &SignedConfig, config: &Config) -> Result<Digest, SignedError
     let classic = config.backend.tenant_id.as_ref().map(|id| id.as_str().to_owned());
     let file = || std::fs::read_to_string(config.syncer.key_folder.join("tenant_id")).ok();
     let text = classic.or_else(file).ok_or(SignedError::NoTenant)?;
-    let id = dirless_wire::TenantId::new(text.trim()).map_err(|_| SignedError::NoTenant)?;
+    let id = TenantId::new(text.trim()).map_err(|_| SignedError::NoTenant)?;
     id.as_str().parse().map_err(|_| SignedError::NoTenant)
 }
 
@@ -93,6 +145,7 @@ mod tests {
             ("lease_seconds = 200", "signed.lease_seconds"),
             ("epoch_days = 0", "signed.epoch_days"),
             ("policy = 0", "signed.policy"),
+            ("urls = [\"ftp://x\"]", "signed.urls"),
             ("url = \"ftp://x\"", "signed.url"),
             ("tenant = \"abc\"", "64 lower-case"),
             ("[[signed.compartment]]\nname = \"Web\"", "label"),

@@ -267,6 +267,14 @@ impl Cycle {
         format!("/v2/{}/{path}", tenant.map_or("", TenantId::as_str))
     }
 
+    /// Who a call of the verified protocol is from: the owner of the key, or without one an operator with a token.
+    pub(crate) fn owner(&self) -> Identity {
+        match self.client.0.transport.sender.key {
+            Some(_) => Identity::Key,
+            None => Identity::Bearer,
+        }
+    }
+
     /// Sends `call` until a backend gives an answer that `reader` makes something of.
     pub(crate) async fn run<R: Reader>(&self, call: &Call, reader: &mut R) -> Result<R::Output, Error> {
         let policy = self.client.0.retry;

@@ -28,6 +28,7 @@ mod objects;
 mod reply;
 mod resolve;
 mod snapshot;
+mod tenant;
 mod transport;
 mod watch;
 

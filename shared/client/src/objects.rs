@@ -204,9 +204,9 @@ impl Cycle {
         self.run(&call, &mut Accepted).await.map(drop)
     }
 
-    fn signed(&self, method: Method, path: &str) -> Call {
+    pub(crate) fn signed(&self, method: Method, path: &str) -> Call {
         Call {
-            identity: Identity::Key,
+            identity: self.owner(),
             ..Call::new(method, self.path_below_tenant(path))
         }
     }

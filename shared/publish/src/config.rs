@@ -13,8 +13,13 @@ use serde::de::{Deserialize, Deserializer, Error};
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignedConfig {
-    /// The tenant folder: what is written there, any file host may serve.
-    pub folder: PathBuf,
+    /// The tenant folder: what is written there, any file host may serve. Beside `urls` it is a copy.
+    pub folder: Option<PathBuf>,
+    /// Base URLs of the backends that hosts ask; any of them does.
+    #[serde(default)]
+    pub urls: Vec<String>,
+    /// PEM file of authorities that the backends' certificates may be of, besides the system's.
+    pub ca_file: Option<PathBuf>,
     /// Fingerprint of the root keys, as `dirless tenant init` prints it.
     #[serde(deserialize_with = "text")]
     pub roots: Digest,
@@ -24,7 +29,7 @@ pub struct SignedConfig {
     /// The first policy that has these roots.
     #[serde(default = "first")]
     pub policy: u64,
-    /// Where hosts find the tenant: what join codes say.
+    /// Where hosts find the tenant: what join codes say; without it the first of `urls`.
     pub url: Option<String>,
     /// Folder of publisher.key, enroller.key and enroller.age; without it `[syncer] key_folder`.
     pub key_folder: Option<PathBuf>,
@@ -98,8 +103,19 @@ impl SignedConfig {
     /// When one makes no sense.
     pub fn check(&self) -> Result<(), (String, String)> {
         let refuse = |key: &str, reason: &str| Err((format!("signed.{key}"), reason.to_owned()));
-        if !self.folder.is_absolute() {
+        if self.folder.is_none() && self.urls.is_empty() {
+            return refuse(
+                "folder",
+                "is missing, and urls too: one of them, or both, say where hosts find the tenant",
+            );
+        }
+        if self.folder.as_ref().is_some_and(|folder| !folder.is_absolute()) {
             return refuse("folder", "must be an absolute path");
+        }
+        for url in &self.urls {
+            if let Err(error) = dirless_client::BaseUrl::new(url) {
+                return refuse("urls", &error.to_string());
+            }
         }
         if self.policy == 0 {
             return refuse("policy", "must be at least 1");
@@ -149,6 +165,21 @@ impl SignedConfig {
             }];
         }
         self.compartment.clone()
+    }
+
+    /// Where hosts find the tenant.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref().or_else(|| self.urls.first().map(String::as_str))
+    }
+
+    /// Where it is published, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let folder = self.folder.as_ref().map(|folder| folder.display().to_string());
+        let mut places = self.urls.clone();
+        places.extend(folder);
+        places.join(", ")
     }
 
     /// How long heads are believed, under a policy that allows `most` seconds.

@@ -139,7 +139,7 @@ impl Signer {
                 return Ok((number, self.epoch_identity(compartment, number)?));
             }
             // Wraps of another key under this number: of a state that was lost.
-            if self.tenant_folder.list(&paths::wraps(compartment, number))?.is_empty() {
+            if !self.tenant_folder.has_any(&paths::wraps(compartment, number))? {
                 break;
             }
             number += 1;

@@ -44,6 +44,14 @@ pub trait Folder: Debug + Send + Sync {
     /// When it cannot be read.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
 
+    /// Is anything in the folder at `path`?
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn has_any(&self, path: &str) -> io::Result<bool> {
+        Ok(!self.list(path)?.is_empty())
+    }
+
     /// Removes the file at `path`, if there is one.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod backend;
 mod book;
 mod config;
 mod custody;
@@ -23,6 +24,7 @@ mod error;
 mod folder;
 mod join;
 mod lists;
+mod mirror;
 mod nodes;
 mod paths;
 mod policy;
@@ -39,6 +41,7 @@ use dirless_seal::{Digest, Label, SigningKey};
 use jiff::Timestamp;
 
 pub use adopt::{Adopted, Facts};
+pub use backend::{BackendFolder, request_key};
 pub use book::{Book, Current};
 pub use config::{CompartmentConfig, SignedConfig};
 pub use custody::{Custody, CustodyError, PublicLines};
@@ -47,9 +50,10 @@ pub use epochs::Begun;
 pub use error::SignedError;
 pub use folder::{DiskFolder, Folder, Registry};
 pub use join::{Admission, CodeFacts, NewCode, Waiting};
+pub use mirror::Mirrored;
 pub use nodes::NodeFacts;
 pub use settle::{Settled, Wish};
-pub use stock::{Kind, Stocked};
+pub use stock::{Kind, Stocked, content_root};
 
 /// The source under which access rules travel.
 pub const ACCESS_RULES: &str = "access-rules";
@@ -75,11 +79,10 @@ impl Signer {
         config: SignedConfig,
         tenant: Digest,
         keys: Custody,
-        state: Box<dyn Folder>,
-        tenant_folder: Box<dyn Folder>,
+        state: Arc<dyn Folder>,
+        tenant_folder: Arc<dyn Folder>,
         clock: Clock,
     ) -> Self {
-        let (state, tenant_folder): (Arc<dyn Folder>, Arc<dyn Folder>) = (state.into(), tenant_folder.into());
         let office = Office {
             tenant,
             roots: config.roots,

@@ -86,6 +86,7 @@ impl Signer {
         if !step.settled.published.is_empty() {
             self.sweep_bodies(&step.stocked)?;
         }
+        step.settled.problems.extend(self.tenant_folder.troubles());
         Ok(step.settled)
     }
 

@@ -22,6 +22,17 @@ pub enum Kind {
     AccessRules,
 }
 
+impl Kind {
+    /// That of `source`: access rules have a name of their own.
+    #[must_use]
+    pub fn of(source: &Label) -> Self {
+        match source.as_str() {
+            super::ACCESS_RULES => Self::AccessRules,
+            _ => Self::Snapshot,
+        }
+    }
+}
+
 /// What is to be published of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stocked {
@@ -41,7 +52,7 @@ pub struct Stocked {
 ///
 /// # Errors
 /// When it is no snapshot, though it should be one.
-pub(super) fn content_root(kind: Kind, plaintext: impl Read) -> Result<Digest, String> {
+pub fn content_root(kind: Kind, plaintext: impl Read) -> Result<Digest, String> {
     let mut content = Content::default();
     match kind {
         Kind::Snapshot => {

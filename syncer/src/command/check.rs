@@ -84,7 +84,7 @@ fn signed(setting: &Setting<'_>) -> anyhow::Result<()> {
     let names: Vec<_> = own.compartments().into_iter().map(|own| own.name.to_string()).collect();
     Setting::print(&format!(
         "signed: into {} for compartments {}{}",
-        own.folder.display(),
+        own.place(),
         names.join(", "),
         if own.classic {
             ""

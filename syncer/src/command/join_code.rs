@@ -49,7 +49,13 @@ pub(super) fn join_code(setting: &Setting<'_>, command: JoinCodeCommand) -> anyh
             url,
             out,
         } => {
-            let configured = || setting.config.signed.as_ref().and_then(|own| own.url.clone());
+            let configured = || {
+                setting
+                    .config
+                    .signed
+                    .as_ref()
+                    .and_then(|own| own.url().map(str::to_owned))
+            };
             let url = url.or_else(configured);
             let new = NewCode {
                 compartments: compartments.into_iter().collect(),

@@ -22,7 +22,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 impl Setting<'_> {
     /// What signs, when the configuration says so.
     pub(super) fn signer(&self) -> anyhow::Result<Option<Signer>> {
-        let signer = signed::signer(&self.config, self.environment, self.clock.clone());
+        let signer = signed::signer(&self.config, self.environment, self.clock.clone(), &self.connections);
         signer.context("publishing signed")
     }
 
@@ -140,10 +140,9 @@ impl Setting<'_> {
         let Some(signer) = self.signer()? else {
             return Ok(());
         };
-        if !signer.is_due()? {
+        let Some(mut settled) = settle_if_due(signer).await? else {
             return Ok(());
-        }
-        let mut settled = settle(signer, Wish::default()).await?;
+        };
         // What stays wrong is told once, not each minute.
         let problems = settled.problems.clone();
         settled.problems.retain(|problem| !told.contains(problem));
@@ -156,6 +155,18 @@ impl Setting<'_> {
 async fn settle(signer: Signer, wish: Wish) -> anyhow::Result<Settled> {
     // Sealing and waiting for the disk would hold up everything else.
     let settled = tokio::task::spawn_blocking(move || signer.settle(&wish)).await;
+    settled.context("publishing signed")?.context("publishing signed")
+}
+
+async fn settle_if_due(signer: Signer) -> anyhow::Result<Option<Settled>> {
+    let look = move || {
+        if signer.is_due()? {
+            signer.settle(&Wish::default()).map(Some)
+        } else {
+            Ok(None)
+        }
+    };
+    let settled = tokio::task::spawn_blocking(look).await;
     settled.context("publishing signed")?.context("publishing signed")
 }
 

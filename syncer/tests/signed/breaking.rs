@@ -45,8 +45,7 @@ struct Setting {
 }
 
 impl Setting {
-    fn new() -> Self {
-        let tenant = Tenant::new();
+    fn new(tenant: Tenant) -> Self {
         let signer = tenant.signer();
         for (source, first) in [("corp", 2000), ("local", 2100)] {
             signer
@@ -56,7 +55,7 @@ impl Setting {
         settle(&signer);
         let (stays, other) = (tenant.join("web-1", &["all"]), tenant.join("web-2", &["all"]));
         let newcomer = Host::new(&tenant, "all");
-        newcomer.ask(&tenant, &tenant.code(&["all"], 1), "web-3");
+        newcomer.ask(&tenant, &tenant.code(&["all"], 1000), "web-3");
         Self {
             tenant,
             stays,
@@ -82,12 +81,27 @@ impl Setting {
 /// Breaks `change` off at each of its writes. What a host may see besides the old state is what it sees at the end.
 /// Returns how many writes there were.
 fn break_everywhere(change: Change, more: impl Fn(&mut Setting)) -> usize {
-    let mut first = Setting::new();
+    break_at(Setting::new(Tenant::new()), &[false, true], change, &more)
+}
+
+/// The same at a backend, where each write arrives and its answer does not.
+fn break_at_backend(change: Change, more: impl Fn(&mut Setting)) -> usize {
+    break_at(Setting::new(Tenant::at_backend()), &[true], change, &more)
+}
+
+fn break_at(mut first: Setting, when: &[bool], change: Change, more: &dyn Fn(&mut Setting)) -> usize {
     let old = first.look();
+    let dump = match &first.tenant.place {
+        Place::Folder => None,
+        Place::Backend(site) => Some(site.dump()),
+    };
     for count in 1.. {
         let mut writes = 0;
-        for after in [false, true] {
+        for after in when.iter().copied() {
             let mut setting = first.fork();
+            if let Some(dump) = &dump {
+                setting.tenant.site().restore(dump, &setting.tenant.keys().publisher);
+            }
             let left = Arc::new(AtomicUsize::new(count));
             let signer = setting
                 .tenant
@@ -117,12 +131,20 @@ fn break_everywhere(change: Change, more: impl Fn(&mut Setting)) -> usize {
     unreachable!("a change has an end")
 }
 
+fn is_published(setting: &mut Setting) {
+    let seen = setting.look();
+    assert!(seen["corp"].contains("new") && seen["local"].contains("new"));
+}
+
 #[test]
 fn publishing() {
-    let writes = break_everywhere(restock, |setting| {
-        let seen = setting.look();
-        assert!(seen["corp"].contains("new") && seen["local"].contains("new"));
-    });
+    let writes = break_everywhere(restock, is_published);
+    assert!(writes > 8, "{writes}");
+}
+
+#[test]
+fn publishing_at_a_backend() {
+    let writes = break_at_backend(restock, is_published);
     assert!(writes > 8, "{writes}");
 }
 
@@ -135,36 +157,40 @@ fn beginning_an_epoch() {
     assert!(writes > 8, "{writes}");
 }
 
+fn is_revoked(setting: &mut Setting) {
+    let now = setting.tenant.clock.now();
+    assert!(setting.other.look(&setting.tenant.folder(), now).is_err());
+}
+
 #[test]
 fn revoking() {
-    let writes = break_everywhere(revoke, |setting| {
-        let now = setting.tenant.clock.now();
-        assert!(setting.other.look(&setting.tenant.folder(), now).is_err());
-    });
+    let writes = break_everywhere(revoke, is_revoked);
     assert!(writes > 8, "{writes}");
 }
 
 #[test]
+fn revoking_at_a_backend() {
+    let writes = break_at_backend(revoke, is_revoked);
+    assert!(writes > 8, "{writes}");
+}
+
+fn is_admitted(setting: &mut Setting) {
+    let now = setting.tenant.clock.now();
+    let seen = setting.newcomer.look(&setting.tenant.folder(), now).unwrap();
+    assert_eq!(seen, setting.look());
+    let codes = setting.tenant.signer().enroller().codes().unwrap();
+    assert_eq!(codes.iter().map(|code| code.used).max(), Some(1));
+}
+
+#[test]
 fn admitting() {
-    let writes = break_everywhere(admit, |setting| {
-        let now = setting.tenant.clock.now();
-        assert_eq!(
-            setting.newcomer.look(&setting.tenant.folder(), now).unwrap(),
-            setting.look()
-        );
-        assert_eq!(
-            setting
-                .tenant
-                .signer()
-                .enroller()
-                .codes()
-                .unwrap()
-                .iter()
-                .map(|code| code.used)
-                .max(),
-            Some(1)
-        );
-    });
+    let writes = break_everywhere(admit, is_admitted);
+    assert!(writes > 5, "{writes}");
+}
+
+#[test]
+fn admitting_at_a_backend() {
+    let writes = break_at_backend(admit, is_admitted);
     assert!(writes > 5, "{writes}");
 }
 

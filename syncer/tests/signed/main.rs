@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod at_backend;
+mod backend;
 mod breaking;
 mod enrollers;
 mod join;
+mod operator;
 mod program;
 mod publish;
 mod refuse;

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dirless_seal::trust::{Enroller, JoinCode, Policy, Publisher};
-use dirless_syncer::signed::Custody;
+use dirless_syncer::signed::{Custody, Folder};
 
-use crate::support::*;
+use crate::at_backend::Site as Server;
+use crate::support::{Place, *};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,29 @@ impl Site {
         let lines = site.good(&["signing", "init", "syncer-1"]);
         site.tenant.put_policy(&site.policy(&lines));
         site
+    }
+
+    /// The same at a backend.
+    fn at_backend(more: &str) -> Self {
+        let mut site = Self::new(more);
+        let text = std::fs::read_to_string(site.path("keys/publisher.key")).unwrap();
+        let key = dirless_seal::SigningKey::parse(text.trim()).unwrap();
+        let policy = site.tenant.folder().join("policy/1");
+        let policy = std::fs::read(policy).unwrap();
+        let backend = Server::start(site.tenant.id, &key, &dirless_program::Clock::system());
+        backend.operator().create(&[("policy/1".to_owned(), policy)]).unwrap();
+        site.tenant.place = Place::Backend(Arc::new(backend));
+        site
+    }
+
+    fn place(&self) -> String {
+        match &self.tenant.place {
+            Place::Folder => format!(
+                "folder = {:?}\nurl = \"https://dirless.example.com\"",
+                self.tenant.folder()
+            ),
+            Place::Backend(site) => format!("urls = [\"http://127.0.0.1:1\", {:?}]", site.url()),
+        }
     }
 
     /// The policy that an operator makes of the printed lines.
@@ -74,11 +99,11 @@ impl Site {
             "[backend]\nurl = \"http://127.0.0.1:1\"\n[syncer]\ninterval_seconds = 10\nkey_folder = {:?}\nstate_folder = {:?}\n\
              [[source]]\nkind = \"files\"\nname = \"people\"\nfolder = {:?}\naccess = true\n\
              [log]\nformat = \"text\"\n\
-             [signed]\nfolder = {:?}\nroots = \"{}\"\ntenant = \"{}\"\nurl = \"https://dirless.example.com\"\n{}\n",
+             [signed]\n{}\nroots = \"{}\"\ntenant = \"{}\"\n{}\n",
             self.path("keys"),
             self.path("state"),
             self.path("people"),
-            self.tenant.folder(),
+            self.place(),
             self.tenant.policy().fingerprint(),
             self.tenant.id,
             self.more,
@@ -156,8 +181,18 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
-fn it_publishes_lets_in_and_locks_out_without_a_backend() {
-    let site = Site::new("classic = false");
+fn it_publishes_lets_in_and_locks_out_in_a_folder() {
+    publishes_lets_in_and_locks_out(&Site::new("classic = false"));
+}
+
+#[test]
+fn it_publishes_lets_in_and_locks_out_at_a_backend() {
+    let site = Site::at_backend("classic = false");
+    publishes_lets_in_and_locks_out(&site);
+    assert!(site.code("three").url.starts_with("http://127.0.0.1:"));
+}
+
+fn publishes_lets_in_and_locks_out(site: &Site) {
     assert!(site.good(&["check"]).contains("publisher syncer-1"));
     let said = site.good(&["once"]);
     assert!(

@@ -18,7 +18,7 @@ use dirless_seal::{
     Content, Digest, Identity, Label, Limits, Note, Recipient, RecordKind, SigningKey, open_file, seal_file,
 };
 use dirless_syncer::signed::{
-    CompartmentConfig, Custody, DiskFolder, Folder, Kind, NewCode, Settled, SignedConfig, Signer, Wish,
+    CompartmentConfig, Custody, DiskFolder, Folder, Kind, NewCode, Registry, Settled, SignedConfig, Signer, Wish,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,8 +30,11 @@ pub(crate) fn start() -> Timestamp {
     "2026-11-22T08:00:00Z".parse().unwrap()
 }
 
+/// Whether tenants are in a folder or at a backend.
+pub(crate) use crate::at_backend::{Place, Site};
+
 /// A folder in memory where there is such a place: these tests sync thousands of files.
-fn temporary() -> tempfile::TempDir {
+pub(crate) fn temporary() -> tempfile::TempDir {
     let memory = tempfile::tempdir_in("/dev/shm");
     memory.unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
@@ -76,6 +79,7 @@ pub(crate) struct Tenant {
     temporary: tempfile::TempDir,
     pub(crate) clock: Clock,
     pub(crate) compartments: Vec<CompartmentConfig>,
+    pub(crate) place: Place,
 }
 
 impl Tenant {
@@ -107,9 +111,27 @@ impl Tenant {
                     sources: sources.map(|sources| sources.iter().map(|name| label(name)).collect()),
                 })
                 .collect(),
+            place: Place::Folder,
         };
         tenant.put_policy(&tenant.policy());
         tenant
+    }
+
+    /// With the one compartment `all`, at a backend.
+    pub(crate) fn at_backend() -> Self {
+        let mut tenant = Self::new();
+        let site = Site::start(tenant.id, &tenant.keys().publisher, &tenant.clock);
+        tenant.place = Place::Backend(Arc::new(site));
+        tenant.put_policy(&tenant.policy());
+        tenant
+    }
+
+    pub(crate) fn site(&self) -> &Site {
+        let site = match &self.place {
+            Place::Backend(site) => Some(site),
+            Place::Folder => None,
+        };
+        site.unwrap()
     }
 
     /// The same in a folder of its own.
@@ -124,6 +146,7 @@ impl Tenant {
             temporary,
             clock: Clock::manual(self.clock.now()),
             compartments: self.compartments.clone(),
+            place: self.place.clone(),
         }
     }
 
@@ -135,8 +158,13 @@ impl Tenant {
         }
     }
 
+    /// The tenant as a folder.
     pub(crate) fn folder(&self) -> PathBuf {
-        self.temporary.path().join("tenant")
+        let folder = self.temporary.path().join("tenant");
+        if let Place::Backend(site) = &self.place {
+            site.export(&folder);
+        }
+        folder
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -185,6 +213,11 @@ impl Tenant {
     pub(crate) fn put_policy(&self, policy: &Policy) -> Note {
         let roots: Vec<_> = self.roots.iter().collect();
         let note = Note::sign(print(policy).unwrap(), &roots).unwrap();
+        if let Place::Backend(site) = &self.place {
+            let file = (format!("policy/{}", policy.version), note.to_string().into_bytes());
+            site.operator().create(&[file]).unwrap();
+            return note;
+        }
         let path = self.folder().join("policy");
         std::fs::create_dir_all(&path).unwrap();
         std::fs::write(path.join(policy.version.to_string()), note.to_string()).unwrap();
@@ -207,7 +240,7 @@ impl Tenant {
     pub(crate) fn config(&self) -> SignedConfig {
         let text = format!(
             "folder = {:?}\nroots = \"{}\"",
-            self.folder(),
+            self.temporary.path().join("tenant"),
             self.policy().fingerprint()
         );
         let mut config: SignedConfig = toml::from_str(&text).unwrap();
@@ -221,12 +254,17 @@ impl Tenant {
 
     /// One whose folders are wrapped.
     pub(crate) fn signer_over(&self, wrap: impl Fn(Box<dyn Folder>) -> Box<dyn Folder>) -> Signer {
+        let keys = self.keys();
+        let place: Box<dyn Folder> = match &self.place {
+            Place::Folder => Box::new(DiskFolder::public(&self.folder())),
+            Place::Backend(site) => Box::new(site.of(&keys.publisher, &[&site.url()], &self.clock)),
+        };
         Signer::over(
             self.config(),
             self.id,
-            self.keys(),
-            wrap(Box::new(DiskFolder::private(&self.state()))),
-            wrap(Box::new(DiskFolder::public(&self.folder()))),
+            keys,
+            wrap(Box::new(DiskFolder::private(&self.state()))).into(),
+            wrap(place).into(),
             self.clock.clone(),
         )
     }
@@ -325,6 +363,9 @@ impl Host {
         let mut sealed = Vec::new();
         let to: Vec<&Recipient> = to.iter().collect();
         seal_file(&to, &mut sealed, |out| out.write_all(request.to_string().as_bytes())).unwrap();
+        if let Place::Backend(site) = &tenant.place {
+            return site.post(code, &sealed).unwrap();
+        }
         let folder = tenant.folder().join("join").join(code.code.as_str());
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(Digest::of(&sealed).to_string()), sealed).unwrap();
@@ -521,5 +562,17 @@ impl Folder for Breaking {
 
     fn lock(&self) -> io::Result<Box<dyn Debug + Send>> {
         self.inner.lock()
+    }
+
+    fn has_any(&self, path: &str) -> io::Result<bool> {
+        self.inner.has_any(path)
+    }
+
+    fn mailbox(&self, most: usize) -> io::Result<Vec<(Label, Digest)>> {
+        self.inner.mailbox(most)
+    }
+
+    fn registry(&self) -> Option<&dyn Registry> {
+        self.inner.registry()
     }
 }

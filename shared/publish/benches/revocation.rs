@@ -1,7 +1,7 @@
 //! What it takes to lock one host out of many: time, CPU and bytes written. A plain program:
 //!
 //! ```text
-//! cargo bench -p dirless-syncer --bench revocation -- [HOSTS [USERS]]
+//! cargo bench -p dirless-publish --bench revocation -- [HOSTS [USERS]]
 //! ```
 //!
 //! One compartment, one source; the folders are on the disk of the temporary folder, and every file is synced.
@@ -9,14 +9,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dirless_program::Clock;
+use dirless_publish::{Custody, DiskFolder, Kind, NewCode, SignedConfig, Signer, Wish};
 use dirless_seal::trust::{
     Compartment, Enroller, JoinRequest, OnExpiry, Policy, Publisher, Right, Scope, node_name, print,
 };
 use dirless_seal::{Digest, Identity, Note, SigningKey, seal_file};
-use dirless_syncer::signed::{Custody, DiskFolder, Kind, NewCode, SignedConfig, Signer, Wish};
 use jiff::SignedDuration;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -124,8 +125,8 @@ fn signer(temporary: &Path, folder: &Path) -> Signer {
         config,
         tenant,
         keys,
-        Box::new(state),
-        Box::new(DiskFolder::public(folder)),
+        Arc::new(state),
+        Arc::new(DiskFolder::public(folder)),
         clock,
     )
 }

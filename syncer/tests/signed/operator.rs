@@ -1,0 +1,320 @@
+//! An operator's own commands beside a syncer that publishes, over a folder and over a backend.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Parser;
+use dirless_operator::{Command, Surroundings, Terminal};
+use dirless_program::Secret;
+use dirless_seal::SigningKey;
+use dirless_seal::trust::{Enroller, JoinCode, Publisher};
+use dirless_syncer::signed::{Custody, DiskFolder, Folder, Signer, Wish};
+
+use crate::support::*;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Nobody sits there.
+struct Nobody;
+
+impl Terminal for Nobody {
+    fn is_there(&self) -> bool {
+        false
+    }
+
+    fn ask(&mut self, _prompt: &str) -> io::Result<Secret> {
+        Err(io::Error::other("nobody answers"))
+    }
+
+    fn confirm(&mut self, _question: &str) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn standard_input(&mut self) -> io::Result<Option<Secret>> {
+        Ok(None)
+    }
+}
+
+/// A desk with an enroller's key, that the tenant's policy has.
+struct Desk {
+    tenant: Tenant,
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn of(tenant: Tenant) -> Self {
+        let desk = Self {
+            tenant,
+            folder: temporary(),
+        };
+        desk.private("passphrase", "six words that nobody can guess");
+        let line = desk.good("enroller create @/desk.key --name desk --work 10 --passphrase-file @/passphrase");
+        let (key, recipient) = line.trim().split_once(' ').unwrap();
+        desk.tenant.next_policy(|policy| {
+            policy.enrollers.push(Enroller {
+                key: key.parse().unwrap(),
+                recipient: recipient.parse().unwrap(),
+            });
+            policy
+                .enrollers
+                .sort_by(|left, right| left.key.name().cmp(right.key.name()));
+        });
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn private(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(self.path(name), mode).unwrap();
+    }
+
+    /// How commands name the tenant.
+    fn at(&self) -> String {
+        match &self.tenant.place {
+            Place::Folder => format!("{} --desk @/desk", self.tenant.folder().display()),
+            Place::Backend(site) => {
+                self.private("token", &site.token);
+                format!(
+                    "{}/v2/{} --token-file @/token --desk @/desk",
+                    site.url(),
+                    self.tenant.id
+                )
+            }
+        }
+    }
+
+    fn run(&self, line: &str) -> Result<String, String> {
+        let line = line.replace('@', &self.folder.path().display().to_string());
+        let arguments = std::iter::once("dirless").chain(line.split(' '));
+        let parsed = Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        let mut out = Vec::new();
+        let outcome = parsed.command.run(&mut Surroundings {
+            out: &mut out,
+            terminal: &mut Nobody,
+            clock: self.tenant.clock.clone(),
+            environment: &|_| None,
+        });
+        let text = String::from_utf8(out).unwrap();
+        outcome.map(|()| text).map_err(|error| format!("{error:#}"))
+    }
+
+    fn good(&self, line: &str) -> String {
+        self.run(line).unwrap_or_else(|error| unreachable!("{line}: {error}"))
+    }
+
+    /// The same, by the enroller's key.
+    fn signed(&self, command: &str, more: &str) -> String {
+        let with = "--key @/desk.key --passphrase-file @/passphrase";
+        self.good(format!("{command} {} {with} {more}", self.at()).trim_end())
+    }
+}
+
+fn admits_renews_and_revokes(tenant: Tenant) {
+    stock(&tenant.signer(), "corp", &snapshot(2000, &["alice"]));
+    settle(&tenant.signer());
+    let desk = Desk::of(tenant);
+    let tenant = &desk.tenant;
+    settle(&tenant.signer());
+    let out = "--compartment all --url https://dirless.example.com --out @/code";
+    let said = desk.signed("join-code create", out);
+    let text = std::fs::read_to_string(desk.path("code")).unwrap();
+    assert!(!said.contains(text.trim()), "the code was shown");
+    let code = JoinCode::parse(&text).unwrap();
+    assert!(desk.signed("join-code list", "").contains("0 of 1 used"));
+
+    let policy = tenant.signer().enroller().policy(&mut Vec::new()).unwrap();
+    let all: Vec<_> = policy.enrollers.into_iter().map(|one| one.recipient).collect();
+    let mut host = Host::new(tenant, "all");
+    host.ask_sealed_to_all(tenant, &code, "web-1", &all, tenant.clock.now());
+    assert!(settle(&tenant.signer()).refused.is_empty());
+    assert!(desk.signed("node list", "").contains("waits: n"));
+    let list: serde_json::Value = serde_json::from_str(&desk.signed("node list", "--json")).unwrap();
+    assert_eq!(list["waiting"][0]["host"]["host"], "web-1");
+    assert!(desk.signed("node approve", "web-1").contains("admitted n"));
+    assert!(tenant.signer().is_due().unwrap());
+    settle(&tenant.signer());
+    let now = tenant.clock.now();
+    let seen = host.look(&tenant.folder(), now).unwrap();
+    assert!(seen["corp"].contains("alice"));
+
+    assert!(
+        desk.signed("epoch rotate", "")
+            .contains("a new epoch of all is asked for")
+    );
+    assert_eq!(settle(&tenant.signer()).epochs[0].why, "an enroller asked for it");
+    assert_eq!(host.look(&tenant.folder(), now).unwrap(), seen);
+
+    assert!(desk.signed("node revoke", "web-1").contains("(web-1)"));
+    if let Place::Backend(site) = &tenant.place {
+        let files = site.of(&host.key, &[&site.url()], &tenant.clock);
+        let refused = files.has("policy/1").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "at once");
+    }
+    settle(&tenant.signer());
+    assert!(host.look(&tenant.folder(), now).is_err());
+    assert!(
+        desk.signed("join-code revoke", code.code.as_str())
+            .contains("is revoked")
+    );
+    assert!(!desk.signed("node list", "").contains("web-1"));
+}
+
+#[test]
+fn an_enroller_of_ones_own_over_a_folder() {
+    admits_renews_and_revokes(Tenant::new());
+}
+
+#[test]
+fn an_enroller_of_ones_own_over_a_backend() {
+    admits_renews_and_revokes(Tenant::at_backend());
+}
+
+#[test]
+fn commands_without_a_token_or_over_the_open_network_are_refused() {
+    let desk = Desk::of(Tenant::at_backend());
+    let url = format!("{}/v2/{}", desk.tenant.site().url(), desk.tenant.id);
+    let error = desk.run(&format!("policy show {url} --desk @/desk")).unwrap_err();
+    assert!(error.contains("--token-file"), "{error}");
+    desk.private("token", "wrong");
+    let error = desk
+        .run(&format!("policy show {url} --desk @/desk --token-file @/token"))
+        .unwrap_err();
+    assert!(error.contains("does not accept"), "{error}");
+    let open = format!("http://192.0.2.1/v2/{}", desk.tenant.id);
+    let error = desk
+        .run(&format!("policy show {open} --desk @/desk --token-file @/token"))
+        .unwrap_err();
+    assert!(error.contains("without TLS"), "{error}");
+    let error = desk
+        .run(&format!(
+            "policy show {} --token-file @/token",
+            desk.tenant.site().url()
+        ))
+        .unwrap_err();
+    assert!(error.contains("names no tenant"), "{error}");
+    let (at, zeros) = (desk.at(), "00".repeat(32));
+    let error = desk.run(&format!("policy show {at} --roots {zeros}")).unwrap_err();
+    assert!(error.contains("not this tenant's"), "{error}");
+    assert!(desk.good(&format!("policy show {at}")).contains("version      2"));
+}
+
+#[test]
+fn policies_are_brought_to_a_backend_with_their_publishers() {
+    let desk = Desk::of(Tenant::new());
+    // One that knows nothing of the tenant but a key that no policy has.
+    let old = SigningKey::generate(label("old")).unwrap();
+    let site = Site::start(desk.tenant.id, &old, &desk.tenant.clock);
+    desk.private("token", &site.token);
+    let folder = desk.tenant.folder();
+    let url = format!("{}/v2/{}", site.url(), desk.tenant.id);
+    let push = format!("policy push {} {url} --token-file @/token", folder.display());
+    let said = desk.good(&push);
+    assert!(said.contains("publisher syncer-1 may write there"), "{said}");
+    assert!(
+        said.contains("key old+") && said.contains("may write there no more"),
+        "{said}"
+    );
+    let own = site.of(&desk.tenant.keys().publisher, &[&site.url()], &desk.tenant.clock);
+    assert!(own.has("policy/2").unwrap());
+    desk.good(&push);
+
+    // A policy without the publisher takes its key away.
+    let second = std::fs::read(folder.join("policy/2")).unwrap();
+    let second = dirless_seal::Note::parse(&second, 1 << 20).unwrap();
+    desk.tenant.put_policy(&dirless_seal::trust::Policy {
+        version: 3,
+        previous: Some(second.digest()),
+        publishers: vec![],
+        ..desk.tenant.policy()
+    });
+    assert!(desk.good(&push).contains("may write there no more"));
+    assert_eq!(own.has("policy/2").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+}
+
+fn recovers(tenant: Tenant) {
+    let signer = tenant.signer();
+    for (source, first) in [("corp", 2000), ("local", 2100)] {
+        stock(&signer, source, &snapshot(first, &["alice"]));
+    }
+    settle(&signer);
+    let mut host = tenant.join("web-1", &["all"]);
+    let before = host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+    let desk = Desk {
+        tenant,
+        folder: temporary(),
+    };
+    let tenant = &desk.tenant;
+    // Everything of the syncer is gone; the roots give another one its place.
+    let lines = Custody::init(&desk.path("keys"), &label("syncer-1")).unwrap();
+    tenant.next_policy(|policy| {
+        policy.publishers = vec![Publisher {
+            key: lines.publisher.clone(),
+            scope: policy.publishers[0].scope.clone(),
+        }];
+        policy.enrollers = vec![Enroller {
+            key: lines.enroller.clone(),
+            recipient: lines.recipient.clone(),
+        }];
+    });
+    let keys = || Custody::load(&desk.path("keys"), &|_| None).unwrap();
+    if let Place::Backend(site) = &tenant.place {
+        use dirless_syncer::signed::Registry;
+        site.operator().register_publisher(&lines.publisher).unwrap();
+        site.of(&keys().publisher, &[&site.url()], &tenant.clock)
+            .has("policy/2")
+            .unwrap();
+    }
+    desk.private("recovery", &tenant.recovery.expose());
+    let recover = format!(
+        "recover {} --identity @/recovery --keys @/keys --state @/state --out @/out",
+        desk.at()
+    );
+    let said = desk.good(&recover);
+    assert!(said.contains("with 1 hosts") && said.contains("opened corp"), "{said}");
+    let plain = std::fs::read_to_string(desk.path("out/corp.json")).unwrap();
+    assert_eq!(plain, before["corp"]);
+
+    tenant.minutes(1);
+    let place: Arc<dyn Folder> = match &tenant.place {
+        Place::Folder => Arc::new(DiskFolder::public(&tenant.folder())),
+        Place::Backend(site) => Arc::new(site.of(&keys().publisher, &[&site.url()], &tenant.clock)),
+    };
+    let signer = Signer::over(
+        tenant.config(),
+        tenant.id,
+        keys(),
+        Arc::new(DiskFolder::private(&desk.path("state"))),
+        place,
+        tenant.clock.clone(),
+    );
+    let settled = signer.settle(&Wish::default()).unwrap();
+    assert_eq!((settled.published.len(), settled.epochs.len()), (2, 1), "{settled:?}");
+    assert_eq!(settled.epochs[0].number, 2, "a key that nobody had before");
+    assert_eq!(host.look(&tenant.folder(), tenant.clock.now()).unwrap(), before);
+    // The lost one says nothing any more, should it come back.
+    assert!(tenant.signer().settle(&Wish::default()).is_err());
+
+    desk.private("other", &dirless_seal::Identity::generate().expose());
+    let wrong = recover.replace("@/recovery", "@/other").replace("@/state", "@/state2");
+    assert!(desk.run(&wrong).is_err());
+}
+
+#[test]
+fn a_lost_syncer_is_recovered_from_a_folder() {
+    recovers(Tenant::new());
+}
+
+#[test]
+fn a_lost_syncer_is_recovered_from_a_backend() {
+    recovers(Tenant::at_backend());
+}
