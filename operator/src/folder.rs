@@ -1,16 +1,23 @@
 //! A tenant folder: the files that a backend would serve, under the same names.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use dirless_program::fs::ensure_folder;
+use dirless_publish::{BackendFolder, Folder as _, Registry as _};
 use dirless_seal::trust::{Memory, Object, Policy, parse, print};
 use dirless_seal::{Digest, Note};
 
 use crate::{draft::Draft, files};
 
-/// The folder of a tenant.
-#[derive(Clone, Debug)]
-pub(crate) struct Folder(PathBuf);
+/// The folder of a tenant; for one at a backend the policies of it that are known here, and the draft of the next.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    name: String,
+    backend: Option<BackendFolder>,
+}
 
 /// The newest policy of a folder, and what it takes to make the next.
 #[derive(Clone, Debug)]
@@ -21,19 +28,83 @@ pub(crate) struct Current {
 
 impl Folder {
     pub(crate) fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+        Self::of(path, &path.display().to_string(), None)
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
+    /// That of the tenant that people call `name`, at a backend if there is one.
+    pub(crate) fn of(path: &Path, name: &str, backend: Option<BackendFolder>) -> Self {
+        Self {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            backend,
+        }
+    }
+
+    /// What people call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The backend it is at.
+    pub(crate) fn into_backend(self) -> Option<BackendFolder> {
+        self.backend
+    }
+
+    /// Brings the policies that the backend has here; what is here already must be the same there.
+    pub(crate) fn pull(&self) -> anyhow::Result<()> {
+        let Some(backend) = &self.backend else {
+            return Ok(());
+        };
+        let policies = self.path.join("policy");
+        ensure_folder(&policies, 0o755).with_context(|| format!("making {}", policies.display()))?;
+        for version in 1.. {
+            let there = backend.get(&format!("policy/{version}"), Policy::MOST as u64)?;
+            let path = self.policy_path(version);
+            match (files::read(&path, Policy::MOST)?, there) {
+                (_, None) => break,
+                (None, Some(there)) => files::create(&path, 0o644, &there)?,
+                (Some(here), Some(there)) => same(version, &here, &there)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings all policies to the backend, if there is one, and registers the publishers of the newest there, and no others.
+    pub(crate) fn push(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let Some(backend) = &self.backend else {
+            return Ok(());
+        };
+        let current = self.current()?;
+        backend.make_tenant().context("making the tenant at the backend")?;
+        for version in 1..=current.policy.version {
+            let path = self.policy_path(version);
+            let here = files::read(&path, Policy::MOST)?.with_context(|| format!("{} is gone", path.display()))?;
+            let name = format!("policy/{version}");
+            backend.create(&[(name.clone(), here.clone())])?;
+            let there = backend.get(&name, Policy::MOST as u64)?.unwrap_or_default();
+            same(version, &here, &there)?;
+        }
+        writeln!(out, "policy {} is at {}", current.policy.version, self.name)?;
+        let wanted: Vec<_> = current.policy.publishers.iter().map(|one| &one.key).collect();
+        for key in &wanted {
+            backend.register_publisher(key)?;
+            writeln!(out, "publisher {} may write there", key.name())?;
+        }
+        for id in backend.publishers()? {
+            if !wanted.iter().any(|key| format!("{}+{}", key.name(), key.hash()) == id) {
+                backend.end_key(&id)?;
+                writeln!(out, "key {id} may write there no more")?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn policy_path(&self, version: u64) -> PathBuf {
-        self.0.join("policy").join(version.to_string())
+        self.path.join("policy").join(version.to_string())
     }
 
     pub(crate) fn draft_path(&self) -> PathBuf {
-        self.0.join("policy/draft")
+        self.path.join("policy/draft")
     }
 
     /// Walks the policies from the first to the newest, and checks each as a host would.
@@ -41,7 +112,7 @@ impl Folder {
         let first = self.policy_note(1)?.with_context(|| {
             format!(
                 "{} is no tenant folder: it has no policy/1; begin one with: dirless tenant init",
-                self.0.display()
+                self.name
             )
         })?;
         let claimed: Policy = parse(&first).with_context(|| format!("in {}", self.policy_path(1).display()))?;
@@ -64,6 +135,15 @@ impl Folder {
             current = Some(Current { policy, note });
         }
         current.context("a folder with a first policy has a newest one")
+    }
+
+    /// The fingerprint of the first policy's roots.
+    pub(crate) fn first_roots(&self) -> anyhow::Result<Digest> {
+        let first = self
+            .policy_note(1)?
+            .with_context(|| format!("{} has no policy/1", self.name))?;
+        let policy: Policy = parse(&first).with_context(|| format!("in {}", self.policy_path(1).display()))?;
+        Ok(policy.fingerprint())
     }
 
     fn policy_note(&self, version: u64) -> anyhow::Result<Option<Note>> {
@@ -101,6 +181,18 @@ impl Folder {
     pub(crate) fn drop_draft(&self) -> anyhow::Result<()> {
         let path = self.draft_path();
         dirless_program::fs::remove(&path).with_context(|| format!("removing {}", path.display()))
+    }
+}
+
+/// Whoever signed them in addition: one text, or the backend shows another policy than was signed here.
+fn same(version: u64, here: &[u8], there: &[u8]) -> anyhow::Result<()> {
+    let text = |bytes: &[u8]| Note::parse(bytes, Policy::MOST).map(|note| note.digest());
+    match (text(here), text(there)) {
+        (Ok(here), Ok(there)) if here == there => Ok(()),
+        _ => bail!(
+            "the backend has another policy {version} than the one here; compare both with the recovery sheet: if the backend's is \
+             no policy of this tenant, an operator can delete it there"
+        ),
     }
 }
 

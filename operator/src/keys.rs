@@ -36,6 +36,29 @@ pub(crate) fn signing(
     SigningKey::parse(&secret).with_context(|| format!("{} holds no signing key", path.display()))
 }
 
+/// The text of an enroller's key file: what signs, and what opens join requests.
+pub(crate) fn enroller_text(key: &SigningKey, identity: &Identity) -> Zeroizing<String> {
+    Zeroizing::new(format!("{}\n{}\n", key.expose().as_str(), identity.expose().as_str()))
+}
+
+/// Opens the key of an enroller.
+pub(crate) fn enroller(
+    path: &Path,
+    passphrase: &PassphraseFrom,
+    terminal: &mut dyn Terminal,
+) -> anyhow::Result<(SigningKey, Identity)> {
+    let secret = open(path, passphrase, terminal)?;
+    let (key, identity) = secret
+        .trim()
+        .split_once('\n')
+        .with_context(|| format!("{} holds no enroller's key, which is two lines", path.display()))?;
+    let wrong = || format!("{} holds no enroller's key", path.display());
+    Ok((
+        SigningKey::parse(key.trim()).with_context(wrong)?,
+        Identity::parse(identity.trim()).with_context(wrong)?,
+    ))
+}
+
 /// Opens an age identity.
 pub(crate) fn identity(
     path: &Path,

@@ -1,21 +1,27 @@
 //! What an operator does for a tenant, away from the backend: root keys and policy, checks of a whole tenant, copies of it.
 //!
 //! A library of commands that a program flattens into its own ([`Command`]). They work on a **tenant folder**: the same
-//! files under the same names that a backend serves (`docs/protocol.md`), so that most need no network.
+//! files under the same names that a backend serves (`docs/protocol.md`), so that most need no network; or on a tenant at a backend.
 //!
 //! What always holds: nothing signed is ever overwritten; a policy is written only when the thresholds of it
 //! and of the one before have signed; what is copied was checked first; no secret stands in an argument, an error or a log.
 
 #![forbid(unsafe_code)]
 
+mod at;
 mod change;
 mod draft;
+mod epoch;
 mod files;
 mod folder;
+mod join_code;
 mod keys;
 mod mirror;
+mod node;
+mod office;
 mod options;
 mod policy;
+mod recover;
 mod sheet;
 mod show;
 mod tenant;
@@ -97,6 +103,26 @@ pub enum Command {
         #[command(subcommand)]
         command: change::recovery::Command,
     },
+    /// Codes that let hosts in
+    JoinCode {
+        /// What to do.
+        #[command(subcommand)]
+        command: join_code::Command,
+    },
+    /// Hosts: who is in, who waits, and who is to be locked out
+    Node {
+        /// What to do.
+        #[command(subcommand)]
+        command: node::Command,
+    },
+    /// Keys of the data
+    Epoch {
+        /// What to do.
+        #[command(subcommand)]
+        command: epoch::Command,
+    },
+    /// Open everything with a recovery key, and let a new publisher go on from there
+    Recover(Box<recover::Recover>),
     /// Check a whole tenant, as a host would and more, from any copy of it
     ///
     /// Exits with an error at the first thing that is wrong, and names the file and the code that hosts
@@ -122,6 +148,10 @@ impl Command {
             Self::Enroller { command } => change::enroller::run(command, surroundings),
             Self::Compartment { command } => change::compartment::run(command, surroundings),
             Self::Recovery { command } => change::recovery::run(command, surroundings),
+            Self::JoinCode { command } => join_code::run(command, surroundings),
+            Self::Node { command } => node::run(command, surroundings),
+            Self::Epoch { command } => epoch::run(command, surroundings),
+            Self::Recover(recover) => recover.run(surroundings),
             Self::Verify(verify) => verify.run(surroundings),
             Self::Mirror(mirror) => mirror.run(surroundings),
         }

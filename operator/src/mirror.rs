@@ -31,7 +31,7 @@ pub struct Mirror {
 impl Mirror {
     pub(crate) fn run(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
         let now = surroundings.clock.now();
-        let mut source = self.from.source()?;
+        let mut source = self.from.source(surroundings)?;
         let mut copy = Copy {
             to: self.to.clone(),
             aside: None,

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use dirless_seal::trust::Policy;
 
+use crate::at::{Access, At, Remote};
 use crate::change::{begin, keep};
 use crate::draft::Draft;
 use crate::folder::{Current, Folder};
@@ -18,8 +19,8 @@ use crate::{Surroundings, files, keys, show};
 pub enum Command {
     /// Show the policy in force and the draft of the next, with who signed it and who has to
     Show {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -28,18 +29,22 @@ pub enum Command {
     Edit(Edit),
     /// Add one root's signature to the draft; when enough have signed, it becomes the policy
     Sign(Sign),
+    /// Bring policies that were signed elsewhere to a backend, and register their publishers there
+    ///
+    /// Makes the tenant in the realm of the token, if it is not there yet.
+    Push(Push),
     /// Drop the draft
     Drop {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
     },
 }
 
 /// Arguments of `dirless policy edit`.
 #[derive(Debug, clap::Args)]
 pub struct Edit {
-    /// The folder of the tenant
-    folder: PathBuf,
+    #[command(flatten)]
+    at: At,
     /// How many roots must sign
     #[arg(long, value_name = "1-16")]
     threshold: Option<usize>,
@@ -54,8 +59,8 @@ pub struct Edit {
 /// Arguments of `dirless policy sign`.
 #[derive(Debug, clap::Args)]
 pub struct Sign {
-    /// The folder of the tenant
-    folder: PathBuf,
+    #[command(flatten)]
+    at: At,
     /// File of the root key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
@@ -66,15 +71,39 @@ pub struct Sign {
     passphrase: PassphraseFrom,
 }
 
+/// Arguments of `dirless policy push`.
+#[derive(Debug, clap::Args)]
+pub struct Push {
+    /// The folder of the tenant
+    folder: PathBuf,
+    /// The tenant at the backend: https://dirless.example.com/v2/TENANT
+    url: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Push {
+    fn run(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
+        let remote = Remote::parse(&self.url)?;
+        let backend = self.access.backend(&remote, surroundings)?;
+        let folder = Folder::of(&self.folder, &self.url, Some(backend));
+        if folder.current()?.policy.tenant != remote.tenant {
+            bail!("{} holds another tenant than {} names", self.folder.display(), self.url);
+        }
+        folder.push(surroundings.out)
+    }
+}
+
 pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
     match command {
-        Command::Show { folder, json } => show_both(&Folder::new(folder), *json, surroundings),
+        Command::Show { at, json } => show_both(&at.open(surroundings)?, *json, surroundings),
         Command::Edit(edit) => edit.run(surroundings),
         Command::Sign(sign) => sign.run(surroundings),
-        Command::Drop { folder } => {
-            let folder = Folder::new(folder);
+        Command::Push(push) => push.run(surroundings),
+        Command::Drop { at } => {
+            let folder = at.open(surroundings)?;
             if folder.draft()?.is_none() {
-                bail!("{} has no draft", folder.path().display());
+                bail!("{} has no draft", folder.name());
             }
             Ok(folder.drop_draft()?)
         }
@@ -105,7 +134,7 @@ fn show_both(folder: &Folder, json: bool, surroundings: &mut Surroundings<'_>) -
 
 impl Edit {
     fn run(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
-        let folder = Folder::new(&self.folder);
+        let folder = self.at.open(surroundings)?;
         let now = whole_seconds(surroundings.clock.now());
         let (current, mut policy) = begin(&folder, now)?;
         if self.threshold.is_none() && self.lease.is_none() && self.valid_for.is_none() {
@@ -164,12 +193,12 @@ fn run_editor(editor: &str, path: &Path) -> anyhow::Result<()> {
 
 impl Sign {
     fn run(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
-        let folder = Folder::new(&self.folder);
+        let folder = self.at.open(surroundings)?;
         let current = folder.current()?;
         let mut draft = folder.draft()?.with_context(|| {
             format!(
                 "{} has no draft; begin one with: dirless policy edit {0}, or publisher, enroller, compartment, recovery, root",
-                self.folder.display()
+                folder.name()
             )
         })?;
         check(&draft, &current)?;
@@ -194,6 +223,7 @@ impl Sign {
         if standing.is_complete() {
             let path = folder.publish(&draft)?;
             writeln!(surroundings.out, "wrote {}", path.display())?;
+            folder.push(surroundings.out)?;
         } else {
             folder.keep(&draft)?;
             writeln!(

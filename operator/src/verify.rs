@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use dirless_program::Secret;
 use dirless_seal::trust::{Head, Manifest};
 use dirless_seal::{Digest, Note};
 use serde_json::{Value, json};
 
+use crate::at::{Access, Remote, is_url};
 use crate::options::PassphraseFrom;
 use crate::walk::http::HttpSource;
 use crate::walk::receipts::files_at;
@@ -30,12 +30,8 @@ pub(crate) struct From {
     /// Begin with this policy instead of the first; --roots is then of this one
     #[arg(long, value_name = "VERSION", default_value_t = 1)]
     policy: u64,
-    /// File with an operator's token, when FROM is a backend
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// File with certificate authorities beside the system's
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Arguments of `dirless verify`.
@@ -62,22 +58,22 @@ pub struct Verify {
 impl From {
     /// The folder, when it is one.
     pub(crate) fn folder(&self) -> Option<&Path> {
-        (!self.is_url()).then(|| Path::new(&self.from))
+        (!is_url(&self.from)).then(|| Path::new(&self.from))
     }
 
-    fn is_url(&self) -> bool {
-        self.from.starts_with("https://") || self.from.starts_with("http://")
-    }
-
-    pub(crate) fn source(&self) -> anyhow::Result<Box<dyn Source>> {
+    pub(crate) fn source(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<Box<dyn Source>> {
         if let Some(folder) = self.folder() {
             return Ok(Box::new(FolderSource(folder.to_owned())));
         }
-        let token = self.token_file.as_deref().map(Secret::from_file).transpose()?;
+        // A backend wants to know who asks, a web server does not.
+        let token = match Remote::parse(&self.from) {
+            Ok(_) if surroundings.terminal.is_there() => Some(self.access.token(surroundings)?),
+            _ => self.access.token_of_file()?,
+        };
         Ok(Box::new(HttpSource::new(
             &self.from,
             token.as_ref(),
-            self.ca_file.as_deref(),
+            self.access.ca_file(),
         )?))
     }
 
@@ -96,7 +92,7 @@ impl Verify {
         let now = surroundings.clock.now();
         let open = |file: &PathBuf| keys::identity(file, &self.passphrase, surroundings.terminal);
         let identity = self.identity.as_ref().map(open).transpose()?;
-        let mut source = self.from.source()?;
+        let mut source = self.from.source(surroundings)?;
         let beside = self.from.folder().map(|folder| folder.join("receipts"));
         let receipts = self.receipts.clone().or_else(|| beside.filter(|path| path.is_dir()));
         let receipts = receipts.as_deref().map(files_at).transpose()?.unwrap_or_default();

@@ -1,21 +1,20 @@
 //! `dirless compartment`.
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 use dirless_seal::Label;
 use dirless_seal::trust::{Compartment, OnExpiry};
 
 use super::{change, remove};
 use crate::Surroundings;
+use crate::at::At;
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Add a compartment, or change what its hosts do when their lease has run out
     Add {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// Its name
         name: Label,
         /// serve: go on without what was granted for a time only; close: let nobody in
@@ -24,8 +23,8 @@ pub enum Command {
     },
     /// Remove a compartment
     Remove {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// Its name
         name: Label,
     },
@@ -33,11 +32,7 @@ pub enum Command {
 
 pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
     match command {
-        Command::Add {
-            folder,
-            name,
-            on_expiry,
-        } => change(folder, surroundings, |policy| {
+        Command::Add { at, name, on_expiry } => change(at, surroundings, |policy| {
             policy.compartments.retain(|compartment| compartment.name != *name);
             policy.compartments.push(Compartment {
                 name: name.clone(),
@@ -45,7 +40,7 @@ pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> any
             });
             Ok(())
         }),
-        Command::Remove { folder, name } => change(folder, surroundings, |policy| {
+        Command::Remove { at, name } => change(at, surroundings, |policy| {
             remove(
                 &mut policy.compartments,
                 &format!("compartment {name}"),

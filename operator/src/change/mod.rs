@@ -6,11 +6,10 @@ pub(crate) mod publisher;
 pub(crate) mod recovery;
 pub(crate) mod root;
 
-use std::path::Path;
-
 use dirless_seal::trust::Policy;
 use jiff::Timestamp;
 
+use crate::at::At;
 use crate::draft::Draft;
 use crate::folder::{Current, Folder};
 use crate::options::whole_seconds;
@@ -25,7 +24,7 @@ pub(crate) fn begin(folder: &Folder, now: Timestamp) -> anyhow::Result<(Current,
             "the draft of version {} does not continue policy {}, which is in force; drop it: dirless policy drop {}",
             draft.policy().version,
             current.policy.version,
-            folder.path().display()
+            folder.name()
         ),
         None => current.next(now)?,
     };
@@ -53,17 +52,17 @@ pub(crate) fn keep(
     if lost {
         writeln!(out, "the signatures under the draft before are void")?;
     }
-    writeln!(out, "next: dirless policy sign {} --key FILE", folder.path().display())?;
+    writeln!(out, "next: dirless policy sign {} --key FILE", folder.name())?;
     Ok(())
 }
 
 /// One change, from the policy before to the draft after.
 fn change(
-    folder: &Path,
+    at: &At,
     surroundings: &mut Surroundings<'_>,
     edit: impl FnOnce(&mut Policy) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let folder = Folder::new(folder);
+    let folder = at.open(surroundings)?;
     let (current, mut policy) = begin(&folder, whole_seconds(surroundings.clock.now()))?;
     edit(&mut policy)?;
     // One order, whatever was added: what a reader wants.

@@ -1,7 +1,5 @@
 //! `dirless publisher`.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use clap::Subcommand;
 use dirless_seal::trust::{IdRange, NamePattern, Publisher, Right, Scope};
@@ -9,6 +7,7 @@ use dirless_seal::{Label, VerifyingKey};
 
 use super::{change, remove};
 use crate::Surroundings;
+use crate::at::At;
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
@@ -17,8 +16,8 @@ pub enum Command {
     Add(Add),
     /// Put another key in a publisher's place, with the same bounds
     Rotate {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// Name of the publisher
         name: Label,
         /// The new key (NAME+HASH+KEY); under the same name hosts go on without a gap, when heads bear both signatures
@@ -27,8 +26,8 @@ pub enum Command {
     },
     /// Let a publisher publish no more
     Revoke {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// Name of the publisher
         name: Label,
     },
@@ -37,8 +36,8 @@ pub enum Command {
 /// Arguments of `dirless publisher add`.
 #[derive(Debug, clap::Args)]
 pub struct Add {
-    /// The folder of the tenant
-    folder: PathBuf,
+    #[command(flatten)]
+    at: At,
     /// The publisher's key (NAME+HASH+KEY), as its syncer shows it
     #[arg(long)]
     key: VerifyingKey,
@@ -58,11 +57,11 @@ pub struct Add {
 
 pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> anyhow::Result<()> {
     match command {
-        Command::Add(add) => change(&add.folder, surroundings, |policy| {
+        Command::Add(add) => change(&add.at, surroundings, |policy| {
             policy.publishers.push(add.publisher());
             Ok(())
         }),
-        Command::Rotate { folder, name, key } => change(folder, surroundings, |policy| {
+        Command::Rotate { at, name, key } => change(at, surroundings, |policy| {
             let publisher = policy
                 .publishers
                 .iter_mut()
@@ -72,7 +71,7 @@ pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> any
             publisher.key = key.clone();
             Ok(())
         }),
-        Command::Revoke { folder, name } => change(folder, surroundings, |policy| {
+        Command::Revoke { at, name } => change(at, surroundings, |policy| {
             remove(&mut policy.publishers, &format!("publisher {name}"), |publisher| {
                 publisher.key.name() == name
             })

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use dirless_seal::{Identity, Recipient};
 
 use super::{change, remove};
+use crate::at::At;
 use crate::options::Making;
 use crate::{Surroundings, keys};
 
@@ -21,15 +22,15 @@ pub enum Command {
     },
     /// Seal to a recipient from the next epoch on
     Add {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// The recipient (age1…)
         recipient: Recipient,
     },
     /// Seal to a recipient no more
     Remove {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// The recipient (age1…)
         recipient: Recipient,
     },
@@ -48,11 +49,11 @@ pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> any
             writeln!(surroundings.out, "{}", identity.recipient())?;
             Ok(())
         }
-        Command::Add { folder, recipient } => change(folder, surroundings, |policy| {
+        Command::Add { at, recipient } => change(at, surroundings, |policy| {
             policy.recovery.push(recipient.clone());
             Ok(())
         }),
-        Command::Remove { folder, recipient } => change(folder, surroundings, |policy| {
+        Command::Remove { at, recipient } => change(at, surroundings, |policy| {
             remove(
                 &mut policy.recovery,
                 &format!("recovery recipient {recipient}"),

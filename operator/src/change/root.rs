@@ -7,6 +7,7 @@ use clap::Subcommand;
 use dirless_seal::{Label, VerifyingKey};
 
 use super::change;
+use crate::at::At;
 use crate::options::Making;
 use crate::{Surroundings, keys};
 
@@ -25,8 +26,8 @@ pub enum Command {
     },
     /// Let a key sign policies
     Add {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// The public half (NAME+HASH+KEY)
         #[arg(long)]
         key: VerifyingKey,
@@ -36,8 +37,8 @@ pub enum Command {
     },
     /// Let a key sign policies no more
     Remove {
-        /// The folder of the tenant
-        folder: PathBuf,
+        #[command(flatten)]
+        at: At,
         /// Its name
         name: Label,
         /// How many roots must sign from then on
@@ -57,18 +58,14 @@ pub(crate) fn run(command: &Command, surroundings: &mut Surroundings<'_>) -> any
             writeln!(surroundings.out, "{}", key.verifying())?;
             Ok(())
         }
-        Command::Add { folder, key, threshold } => change(folder, surroundings, |policy| {
+        Command::Add { at, key, threshold } => change(at, surroundings, |policy| {
             if !policy.roots.insert(key.clone()) {
                 bail!("the policy has the root {key} already");
             }
             policy.threshold = threshold.unwrap_or(policy.threshold);
             Ok(())
         }),
-        Command::Remove {
-            folder,
-            name,
-            threshold,
-        } => change(folder, surroundings, |policy| {
+        Command::Remove { at, name, threshold } => change(at, surroundings, |policy| {
             let before = policy.roots.len();
             policy.roots.retain(|root| root.name() != name);
             if policy.roots.len() == before {

@@ -82,6 +82,8 @@ pub(crate) struct Walk<'a> {
     memory: Memory,
     pub(crate) policies: Vec<Seen>,
     policy: Policy,
+    /// All of them, the newest last.
+    history: Vec<Policy>,
     heads: Vec<Current>,
     manifests: Vec<Manifest>,
     /// The newest list of each enroller.
@@ -204,7 +206,8 @@ impl<'a> Walk<'a> {
             let mut before = None;
             let mut newest = None;
             while let Some((path, bytes, note)) = self.list(name, version)? {
-                let list = NodeList::accept(&self.policy, before, &note)
+                let list = self
+                    .list_of_its_time(before, &note)
                     .map_err(|refusal| Problem::refused(&path, &refusal))?;
                 if list.version != version || list.enroller != *name {
                     let found = format!("it is list {} of {}", list.version, list.enroller);
@@ -222,7 +225,8 @@ impl<'a> Walk<'a> {
                 self.visitor.object(&path, &bytes)?;
                 let counts = format!("{} nodes, {} revoked", list.nodes.len(), list.revoked.len());
                 self.visitor.tell(&path, counts);
-                newest = Some(list);
+                // Under a key that the policy no longer has, a list says nothing any more.
+                newest = NodeList::accept(&self.policy, None, &note).ok();
                 version += 1;
             }
             self.lists.extend(newest);
@@ -235,6 +239,18 @@ impl<'a> Walk<'a> {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// A list, by the newest policy that accepts it: an enroller may have had other keys before.
+    fn list_of_its_time(&self, before: Option<Seen>, note: &Note) -> Result<NodeList, Refusal> {
+        let mut refused = None;
+        for policy in self.history.iter().rev() {
+            match NodeList::accept(policy, before, note) {
+                Err(Refusal::Forged(kind)) => refused = refused.or(Some(Refusal::Forged(kind))),
+                other => return other,
+            }
+        }
+        Err(refused.unwrap_or(Refusal::Forged("node list")))
     }
 
     /// The oldest list from which there is no gap to the newest.

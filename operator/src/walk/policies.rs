@@ -29,7 +29,7 @@ impl<'a> Walk<'a> {
         );
         let mut memory = Memory::pinned(tenant, roots);
         let mut policy: Option<Policy> = None;
-        let mut policies = Vec::new();
+        let (mut policies, mut history) = (Vec::new(), Vec::new());
         while let Some((bytes, note)) = next {
             let accepted = memory.policy_after(policy.as_ref(), &note);
             let accepted = accepted.map_err(|refusal| Problem::refused(&path, &refusal))?;
@@ -45,6 +45,7 @@ impl<'a> Walk<'a> {
                 version,
                 digest: note.digest(),
             });
+            history.push(accepted.clone());
             policy = Some(accepted);
             version += 1;
             path = format!("policy/{version}");
@@ -71,6 +72,7 @@ impl<'a> Walk<'a> {
             now,
             memory,
             policies,
+            history,
             policy,
             heads: Vec::new(),
             manifests: Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use dirless_publish::{Kind, content_root};
 use dirless_seal::trust::{Manifest, Refusal, Wrap};
 use dirless_seal::{Identity, Label, Limits, open_file};
 
@@ -88,19 +89,41 @@ impl Walk<'_> {
             ..Limits::default()
         };
         let broken = |error: &dyn std::fmt::Display| Problem::new("body-unreadable", &path, error);
-        let mut body = open_file(&wrap.identity, reader, limits).map_err(|error| broken(&error))?;
-        let size = io::copy(&mut body, &mut io::sink()).map_err(|error| broken(&error))?;
-        if size != manifest.plaintext_size {
-            let wrong = format!("it holds {size} bytes, {} are signed", manifest.plaintext_size);
+        let body = open_file(&wrap.identity, reader, limits).map_err(|error| broken(&error))?;
+        let mut body = Counted { body, size: 0 };
+        let root = content_root(Kind::of(&manifest.source), &mut body);
+        let root = root.map_err(|error| broken(&error))?;
+        // What follows on the records: to the last byte, so that it is known to be whole.
+        io::copy(&mut body, &mut io::sink()).map_err(|error| broken(&error))?;
+        if body.size != manifest.plaintext_size {
+            let wrong = format!("it holds {} bytes, {} are signed", body.size, manifest.plaintext_size);
             return Err(broken(&wrong));
         }
-        self.visitor.tell(&path, format!("opens, {size} bytes"));
+        if root != manifest.content {
+            return Err(Problem::refused(&path, &Refusal::Content));
+        }
+        let fact = format!("opens, {} bytes, with the signed records", body.size);
+        self.visitor.tell(&path, fact);
         Ok(())
     }
 }
 
+/// Counts what is read.
+struct Counted<R> {
+    body: R,
+    size: u64,
+}
+
+impl<R: io::Read> io::Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(buffer)?;
+        self.size += count as u64;
+        Ok(count)
+    }
+}
+
 /// The wrap that `identity` opens.
-fn recovered(wraps: &BTreeMap<String, Vec<u8>>, identity: &Identity) -> Result<(String, Wrap), Problem> {
+pub(crate) fn recovered(wraps: &BTreeMap<String, Vec<u8>>, identity: &Identity) -> Result<(String, Wrap), Problem> {
     let mut reasons = Vec::new();
     for (path, bytes) in wraps {
         match Wrap::open(bytes, identity) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dirless_publish::{Kind, content_root};
 use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{
     Compartment, Enroller, Entry, Head, Lease, Manifest, Node, NodeList, Object, OnExpiry, Policy, Publisher, Receipt,
@@ -16,7 +17,7 @@ fn label(text: &str) -> Label {
     text.parse().unwrap()
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2026-11-22T08:00:00Z".parse().unwrap()
 }
 
@@ -29,6 +30,8 @@ pub(crate) struct Published {
     /// In the order of their names.
     pub(crate) nodes: Vec<(SigningKey, Identity)>,
     epochs: Vec<Identity>,
+    /// Manifests name another content root than that of the body.
+    pub(crate) lies: bool,
     policy: Option<Policy>,
     previous: Option<Digest>,
 }
@@ -54,6 +57,7 @@ impl Published {
             recovery: Identity::generate(),
             nodes,
             epochs: vec![Identity::generate(), Identity::generate()],
+            lies: false,
             policy: None,
             previous: None,
         };
@@ -170,6 +174,14 @@ impl Published {
         }
     }
 
+    /// The signed content root of a body; another one when it is to lie.
+    fn root(&self, plaintext: &str) -> Digest {
+        match self.lies {
+            true => Digest::of(b"content"),
+            false => content_root(Kind::Snapshot, plaintext.as_bytes()).unwrap(),
+        }
+    }
+
     /// Everybody publishes this version: of the first publisher both compartments, of the second one of them.
     pub(crate) fn snapshots(&self, version: u64, issued: Timestamp) {
         for (at, publisher) in self.publishers.iter().enumerate() {
@@ -177,7 +189,7 @@ impl Published {
             let mut entries = Vec::new();
             for (compartment, epoch) in COMPARTMENTS.iter().zip(&self.epochs).take(2 - at) {
                 let mut sealed = Vec::new();
-                let plaintext = format!("{version} {name} {compartment}");
+                let plaintext = format!(r#"{{"version":"{version} {name} {compartment}","users":[]}}"#);
                 seal_file(&[&epoch.recipient()], &mut sealed, |out| {
                     out.write_all(plaintext.as_bytes())
                 })
@@ -197,7 +209,7 @@ impl Published {
                     ciphertext,
                     ciphertext_size: sealed.len() as u64,
                     plaintext_size: plaintext.len() as u64,
-                    content: Digest::of(b"content"),
+                    content: self.root(&plaintext),
                 };
                 let path = format!("manifest/{name}/{name}/{compartment}/{version}");
                 entries.push(Entry {

@@ -44,6 +44,16 @@ fn a_whole_tenant_is_right_and_each_step_a_line() {
 }
 
 #[test]
+fn whoever_opens_a_body_compares_its_records() {
+    let mut tenant = Published::new();
+    tenant.lies = true;
+    tenant.snapshots(2, crate::published::now());
+    tenant.place.succeed("verify @/t");
+    let error = tenant.place.fail("verify @/t --identity @/recovery");
+    assert_eq!(problem(&error).0, "content-root", "{error}");
+}
+
+#[test]
 fn what_was_pinned_is_what_counts() {
     let tenant = Published::new();
     let other = "00".repeat(32);

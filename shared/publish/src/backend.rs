@@ -115,26 +115,6 @@ impl BackendFolder {
         found.map_err(failed)
     }
 
-    /// The last signed receipt of each host.
-    ///
-    /// # Errors
-    /// When they cannot be listed.
-    pub fn receipts(&self) -> io::Result<Vec<(String, String)>> {
-        let found = self.ask(|cycle| async move {
-            let (mut all, mut after) = (Vec::new(), None);
-            loop {
-                let page = cycle.get_receipts(after.as_ref()).await?;
-                let receipts = page.receipts.into_iter();
-                all.extend(receipts.map(|one| (one.node.name().to_string(), one.receipt)));
-                match page.next {
-                    Some(next) => after = Some(next),
-                    None => return Ok(all),
-                }
-            }
-        })?;
-        found.map_err(failed)
-    }
-
     /// Asks a backend, and waits.
     fn ask<T, W>(&self, work: impl FnOnce(Arc<Cycle>) -> W) -> io::Result<T>
     where

@@ -36,6 +36,12 @@ pub(super) fn asked(lists: &[NodeList], compartment: &Label) -> Option<Timestamp
         .max()
 }
 
+fn accept_list(policy: &Policy, seen: Option<Seen>, path: &str, bytes: &[u8]) -> Result<(NodeList, Note), SignedError> {
+    let note = Note::parse(bytes, 2 * NodeList::MOST).map_err(SignedError::no_note(path, "node list"))?;
+    let list = NodeList::accept(policy, seen, &note).map_err(SignedError::refused(path))?;
+    Ok((list, note))
+}
+
 impl Enroller {
     /// The newest list of each other enroller of `policy`, followed from the one known here. What does not hold goes to
     /// `problems`, and the one before it goes on.
@@ -72,18 +78,13 @@ impl Enroller {
             Some(seen) => seen.version + 1,
             None => self.first_list(enroller)?,
         };
-        let mut last = None;
+        let (mut last, mut doubts) = (None, Vec::new());
         loop {
             let path = paths::nodes(enroller, version);
             let Some(bytes) = self.folder().get(&path, 2 * NodeList::MOST as u64)? else {
                 break;
             };
-            let note = Note::parse(&bytes, 2 * NodeList::MOST).map_err(SignedError::no_note(path.clone(), "node list"));
-            let accepted = note.and_then(|note| {
-                let list = NodeList::accept(policy, seen, &note).map_err(SignedError::refused(path.clone()))?;
-                Ok((list, note))
-            });
-            match accepted {
+            match accept_list(policy, seen, &path, &bytes) {
                 Ok((list, note)) if list.version == version && list.enroller == *enroller => {
                     seen = Some(Seen {
                         version,
@@ -91,18 +92,15 @@ impl Enroller {
                     });
                     newest = Some(list);
                     last = Some(note);
-                    version += 1;
+                    // One that another key of the enroller signed before is none of today's, and no matter once a later one holds.
+                    doubts.clear();
                 }
-                Ok((list, _)) => {
-                    problems.push(format!("{path}: it is list {} of {}", list.version, list.enroller));
-                    break;
-                }
-                Err(error) => {
-                    problems.push(error.to_string());
-                    break;
-                }
+                Ok((list, _)) => doubts.push(format!("{path}: it is list {} of {}", list.version, list.enroller)),
+                Err(error) => doubts.push(error.to_string()),
             }
+            version += 1;
         }
+        problems.append(&mut doubts);
         if let Some(note) = last {
             let path = paths::node_list(enroller);
             self.state().replace(&path, note.to_string().as_bytes())?;

@@ -301,6 +301,11 @@ fn recovers(tenant: Tenant) {
     assert_eq!((settled.published.len(), settled.epochs.len()), (2, 1), "{settled:?}");
     assert_eq!(settled.epochs[0].number, 2, "a key that nobody had before");
     assert_eq!(host.look(&tenant.folder(), tenant.clock.now()).unwrap(), before);
+    // Whoever looks from outside finds the whole chain sound, over the change of keys too.
+    if matches!(tenant.place, Place::Folder) {
+        let verified = desk.good(&format!("verify {} --identity @/recovery", tenant.folder().display()));
+        assert!(verified.contains("1 nodes, 0 revoked"), "{verified}");
+    }
     // The lost one says nothing any more, should it come back.
     assert!(tenant.signer().settle(&Wish::default()).is_err());
 

@@ -104,7 +104,7 @@ const CALLS: [Call; 15] = [
             "put",
             "/credential/{key}",
             "registerCredential",
-            "Registers a publisher (operators; makes the tenant) or a node (publishers)",
+            "Registers a publisher (operators; makes the tenant) or a node (publishers and operators)",
         )
     },
     call(
@@ -129,14 +129,14 @@ const CALLS: [Call; 15] = [
             "put",
             "/join/{code}",
             "registerJoinCode",
-            "Registers a join code; publishers",
+            "Registers a join code; publishers and operators",
         )
     },
     call(
         "delete",
         "/join/{code}",
         "deleteJoinCode",
-        "Ends a join code; publishers",
+        "Ends a join code; publishers and operators",
     ),
     Call {
         takes: Body::Bytes,
@@ -161,7 +161,7 @@ const CALLS: [Call; 15] = [
         "delete",
         "/join/{code}/{request}",
         "deleteJoinRequest",
-        "Takes a join request away; publishers",
+        "Takes a join request away; publishers and operators",
     ),
     Call {
         gives: Body::Bytes,

@@ -14,7 +14,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Uri};
 
-use super::asked::{Asked, Wanted, admit, named, publisher, publisher_or_operator, small, split};
+use super::asked::{Asked, Wanted, admit, named, publisher_or_operator, small, split};
 use super::objects;
 use super::times::{moment, time};
 use crate::app::App;
@@ -103,7 +103,7 @@ pub(super) async fn register(State(app): State<Arc<App>>, request: Request) -> R
     let wanted = Wanted {
         longest: LONGEST,
         digest: None,
-        may: &publisher,
+        may: &publisher_or_operator,
     };
     let Asked {
         tenant, origin, body, ..
@@ -127,7 +127,7 @@ pub(super) async fn register(State(app): State<Arc<App>>, request: Request) -> R
 /// Ends a join code.
 pub(super) async fn unregister(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let code: Label = named(request.uri(), "join/")?;
-    let asked = admit(&app, request, Wanted::nothing(&publisher)).await?;
+    let asked = admit(&app, request, Wanted::nothing(&publisher_or_operator)).await?;
     let _gone = asked.tenant.delete_join_code(&code, asked.origin).await?;
     Ok(status_ok())
 }
@@ -170,7 +170,7 @@ pub(super) async fn read(State(app): State<Arc<App>>, request: Request) -> Resul
 /// Takes a request out of the mailbox, accepted or not.
 pub(super) async fn remove(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let (code, digest) = waiting(request.uri())?;
-    let asked = admit(&app, request, Wanted::nothing(&publisher)).await?;
+    let asked = admit(&app, request, Wanted::nothing(&publisher_or_operator)).await?;
     let _gone = asked.tenant.delete_join_request(&code, &digest, asked.origin).await?;
     Ok(status_ok())
 }

@@ -186,13 +186,14 @@ pub(super) async fn write(State(app): State<Arc<App>>, request: Request) -> Resu
 }
 
 /// A publisher writes everything of its tenant but the heads and manifests of others. Policies come from where the
-/// roots are, so an operator may bring them; one that is no policy can be taken away again.
+/// roots are, and node lists from where an enroller is, so an operator may bring them; one that is none can be taken away
+/// again.
 fn may_write(caller: &Caller, path: &ObjectPath) -> bool {
     match caller {
         Caller::Key(key) => {
             key.role() == KeyRole::Publisher && path.publisher().is_none_or(|owner| owner == key.id().name())
         }
-        Caller::Operator(_) => matches!(path, ObjectPath::Policy { .. }),
+        Caller::Operator(_) => matches!(path, ObjectPath::Policy { .. } | ObjectPath::Nodes { .. }),
         Caller::Joining => false,
     }
 }
