@@ -1,6 +1,7 @@
 //! The database goes away and comes back: nothing acknowledged is lost, nothing needs a hand.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use dirless_backend::store::{Beat, HeartbeatLimits, HeartbeatSink, StoreError};
 use dirless_testkit::Postgres;
@@ -60,9 +61,7 @@ async fn writes_are_refused_while_it_is_gone_and_go_on_by_themselves() {
     assert_eq!(sink.active(&handle, start()).await.unwrap().len(), 1);
 }
 
-fn handle_credential(
-    store: &dirless_backend::store::Store,
-) -> Option<std::sync::Arc<dirless_backend::store::Credential>> {
+fn handle_credential(store: &dirless_backend::store::Store) -> Option<Arc<dirless_backend::store::Credential>> {
     let secret = dirless_backend::store::SecretHash::of(b"secret-of-acme");
     match store.authenticate(&secret)? {
         dirless_backend::store::Principal::Realm(credential) => Some(credential),
@@ -82,9 +81,10 @@ async fn ended_connections_cost_nobody_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(at(folder.path(), place));
     let handle = tenant(&store, "acme", "t1").await;
+    let done = Arc::new(AtomicU32::new(0));
     let writers: Vec<_> = (0..4)
         .map(|writer| {
-            let handle = handle.clone();
+            let (handle, done) = (handle.clone(), Arc::clone(&done));
             tokio::spawn(async move {
                 for number in 0..40 {
                     handle
@@ -92,6 +92,7 @@ async fn ended_connections_cost_nobody_an_error() {
                         .await
                         .unwrap();
                     handle.settings().await.unwrap();
+                    done.fetch_add(1, Ordering::SeqCst);
                 }
             })
         })
@@ -99,8 +100,13 @@ async fn ended_connections_cost_nobody_an_error() {
     let all_ended = || writers.iter().all(tokio::task::JoinHandle::is_finished);
     while !all_ended() {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'dirless-backend'";
+        // Only when something was done since the last time: on a slow machine there would be nothing but ends.
+        let before = done.load(Ordering::SeqCst);
         server.sql("postgres", end).unwrap();
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        until("writing goes on", async || {
+            all_ended() || done.load(Ordering::SeqCst) > before + 8
+        })
+        .await;
     }
     for writer in writers {
         writer.await.unwrap();

@@ -74,7 +74,7 @@ impl Postgres {
             &data,
         )?;
         let mut text = format!(
-            "listen_addresses = ''\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 90\n\
+            "listen_addresses = ''\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 400\n\
              shared_buffers = 32MB\nwal_level = replica\nmax_wal_senders = 4\n",
             server.folder.path().display()
         );

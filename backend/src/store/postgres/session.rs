@@ -22,7 +22,7 @@ use super::Home;
 use super::error::ends_connection;
 
 /// Longest wait for an answer; long enough for a lock that another server holds while it stores a long body.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Statements sent ahead, and bytes in them, before their answers are collected.
 const AHEAD_MAX: usize = 512;

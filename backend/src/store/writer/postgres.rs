@@ -30,9 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Pauses between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-/// In the order of the sessions' beginning: what a dead backend holds is let go, and what cannot go on ends.
+/// What a backend that vanished holds is let go, and what cannot go on ends before we stop waiting for it.
 const SETTINGS: &str = "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '20s'; \
-     SET statement_timeout = '50s'";
+     SET statement_timeout = '25s'";
 
 /// The one connection that writes, and listens.
 pub(crate) struct PostgresGroups {
