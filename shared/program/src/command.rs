@@ -58,10 +58,25 @@ fn write_man_pages(command: clap::Command, folder: &Path) -> anyhow::Result<()> 
     Ok(clap_mangen::generate_to(command.disable_help_subcommand(true), folder)?)
 }
 
-/// First thing in every `main`: picks the TLS provider for the process.
+/// First thing in every `main`: keeps the process's memory off the disk, and picks the TLS provider.
 pub fn start() {
+    no_core();
     // Fails only when a provider is already installed, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Sees that a crash writes nothing: what these programs have in memory are keys. It also keeps other processes of the same
+/// user from looking into this one.
+fn no_core() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Neither is ever refused to a process for itself; if one were, the other holds.
+    let _ = setrlimit(Resource::Core, none);
+    // Also where cores are piped to a program, which ignores the limit.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Turns a program's outcome into its exit code, and prints an error with its chain of causes.
