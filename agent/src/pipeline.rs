@@ -43,7 +43,7 @@ pub use input::{
     AccessInput, Body, DirectoryInput, HostFiles, Inputs, Opener, SOURCES, SourceInput, SourceNote, SourceState,
 };
 pub use limits::{Accounts, HostLimits, Limit, LimitsError, PrivateGroups};
-pub use open::BodyError;
+pub use open::{BodyError, OUT_OF_SCOPE};
 pub use publish::{Content, publish, publish_changed};
 pub use ratchet::{Ratchet, RatchetError, Rollback, forget_sequence};
 pub use report::{

@@ -20,7 +20,7 @@ use crate::host::ca::Proposal;
 use crate::host::sshd_program::SshdProgram;
 use crate::paths::Paths;
 use crate::pipeline::Report;
-use crate::trust::{Applied, Keeper, ReachError, files, timeouts};
+use crate::trust::{Applied, Keeper, KeeperError, ReachError, believed_tenant, files, timeouts};
 
 /// Everything a cycle works with.
 #[derive(Debug)]
@@ -72,6 +72,16 @@ pub enum EngineError {
         /// What the system said.
         source: io::Error,
     },
+    /// The configuration would go back to what nobody signed.
+    #[error(
+        "this host joined tenant {0} and believes its signed files alone, but {1} speaks the classic protocol for the same \
+         tenant (downgrade): put the [trust] of its join back, or run dirless join --again; to leave the verified protocol \
+         for good, remove {2}"
+    )]
+    Downgrade(String, std::path::PathBuf, std::path::PathBuf),
+    /// What this host keeps of its tenant cannot be read.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
     /// The client cannot be made from the configuration.
     #[error(transparent)]
     Client(#[from] BuildError),
@@ -163,7 +173,10 @@ impl Engine {
             fetch::remove_leftovers(&folder);
         }
         let upstream = match &config.upstream {
-            Upstream::Classic(classic) => Source::Classic(client(classic, &config.timing, &clock)?),
+            Upstream::Classic(classic) => {
+                no_way_back(classic, &paths)?;
+                Source::Classic(client(classic, &config.timing, &clock)?)
+            }
             Upstream::Signed(signed) => {
                 let keeper = Keeper::new(paths.trust_folder(), signed.joined.clone());
                 Source::Signed(files(signed, &keeper, &config.timing, &clock)?)
@@ -480,6 +493,19 @@ impl Engine {
             Ok(()) => self.state.duplicates = names,
             Err(error) => outcome.problems.push(format!("reporting duplicate names: {error}")),
         }
+    }
+}
+
+/// Refuses the classic protocol for a tenant whose signed files this host believes: otherwise whoever can write its
+/// configuration file, or an old copy of it that a tool puts back, undoes what the join was for.
+fn no_way_back(classic: &Classic, paths: &Paths) -> Result<(), EngineError> {
+    let folder = paths.trust_folder();
+    let believed = believed_tenant(&folder)?.map(|tenant| tenant.to_string());
+    match believed {
+        Some(tenant) if tenant == classic.tenant.as_str() => {
+            Err(EngineError::Downgrade(tenant, paths.config(), folder.join("memory")))
+        }
+        _ => Ok(()),
     }
 }
 

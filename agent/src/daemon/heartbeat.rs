@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use dirless_wire::{AppliedSource, DroppedEntry, ETag, Heartbeat, HostReport, SourceName};
 
-use crate::pipeline::{Kind, Report};
+use crate::pipeline::{Kind, OUT_OF_SCOPE, Report};
 
 /// The heartbeat of this host, from the last worker's report and the problems of this cycle.
 pub(crate) fn heartbeat(agent_id: &str, hostname: &str, report: Option<&Report>, problems: &[String]) -> Heartbeat {
@@ -86,18 +86,36 @@ fn wire_kind(kind: Kind) -> &'static str {
 pub(crate) fn problems_of(report: &Report) -> Vec<String> {
     let of_sources = report.sources.iter().filter_map(|source| {
         let problem = source.problem.as_ref()?;
-        Some(format!("{}: {}; {}", source.name, problem.reason, problem.hint))
+        let told = format!("{}: {}", source.name, problem.reason);
+        Some(format!("{told} ({}); {}", problem.code, problem.hint))
     });
     let whole = report
         .problem
         .iter()
-        .map(|problem| format!("{}; {}", problem.reason, problem.hint));
+        .map(|problem| format!("{} ({}); {}", problem.reason, problem.code, problem.hint));
     let access = report
         .access
         .problem
         .iter()
         .map(|problem| format!("access rules: {problem}"));
-    of_sources.chain(whole).chain(access).collect()
+    of_sources
+        .chain(beyond_scope(report))
+        .chain(whole)
+        .chain(access)
+        .collect()
+}
+
+/// Records that their publisher had no right to make are dropped one by one, but they say something about the publisher.
+fn beyond_scope(report: &Report) -> Option<String> {
+    let count = report.dropped.by_code.get(OUT_OF_SCOPE)?;
+    let first = report.dropped.entries.iter().find(|entry| entry.code == OUT_OF_SCOPE);
+    let first = first.map_or_else(String::new, |entry| {
+        format!(", the first is {} {} of {}", entry.kind, entry.name, entry.source)
+    });
+    Some(format!(
+        "{count} records lie outside what their publisher may say{first} ({OUT_OF_SCOPE}); look at that publisher: a mistake, or a \
+         stolen key"
+    ))
 }
 
 #[cfg(test)]
@@ -170,7 +188,7 @@ mod tests {
     fn a_problem_is_told_once() {
         let report = report();
         let problems = problems_of(&report);
-        assert_eq!(problems, ["local: cannot be opened; seal it again"]);
+        assert_eq!(problems, ["local: cannot be opened (seal); seal it again"]);
         let host = heartbeat("node-a", "web-1", Some(&report), &problems).report.unwrap();
         assert_eq!(host.problems.len(), 1);
     }

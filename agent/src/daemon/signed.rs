@@ -141,6 +141,7 @@ impl Engine {
             let mut entries = walked.heads.iter().flat_map(|(head, _)| &head.entries);
             entries.any(|entry| entry.source.as_str() == source)
         };
+        let withdrawn = |source: &str| walked.withdrawn.iter().any(|gone| gone.as_str() == source);
         for source in self.config.fetched() {
             let installed = walked
                 .installed
@@ -148,14 +149,17 @@ impl Engine {
                 .any(|installed| installed.source.as_str() == source.as_str());
             if installed {
                 self.set_note(source, SourceState::Present)?;
-            } else if whole && !named(source.as_str()) {
+            } else if withdrawn(source.as_str()) || (whole && !named(source.as_str())) {
                 self.set_note(source, SourceState::Deleted)?;
             }
         }
         if whole && !named(ACCESS_RULES) && !self.rules_known() {
             publish(&self.paths.access_rules(), 0o600, NO_RULES)?;
         }
-        let expired = |freshness: &Freshness| *freshness == Freshness::Expired;
+        let expired = walked
+            .heads
+            .iter()
+            .any(|(_, freshness)| *freshness == Freshness::Expired);
         let own = self
             .config
             .signed()
@@ -165,7 +169,7 @@ impl Engine {
             .compartments
             .iter()
             .any(|compartment| compartment.on_expiry == OnExpiry::Close && own.contains(&compartment.name));
-        if closes && walked.heads.iter().any(|(_, freshness)| expired(freshness)) {
+        if closes && (expired || !walked.lapsed.is_empty()) {
             publish_changed(&self.paths.trust_closed(), b"")
         } else if whole {
             remove(&self.paths.trust_closed())

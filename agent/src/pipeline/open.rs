@@ -17,6 +17,9 @@ const SMALL_PLAINTEXT: u64 = 16 << 20;
 /// Directories compress some ten to thirty times; the most that deflate can do is 1032 times.
 const MOST_RATIO: u64 = 200;
 
+/// Code of what a publisher said though it is not its to say.
+pub const OUT_OF_SCOPE: &str = "out-of-scope";
+
 /// Why a source's body cannot be used, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -128,6 +131,10 @@ impl From<SnapshotError> for BodyError {
                 "content-root",
                 "the publisher signed one thing and sealed another: look at it",
             ),
+            SnapshotError::Read(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::FileTooLarge => (
+                "bomb",
+                "it unpacks to more than was signed, or than any directory has: look at who wrote it",
+            ),
             SnapshotError::Read(error) if error.is_io() => (
                 "unreadable",
                 "it was cut or changed on its way, or is far larger than any directory; push it again",
@@ -236,7 +243,7 @@ fn signed<'a>(body: &'a Body, source: &str, policy: &'a Policy, keys: &[Wrap]) -
 /// What a publisher said is not its to say.
 pub(super) fn beyond(what: &str) -> BodyError {
     BodyError::new(
-        "out-of-scope",
+        OUT_OF_SCOPE,
         format!("the policy does not let its publisher speak of {what}"),
         "widen the publisher's scope in the policy, or find out why it says so",
     )

@@ -52,6 +52,24 @@ pub enum KeeperError {
     },
 }
 
+/// The tenant whose signed files a host believes, by the memory in `folder`; none when it never joined one.
+///
+/// # Errors
+/// When the memory is there and cannot be read.
+pub fn believed_tenant(folder: &Path) -> Result<Option<Digest>, KeeperError> {
+    let path = folder.join("memory");
+    let Some(bytes) = read(&path, Memory::MOST as u64)? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let memory = Note::sign(text, &[]).ok().and_then(|note| parse::<Memory>(&note).ok());
+    let damaged = || KeeperError::Damaged {
+        path,
+        reason: "it is no memory of a tenant".to_owned(),
+    };
+    Ok(Some(memory.ok_or_else(damaged)?.tenant()))
+}
+
 /// The folder of what a host keeps; 0700.
 #[derive(Clone, Debug)]
 pub struct Keeper {

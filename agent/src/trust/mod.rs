@@ -21,7 +21,7 @@ mod walk;
 pub use admission::{Admission, admission, join_anew, next_key_is_accepted};
 pub use body::{SignedBody, SignedBodyError};
 pub use join::{Carried, JoinArguments, JoinError, Joining, join};
-pub use keeper::{Joined, Keeper, KeeperError};
+pub use keeper::{Joined, Keeper, KeeperError, believed_tenant};
 pub use pending::Pending;
 pub use reach::{ReachError, at_backends, files, request_key, timeouts};
 pub use receipt::{Applied, receipt};

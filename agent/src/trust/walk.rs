@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use dirless_client::{Files, FilesError};
-use dirless_seal::trust::{Entry, Freshness, Head, Manifest, Memory, Object, Policy, Refusal, Wrap};
+use dirless_seal::trust::{Entry, Freshness, Head, Manifest, Memory, Object, Policy, Refusal, Wrap, parse};
 use dirless_seal::{Label, Note};
 use jiff::Timestamp;
 
@@ -22,8 +22,8 @@ const LONGEST_WRAP: usize = 16 * 1024;
 /// Something that an operator must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alarm {
-    /// A stable word: a refusal's code, `no-head`, `not-admitted`, `stale`, `expired`, `clock-behind`, `policy-expired`,
-    /// `unreachable`, `refused`, `missing`, `too-long` or `disk`.
+    /// A stable word: a refusal's code, `no-head`, `missing`, `not-admitted`, `stale`, `expired`, `clock-behind`,
+    /// `policy-expired`, `refused`, `too-long`, `too-slow`, `cut-short`, `bad-answer`, `unreachable` or `disk`.
     pub code: &'static str,
     /// Which file, or which publisher.
     pub what: String,
@@ -57,6 +57,8 @@ pub struct Walked {
     pub heads: Vec<(Head, Freshness)>,
     /// Publishers whose head was fetched and all of whose sources for this host are in place.
     pub complete: Vec<Label>,
+    /// Publishers whose last head has run out and counts no more under the policy, while there is no other.
+    pub lapsed: Vec<Label>,
     /// Sources whose bodies are in place.
     pub installed: Vec<Installed>,
     /// Sources that the policy or a head no longer has: there is nothing of them any more.
@@ -116,6 +118,9 @@ impl Stop {
             // More bytes than anything of the kind may have is the doing of whoever serves it.
             Self::Files(FilesError::TooLong { .. }) => "too-long",
             Self::Files(FilesError::Refused(_)) => "refused",
+            Self::Files(FilesError::Answer { .. }) => "bad-answer",
+            Self::Files(FilesError::TooSlow { .. }) => "too-slow",
+            Self::Files(FilesError::BrokeOff { .. }) => "cut-short",
             Self::Files(_) => "unreachable",
             Self::Keeper(_) | Self::Disk(..) => "disk",
             Self::Missing(_) => "missing",
@@ -372,9 +377,19 @@ impl Walker<'_> {
         let Some(note) = kept.filter(|note| Some(note.digest()) == seen) else {
             return;
         };
-        // The policy may have come to say other things of its publisher since.
-        if let Ok((head, freshness)) = self.memory.clone().head(policy, &note, self.now) {
-            self.judge(format!("head/{publisher}"), head, freshness);
+        let path = format!("head/{publisher}");
+        match self.memory.clone().head(policy, &note, self.now) {
+            Ok((head, freshness)) => self.judge(path, head, freshness),
+            // The policy says other things of its publisher since, so nothing of it counts any more. Its lease runs all the
+            // same: otherwise a policy that takes a key back, served without the next head, would keep every door open.
+            Err(_) => {
+                let head = parse::<Head>(&note).ok();
+                let ended = |head: &Head| self.memory.freshness(head, self.now) == Freshness::Expired;
+                if let Some(head) = head.filter(ended) {
+                    self.walked.alarms.push(expired(path, &head));
+                    self.walked.lapsed.push(publisher.clone());
+                }
+            }
         }
     }
 
@@ -382,13 +397,14 @@ impl Walker<'_> {
         let (code, reason) = match freshness {
             Freshness::Fresh => ("", String::new()),
             Freshness::Stale => ("stale", format!("nothing newer than {} is being served", head.issued)),
-            Freshness::Expired => ("expired", format!("its lease ran out at {}", head.expires_at())),
+            Freshness::Expired => {
+                self.walked.alarms.push(expired(path.clone(), &head));
+                ("", String::new())
+            }
+            // Without the times, which are others in each cycle: it is one alarm.
             Freshness::ClockBehind => (
                 "clock-behind",
-                format!(
-                    "this host's clock says {}, but {} was signed already: set the clock",
-                    self.now, head.issued
-                ),
+                "this host's clock is more than ten minutes behind what was signed already: set the clock".to_owned(),
             ),
         };
         if !code.is_empty() {
@@ -465,5 +481,14 @@ impl Walker<'_> {
         };
         let note = Note::parse(&bytes, most).map_err(|error| Refusal::NoNote(kind, error))?;
         Ok(Some(note))
+    }
+}
+
+/// The alarm for a head whose lease has run out.
+fn expired(path: String, head: &Head) -> Alarm {
+    Alarm {
+        code: "expired",
+        what: path,
+        reason: format!("its lease ran out at {}", head.expires_at()),
     }
 }

@@ -156,6 +156,27 @@ fn a_frozen_head_is_noticed_and_later_runs_out() {
 }
 
 #[test]
+fn a_policy_that_takes_a_key_back_stops_no_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tenant = Tenant::new(folder.path());
+    let host = Host::join(&mut tenant);
+    tenant.publish("local", "first", 0);
+    assert_eq!(host.walk(folder.path(), 0).alarms, []);
+    // The backend shows the policy, and not the head of the new key.
+    tenant.publisher = stranger("syncer-1");
+    let next = tenant.publisher.verifying().clone();
+    tenant.next_policy(|policy| policy.publishers[0].key = next);
+    fs::remove_file(folder.path().join("head/syncer-1")).unwrap();
+    for (minute, expected, lapsed) in [(60, &["no-head"][..], 0), (60 * 24 + 1, &["no-head", "expired"], 1)] {
+        let walked = host.walk(folder.path(), minute);
+        assert_eq!(codes(&walked.alarms), expected);
+        assert_eq!((walked.lapsed.len(), walked.heads.len()), (lapsed, 0));
+    }
+    tenant.sign_head(60 * 24 + 1);
+    assert_eq!(host.walk(folder.path(), 60 * 24 + 1).lapsed, []);
+}
+
+#[test]
 fn clocks_ten_years_off_lose_nothing() {
     const TEN_YEARS: i64 = 60 * 24 * 3653;
     let folder = tempfile::tempdir().unwrap();
@@ -167,7 +188,13 @@ fn clocks_ten_years_off_lose_nothing() {
         ["policy-expired", "expired"]
     );
     tenant.publish("local", "second", 1);
-    assert_eq!(codes(&host.walk(folder.path(), -TEN_YEARS).alarms), ["clock-behind"]);
+    let behind = host.walk(folder.path(), -TEN_YEARS).alarms;
+    assert_eq!(codes(&behind), ["clock-behind"]);
+    assert_eq!(
+        host.walk(folder.path(), 1 - TEN_YEARS).alarms,
+        behind,
+        "each cycle tells it anew"
+    );
     assert_eq!(host.plaintext("local").unwrap(), "second");
     assert_eq!(host.walk(folder.path(), 1).alarms, []);
 }

@@ -1,7 +1,7 @@
 //! From a join code to a lookup table, over a folder of signed files.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use dirless_agent::config;
 use dirless_agent::daemon::{CycleOptions, Engine, Outcome, WorkerCommand};
@@ -262,6 +262,11 @@ fn what_a_publisher_may_not_say_is_dropped_alone() {
     assert!(setting.cycle(0).changed);
     assert_eq!(setting.names(), ["alice"]);
     assert_eq!(setting.report().dropped.by_code.get("out-of-scope"), Some(&3));
+    let problems = setting.cycle(1).problems;
+    assert!(
+        problems.len() == 1 && problems[0].contains("(out-of-scope)"),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -323,6 +328,29 @@ fn a_compartment_that_closes_lets_nobody_in_once_its_lease_has_run_out() {
     setting.tenant.sign_head(60 * 24 + 2);
     setting.cycle(60 * 24 + 2);
     assert_eq!(setting.names(), ["alice"]);
+}
+
+#[test]
+fn the_classic_protocol_of_the_same_tenant_does_not_come_back() {
+    let setting = Setting::new();
+    setting.join(false).unwrap();
+    let classic = |tenant: &str| {
+        let text = format!("[backend]\nurl = \"http://h\"\n[auth]\nhmac_secret = \"s\"\ntenant_id = \"{tenant}\"\n");
+        fs::write(setting.paths.config(), text).unwrap();
+        fs::set_permissions(setting.paths.config(), fs::Permissions::from_mode(0o600)).unwrap();
+        let config = config::load(&setting.paths.config(), &setting.paths, "web-1").unwrap();
+        let worker = WorkerCommand::of_this_program(Vec::new(), std::time::Duration::from_secs(1));
+        let (paths, clock) = (setting.paths.clone(), setting.clock.clone());
+        Engine::new(config, paths, clock, worker, SshdProgram::none())
+    };
+    let error = classic(&setting.tenant.id.to_string()).unwrap_err().to_string();
+    assert!(error.contains("(downgrade)"), "{error}");
+    // Another tenant is another decision, and so is a memory that was taken away on purpose.
+    assert!(classic(&"ab".repeat(32)).is_ok());
+    fs::write(setting.paths.trust_folder().join("memory"), "garbage").unwrap();
+    assert!(classic(&"ab".repeat(32)).is_err());
+    fs::remove_file(setting.paths.trust_folder().join("memory")).unwrap();
+    assert!(classic(&setting.tenant.id.to_string()).is_ok());
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub enum Files {
     Backend(BackendFiles),
 }
 
+/// Slowest transfer that is put up with, in bytes a second.
+const SLOWEST: u64 = 16 << 10;
+
 /// A file cannot be had. Its absence is no error.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
@@ -55,7 +58,29 @@ pub enum FilesError {
     /// The backend does not let this host in, whatever it asks for.
     #[error("{0}")]
     Refused(String),
-    /// The server did not answer as one does.
+    /// The server answered something that is neither the file nor its absence.
+    #[error("{path}: {answer}")]
+    Answer {
+        /// The file.
+        path: String,
+        /// What it answered.
+        answer: String,
+    },
+    /// The answer comes too slowly to be meant, or stopped coming.
+    #[error("{path} comes more slowly than {} KiB a second", SLOWEST >> 10)]
+    TooSlow {
+        /// The file.
+        path: String,
+    },
+    /// The answer broke off.
+    #[error("{path} broke off on its way: {reason}")]
+    BrokeOff {
+        /// The file.
+        path: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The server did not answer.
     #[error("{path} could not be fetched: {reason}")]
     Web {
         /// The file.

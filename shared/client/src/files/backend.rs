@@ -242,9 +242,16 @@ impl BackendFiles {
             }),
             Err(error) => {
                 self.note(&error);
-                Err(self.hopeless(path).unwrap_or_else(|| FilesError::Web {
-                    path: path.to_owned(),
-                    reason: error.to_string(),
+                let path_text = path.to_owned();
+                Err(self.hopeless(path).unwrap_or_else(|| match &error {
+                    Error::Malformed { .. } | Error::Rejected { .. } | Error::Forbidden { .. } => FilesError::Answer {
+                        path: path_text,
+                        answer: error.to_string(),
+                    },
+                    _ => FilesError::Web {
+                        path: path_text,
+                        reason: error.to_string(),
+                    },
                 }))
             }
         }

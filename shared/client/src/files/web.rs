@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 
 use super::kept::KeptHeads;
-use super::{FilesError, grown};
+use super::{FilesError, SLOWEST, grown};
 use crate::transport::{describe, plain_client};
 use crate::{BaseUrl, BuildError, SnapshotSink};
 
@@ -19,6 +19,8 @@ pub struct WebFiles {
     client: reqwest::Client,
     base: BaseUrl,
     heads: KeptHeads,
+    /// How long nothing may come.
+    patience: Duration,
 }
 
 impl WebFiles {
@@ -29,6 +31,7 @@ impl WebFiles {
             client,
             base,
             heads: KeptHeads::default(),
+            patience,
         })
     }
 
@@ -79,9 +82,9 @@ impl WebFiles {
             StatusCode::NOT_MODIFIED if tag.is_some() => return Ok(Answered::Unchanged),
             StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Answered::Nothing),
             other => {
-                return Err(FilesError::Web {
+                return Err(FilesError::Answer {
                     path: path.to_owned(),
-                    reason: format!("the server answered {other}"),
+                    answer: format!("the server answered {other}"),
                 });
             }
         }
@@ -92,13 +95,30 @@ impl WebFiles {
         let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
         let tag = tag.and_then(|tag| ETag::parse(tag).ok());
         sink.begin().await.map_err(disk)?;
+        let begun = tokio::time::Instant::now();
         let mut length = 0;
-        while let Some(piece) = answer.chunk().await.map_err(failed)? {
+        while let Some(piece) = answer.chunk().await.map_err(|error| broken(path, &error))? {
             length = grown(path, length, piece.len(), most)?;
+            // A byte now and then is progress, and would hold up everything else for ever.
+            if begun.elapsed() > self.patience + Duration::from_secs(length / SLOWEST) {
+                return Err(FilesError::TooSlow { path: path.to_owned() });
+            }
             sink.append(&piece).await.map_err(disk)?;
         }
         sink.finish().await.map_err(disk)?;
         Ok(Answered::Body { length, tag })
+    }
+}
+
+fn broken(path: &str, error: &reqwest::Error) -> FilesError {
+    let path = path.to_owned();
+    if error.is_timeout() {
+        FilesError::TooSlow { path }
+    } else {
+        FilesError::BrokeOff {
+            path,
+            reason: describe(error),
+        }
     }
 }
 
