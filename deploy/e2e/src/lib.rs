@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 pub mod blob;
 pub mod demo;
+pub mod hostile;
 pub mod http;
 pub mod ldap_host;
 pub mod machine;
@@ -18,6 +19,7 @@ pub mod moto;
 pub mod recorded;
 pub mod site;
 pub mod story;
+pub mod tenant;
 pub mod vectors;
 pub mod world;
 

@@ -6,28 +6,8 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use dirless_e2e::machine::{self, getent};
 use dirless_e2e::site::private;
+use dirless_e2e::tenant::{FOLDER, PASSPHRASE, SYNCER_KEYS, Tenant, join_code, operator, people, syncer};
 use dirless_testkit::{Program, isolated};
-
-const TENANT: &str = "/srv/tenant";
-const PASSPHRASE: &str = "correct horse battery staple";
-
-/// An operator, a syncer and a host on one machine, with only files between them.
-struct World {
-    roots: String,
-}
-
-fn ours(name: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    Program::ours(name)?.args(arguments).succeed()
-}
-
-fn operator(arguments: &[&str]) -> anyhow::Result<String> {
-    ours("dirless", arguments)
-}
-
-fn syncer(arguments: &[&str]) -> anyhow::Result<String> {
-    let all = [&["--config", "/srv/syncer/syncer.toml"], arguments].concat();
-    ours("dirless-syncer", &all)
-}
 
 /// One cycle of the agent: what it says is wrong.
 fn cycle() -> anyhow::Result<Vec<String>> {
@@ -35,130 +15,30 @@ fn cycle() -> anyhow::Result<Vec<String>> {
     Ok(outcome.stderr.lines().map(str::to_owned).collect())
 }
 
-fn people(names: &[&str]) -> anyhow::Result<()> {
-    let lines: String = names.iter().map(|name| format!("  - {{name: {name}}}\n")).collect();
-    private("/srv/people/people.yaml", &format!("people:\n{lines}"))
+fn begin() -> anyhow::Result<Tenant> {
+    machine::install(&["dirless-agent", "dirless-syncer"])?;
+    Tenant::new()
 }
 
-/// The signatures of two of the three roots.
-fn sign_policy() -> anyhow::Result<()> {
-    for root in ["root-1", "root-2"] {
-        let key = format!("/srv/keys/{root}.age");
-        operator(&[
-            "policy",
-            "sign",
-            TENANT,
-            "--key",
-            &key,
-            "--yes",
-            "--passphrase-file",
-            "/srv/passphrase",
-        ])?;
-    }
-    Ok(())
-}
-
-impl World {
-    fn new() -> anyhow::Result<Self> {
-        machine::install(&["dirless-agent", "dirless-syncer"])?;
-        private("/srv/passphrase", &format!("{PASSPHRASE}\n"))?;
-        operator(&[
-            "tenant",
-            "init",
-            TENANT,
-            "--keys",
-            "/srv/keys",
-            "--work",
-            "10",
-            "--passphrase-file",
-            "/srv/passphrase",
-        ])?;
-        let policy = std::fs::read_to_string(format!("{TENANT}/policy/1"))?;
-        let tenant = policy
-            .lines()
-            .find_map(|line| line.strip_prefix("tenant "))
-            .context("the tenant's id")?;
-        let shown: serde_json::Value = serde_json::from_str(&operator(&["policy", "show", TENANT, "--json"])?)?;
-        let roots = find(&shown, "fingerprint").context("the fingerprint of the roots")?;
-        people(&["alice", "bob"])?;
-        private(
-            "/srv/syncer/syncer.toml",
-            &format!(
-                "[backend]\nurl = \"http://127.0.0.1:1\"\n[syncer]\nkey_folder = \"/srv/syncer/keys\"\n\
-                 state_folder = \"/srv/syncer/state\"\n[tree]\npath = \"/srv/syncer/state/tree.db\"\n\
-                 [[source]]\nkind = \"files\"\nname = \"people\"\nfolder = \"/srv/people\"\n\
-                 [signed]\nfolder = \"{TENANT}\"\nroots = \"{roots}\"\ntenant = \"{tenant}\"\nurl = \"file://{TENANT}\"\n\
-                 classic = false\n"
-            ),
-        )?;
-        let lines = syncer(&["signing", "init", "syncer-1"])?;
-        let word = |line: usize, word: usize| lines.lines().nth(line).and_then(|line| line.split(' ').nth(word));
-        let (publisher, enroller) = (word(0, 1).context("publisher")?, word(1, 1).context("enroller")?);
-        let recipient = word(1, 2).context("recipient")?;
-        operator(&[
-            "publisher",
-            "add",
-            TENANT,
-            "--key",
-            publisher,
-            "--source",
-            "people",
-            "--ids",
-            "1000-2147483647",
-            "--names",
-            "*",
-            "--may",
-            "users",
-            "--may",
-            "groups",
-            "--may",
-            "keys",
-        ])?;
-        operator(&["enroller", "add", TENANT, "--key", enroller, "--recipient", recipient])?;
-        sign_policy()?;
-        Ok(Self { roots })
-    }
-
-    /// Joins and is admitted.
-    fn join(&self) -> anyhow::Result<()> {
-        syncer(&["join-code", "create", "--compartment", "all", "--out", "/srv/code"])?;
-        operator(&["join", "--code-file", "/srv/code"])?;
-        let path = "/etc/dirless/dirless-agent.toml";
-        let text = std::fs::read_to_string(path)?;
-        private(path, &format!("{text}[agent]\nsources = [\"people\"]\n"))?;
-        operator(&["install", "--nss"])?;
-        syncer(&["once"])?;
-        Ok(())
-    }
-
-    fn verify(&self, place: &str) -> anyhow::Result<()> {
-        operator(&["verify", place, "--roots", &self.roots]).map(drop)
-    }
-}
-
-/// The first text under this name, wherever it stands.
-fn find(value: &serde_json::Value, name: &str) -> Option<String> {
-    match value {
-        serde_json::Value::Object(members) => members.iter().find_map(|(key, value)| {
-            value
-                .as_str()
-                .filter(|_| key == name)
-                .map(str::to_owned)
-                .or_else(|| find(value, name))
-        }),
-        serde_json::Value::Array(values) => values.iter().find_map(|value| find(value, name)),
-        _ => None,
-    }
+/// Joins and is admitted.
+fn join() -> anyhow::Result<()> {
+    join_code("/srv/code", 1)?;
+    operator(&["join", "--code-file", "/srv/code"])?;
+    let path = "/etc/dirless/dirless-agent.toml";
+    let text = std::fs::read_to_string(path)?;
+    private(path, &format!("{text}[agent]\nsources = [\"people\"]\n"))?;
+    operator(&["install", "--nss"])?;
+    syncer(&["once"]).map(drop)
 }
 
 #[test]
 fn from_an_operators_keys_to_a_login_name() {
     isolated("from_an_operators_keys_to_a_login_name", || {
-        let world = World::new()?;
-        world.join()?;
+        let tenant = begin()?;
+        join()?;
         ensure!(cycle()?.is_empty(), "{:?}", cycle()?);
         let alice = getent("passwd", "alice")?.context("alice")?;
-        world.verify(TENANT)?;
+        tenant.verify(FOLDER)?;
 
         // A removed person is gone after the next cycles; who stays keeps the number.
         people(&["alice", "carol"])?;
@@ -168,24 +48,24 @@ fn from_an_operators_keys_to_a_login_name() {
         ensure!(getent("passwd", "alice")?.as_ref() == Some(&alice));
 
         // Carried by hand: a mirror in another folder is as good.
-        operator(&["mirror", TENANT, "/media/stick", "--roots", &world.roots])?;
-        world.verify("/media/stick")?;
+        operator(&["mirror", FOLDER, "/srv/stick", "--roots", &tenant.roots])?;
+        tenant.verify("/srv/stick")?;
         let path = "/etc/dirless/dirless-agent.toml";
         let text = std::fs::read_to_string(path)?;
-        private(path, &text.replace(&format!("file://{TENANT}"), "/media/stick"))?;
+        private(path, &text.replace(&format!("file://{FOLDER}"), "/srv/stick"))?;
         ensure!(cycle()?.is_empty(), "from a stick");
 
         // Whoever has the stick changes a byte of everything in turn: nobody is lost, and nobody comes in.
         for folder in ["head", "policy", "manifest", "blob"] {
-            spoil(&Path::new("/media/stick").join(folder))?;
+            spoil(&Path::new("/srv/stick").join(folder))?;
         }
         people(&["mallory"])?;
         ensure!(!cycle()?.is_empty(), "a spoilt stick was taken for a good one");
         ensure!(getent("passwd", "alice")?.as_ref() == Some(&alice) && getent("passwd", "mallory")?.is_none());
 
         // With everything gone, the host answers.
-        std::fs::remove_dir_all("/media/stick")?;
-        std::fs::remove_dir_all(TENANT)?;
+        std::fs::remove_dir_all("/srv/stick")?;
+        std::fs::remove_dir_all(FOLDER)?;
         ensure!(!cycle()?.is_empty() && getent("passwd", "alice")?.as_ref() == Some(&alice));
         Ok(())
     })
@@ -213,10 +93,10 @@ fn spoil(folder: &Path) -> anyhow::Result<()> {
 #[test]
 fn a_revoked_host_hears_nothing_more() {
     isolated("a_revoked_host_hears_nothing_more", || {
-        let world = World::new()?;
-        world.join()?;
+        let tenant = begin()?;
+        join()?;
         ensure!(cycle()?.is_empty(), "admitted");
-        let node = std::fs::read_dir(format!("{TENANT}/wrap/all/1"))?
+        let node = std::fs::read_dir(format!("{FOLDER}/wrap/all/1"))?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .find(|name| name.starts_with('n'))
             .context("the host's name")?;
@@ -226,7 +106,7 @@ fn a_revoked_host_hears_nothing_more() {
         let said = cycle()?;
         ensure!(said.iter().any(|line| line.contains("(not-admitted)")), "{said:?}");
         ensure!(getent("passwd", "dora")?.is_none() && getent("passwd", "alice")?.is_some());
-        world.verify(TENANT)
+        tenant.verify(FOLDER)
     })
     .unwrap();
 }
@@ -234,11 +114,11 @@ fn a_revoked_host_hears_nothing_more() {
 #[test]
 fn no_secret_of_the_tenant_lies_open() {
     isolated("no_secret_of_the_tenant_lies_open", || {
-        let world = World::new()?;
-        world.join()?;
+        begin()?;
+        join()?;
         ensure!(cycle()?.is_empty(), "admitted");
         let code = std::fs::read_to_string("/srv/code")?;
-        let publisher = std::fs::read_to_string("/srv/syncer/keys/publisher.key")?;
+        let publisher = std::fs::read_to_string(format!("{SYNCER_KEYS}/publisher.key"))?;
         let secrets = [
             PASSPHRASE,
             code.trim(),

@@ -1,0 +1,246 @@
+//! What a hostile backend makes up, with no keys but its own and those that were stolen.
+
+use std::io::Write;
+
+use anyhow::Context;
+use dirless_seal::trust::log::Chain;
+use dirless_seal::trust::{Entry, Head, Manifest, Object, parse, print};
+use dirless_seal::{Content, Digest, Label, Note, Recipient, RecordKind, SigningKey, seal_file};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::liar::Liar;
+
+/// Reads a note's object.
+///
+/// # Errors
+/// When it is none.
+pub fn object<T: Object>(bytes: &[u8]) -> anyhow::Result<T> {
+    Ok(parse(&Note::parse(bytes, T::MOST)?)?)
+}
+
+/// The note of `object`, signed by `key`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn signed<T: Object>(object: &T, key: &SigningKey) -> anyhow::Result<Vec<u8>> {
+    Ok(Note::sign(print(object)?, &[key])?.to_string().into_bytes())
+}
+
+/// The same text under another signature.
+///
+/// # Errors
+/// When it is no note.
+pub fn signed_again(note: &[u8], key: &SigningKey) -> anyhow::Result<Vec<u8>> {
+    let text = Note::parse(note, 1 << 20)?.text().to_owned();
+    Ok(Note::sign(text, &[key])?.to_string().into_bytes())
+}
+
+/// A key of nobody, under somebody's name.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn stranger(name: &str) -> anyhow::Result<SigningKey> {
+    SigningKey::generate(label(name)?)
+        .ok()
+        .context("the system gives no random bytes")
+}
+
+/// A label.
+///
+/// # Errors
+/// When it is none.
+pub fn label(text: &str) -> anyhow::Result<Label> {
+    Ok(text.parse()?)
+}
+
+/// A snapshot, with the content root that belongs to it.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// As it is sealed.
+    pub plaintext: Vec<u8>,
+    /// Of its records.
+    pub content: Digest,
+}
+
+/// A snapshot of these users.
+#[must_use]
+pub fn users(of: &[(&str, u32)]) -> Snapshot {
+    let mut content = Content::default();
+    let mut records = Vec::new();
+    for (name, uid) in of {
+        let user = format!(
+            r#"{{"username":"{name}","uid":{uid},"gid":{uid},"gecos":"","home":"/home/{name}","shell":"/bin/sh"}}"#
+        );
+        content.add(RecordKind::User.leaf(user.as_bytes()));
+        records.push(user);
+    }
+    Snapshot {
+        plaintext: format!(r#"{{"users":[{}]}}"#, records.join(",")).into_bytes(),
+        content: content.root(),
+    }
+}
+
+/// Seals it as a syncer does, but to whom it likes.
+///
+/// # Errors
+/// When it cannot be sealed.
+pub fn sealed(plaintext: &[u8], to: &Recipient) -> anyhow::Result<Vec<u8>> {
+    let mut sealed = Vec::new();
+    seal_file(&[to], &mut sealed, |out| out.write_all(plaintext))?;
+    Ok(sealed)
+}
+
+/// A true age file of exactly this many bytes.
+///
+/// # Errors
+/// When none comes out.
+pub fn sealed_to_size(size: usize, to: &Recipient) -> anyhow::Result<Vec<u8>> {
+    let mut plaintext = size.saturating_sub(400);
+    for _ in 0..10_000 {
+        // The header has a random part.
+        let file = sealed(&vec![b' '; plaintext], to)?;
+        if file.len() == size {
+            return Ok(file);
+        }
+        plaintext = (plaintext + size).saturating_sub(file.len());
+    }
+    anyhow::bail!("no file of {size} bytes came out")
+}
+
+/// A gigabyte of blanks in a few kilobytes: gzip members follow each other.
+///
+/// # Errors
+/// When it cannot be compressed.
+pub fn bomb() -> anyhow::Result<Vec<u8>> {
+    let mut member = GzEncoder::new(Vec::new(), Compression::best());
+    member.write_all(&vec![b' '; 4 << 20])?;
+    Ok(member.finish()?.repeat(256))
+}
+
+/// An age file with this many recipients in its header. None of them is anybody.
+#[must_use]
+pub fn crowded(recipients: usize) -> Vec<u8> {
+    let key = "U3dpbmcgbG93LCBzd2VldCBjaGFyaW90LCBjb21pbicg";
+    let stanza = format!(
+        "-> X25519 {}\n{}\n",
+        key.get(..43).unwrap_or(key),
+        key.get(..43).unwrap_or(key)
+    );
+    let mut file = String::from("age-encryption.org/v1\n");
+    file.push_str(&stanza.repeat(recipients));
+    file.push_str("--- ");
+    file.push_str(key.get(..43).unwrap_or(key));
+    file.push('\n');
+    let mut bytes = file.into_bytes();
+    bytes.extend([7; 64]);
+    bytes
+}
+
+/// The next thing a publisher might say.
+#[derive(Clone, Debug)]
+pub struct Forgery {
+    /// What is said about the body.
+    pub manifest: Manifest,
+    /// The sealed body.
+    pub body: Vec<u8>,
+    /// What is current then.
+    pub head: Head,
+}
+
+impl Forgery {
+    /// What follows on these notes: this snapshot, truly sealed.
+    ///
+    /// # Errors
+    /// When they are none, or it cannot be sealed.
+    pub fn after(manifest: &[u8], head: &[u8], snapshot: &Snapshot) -> anyhow::Result<Self> {
+        let before: Manifest = object(manifest)?;
+        let previous = Note::parse(manifest, Manifest::MOST)?.digest();
+        let head: Head = object(head)?;
+        let body = sealed(&snapshot.plaintext, &before.recipient)?;
+        Ok(Self {
+            manifest: Manifest {
+                version: before.version + 1,
+                previous: Some(previous),
+                ciphertext: Digest::of(&body),
+                ciphertext_size: body.len() as u64,
+                plaintext_size: snapshot.plaintext.len() as u64,
+                content: snapshot.content,
+                ..before
+            },
+            body,
+            head: Head {
+                version: head.version + 1,
+                ..head
+            },
+        })
+    }
+
+    /// With this for a body, under the digest that it has.
+    #[must_use]
+    pub fn with_body(mut self, body: Vec<u8>) -> Self {
+        self.manifest.ciphertext = Digest::of(&body);
+        self.manifest.ciphertext_size = body.len() as u64;
+        self.body = body;
+        self
+    }
+
+    /// All of it as files, signed by `key`: path and bytes, the head last.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn files(&self, key: &SigningKey) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+        let manifest = &self.manifest;
+        let note = Note::sign(print(manifest)?, &[key])?;
+        let mut head = self.head.clone();
+        head.entries
+            .retain(|entry| (&entry.source, &entry.compartment) != (&manifest.source, &manifest.compartment));
+        head.entries.push(Entry {
+            source: manifest.source.clone(),
+            compartment: manifest.compartment.clone(),
+            version: manifest.version,
+            chain: Chain::of(note.digest()),
+        });
+        head.entries
+            .sort_by(|left, right| (&left.source, &left.compartment).cmp(&(&right.source, &right.compartment)));
+        let path = format!(
+            "manifest/{}/{}/{}/{}",
+            manifest.publisher, manifest.source, manifest.compartment, manifest.version
+        );
+        Ok(vec![
+            (format!("blob/{}", manifest.ciphertext), self.body.clone()),
+            (path, note.to_string().into_bytes()),
+            (format!("head/{}", head.publisher), signed(&head, key)?),
+        ])
+    }
+
+    /// Serves it, signed by `key`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn tell(&self, liar: &Liar, key: &SigningKey) -> anyhow::Result<()> {
+        for (path, bytes) in self.files(key)? {
+            liar.put(&path, bytes);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dirless_seal::{Identity, Limits, open_file};
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_is_what_it_pretends_to_be() {
+        let identity = Identity::generate();
+        let file = sealed_to_size(1000, &identity.recipient()).unwrap();
+        assert_eq!(file.len(), 1000);
+        let open = |file: &[u8]| open_file(&identity, file, Limits::default()).map(drop);
+        open(&file).unwrap();
+        assert!(open(&crowded(100)).unwrap_err().to_string().contains("another key"));
+        assert!(open(&crowded(1000)).unwrap_err().to_string().contains("limit"));
+        assert!(bomb().unwrap().len() < 2 << 20);
+    }
+}

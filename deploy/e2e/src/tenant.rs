@@ -1,0 +1,169 @@
+//! A tenant whose files are signed, made by the real programs: an operator's keys, a syncer that writes plain files, and
+//! nothing else.
+
+use anyhow::Context;
+use dirless_testkit::Program;
+
+use crate::site::private;
+
+/// Where its files are.
+pub const FOLDER: &str = "/srv/tenant";
+/// Where the syncer keeps its keys.
+pub const SYNCER_KEYS: &str = "/srv/syncer/keys";
+/// Of the root keys.
+pub const PASSPHRASE: &str = "correct horse battery staple";
+
+const PASSPHRASE_FILE: &str = "/srv/passphrase";
+
+/// The tenant.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its id.
+    pub id: String,
+    /// Fingerprint of its roots.
+    pub roots: String,
+}
+
+/// One of our programs with these arguments: what it says, if it succeeds.
+///
+/// # Errors
+/// When it does not.
+pub fn ours(name: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    Program::ours(name)?.args(arguments).succeed()
+}
+
+/// `dirless …`
+///
+/// # Errors
+/// When it does not succeed.
+pub fn operator(arguments: &[&str]) -> anyhow::Result<String> {
+    ours("dirless", arguments)
+}
+
+/// `dirless-syncer …` with this tenant's configuration.
+///
+/// # Errors
+/// When it does not succeed.
+pub fn syncer(arguments: &[&str]) -> anyhow::Result<String> {
+    let all = [&["--config", "/srv/syncer/syncer.toml"], arguments].concat();
+    ours("dirless-syncer", &all)
+}
+
+/// Writes who the people are.
+///
+/// # Errors
+/// What the file system reports.
+pub fn people(names: &[&str]) -> anyhow::Result<()> {
+    let lines: String = names.iter().map(|name| format!("  - {{name: {name}}}\n")).collect();
+    private("/srv/people/people.yaml", &format!("people:\n{lines}"))
+}
+
+/// Puts the signatures of two of the three roots under the draft of the policy in `folder`.
+///
+/// # Errors
+/// When it cannot be signed.
+pub fn sign_policy(folder: &str) -> anyhow::Result<()> {
+    for root in ["root-1", "root-2"] {
+        let key = format!("/srv/keys/{root}.age");
+        let what = ["policy", "sign", folder, "--key", &key, "--yes"];
+        operator(&[&what[..], &["--passphrase-file", PASSPHRASE_FILE]].concat())?;
+    }
+    Ok(())
+}
+
+impl Tenant {
+    /// Root keys and policy 1, the syncer with its configuration and keys, and alice and bob as its people. The draft of
+    /// policy 2 names the syncer; [`sign_policy`] puts it in force.
+    ///
+    /// # Errors
+    /// When something cannot be made.
+    pub fn drafted() -> anyhow::Result<Self> {
+        private(PASSPHRASE_FILE, &format!("{PASSPHRASE}\n"))?;
+        let init = ["tenant", "init", FOLDER, "--keys", "/srv/keys", "--work", "10"];
+        operator(&[&init[..], &["--passphrase-file", PASSPHRASE_FILE]].concat())?;
+        let policy = std::fs::read_to_string(format!("{FOLDER}/policy/1"))?;
+        let id = policy.lines().find_map(|line| line.strip_prefix("tenant "));
+        let shown: serde_json::Value = serde_json::from_str(&operator(&["policy", "show", FOLDER, "--json"])?)?;
+        let tenant = Self {
+            id: id.context("the tenant's id")?.to_owned(),
+            roots: find(&shown, "fingerprint").context("the fingerprint of the roots")?,
+        };
+        people(&["alice", "bob"])?;
+        tenant.configure()?;
+        let lines = syncer(&["signing", "init", "syncer-1"])?;
+        let word = |line: usize, word: usize| lines.lines().nth(line).and_then(|line| line.split(' ').nth(word));
+        let (publisher, enroller) = (word(0, 1).context("publisher")?, word(1, 1).context("enroller")?);
+        let recipient = word(1, 2).context("recipient")?;
+        let scope = ["--source", "people", "--ids", "1000-2147483647", "--names", "*"];
+        let may = ["--may", "users", "--may", "groups", "--may", "keys"];
+        operator(&[&["publisher", "add", FOLDER, "--key", publisher], &scope[..], &may[..]].concat())?;
+        operator(&["enroller", "add", FOLDER, "--key", enroller, "--recipient", recipient])?;
+        Ok(tenant)
+    }
+
+    /// The same with policy 2 in force.
+    ///
+    /// # Errors
+    /// When something cannot be made.
+    pub fn new() -> anyhow::Result<Self> {
+        let tenant = Self::drafted()?;
+        sign_policy(FOLDER)?;
+        Ok(tenant)
+    }
+
+    fn configure(&self) -> anyhow::Result<()> {
+        let Self { id, roots } = self;
+        private(
+            "/srv/syncer/syncer.toml",
+            &format!(
+                "[backend]\nurl = \"http://127.0.0.1:1\"\n[syncer]\nkey_folder = \"{SYNCER_KEYS}\"\n\
+                 state_folder = \"/srv/syncer/state\"\n[tree]\npath = \"/srv/syncer/state/tree.db\"\n\
+                 [[source]]\nkind = \"files\"\nname = \"people\"\nfolder = \"/srv/people\"\n\
+                 [signed]\nfolder = \"{FOLDER}\"\nroots = \"{roots}\"\ntenant = \"{id}\"\nurl = \"file://{FOLDER}\"\n\
+                 classic = false\n"
+            ),
+        )
+    }
+
+    /// Whether the whole chain at `place` holds.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn verify(&self, place: &str) -> anyhow::Result<()> {
+        operator(&["verify", place, "--roots", &self.roots]).map(drop)
+    }
+}
+
+/// Makes a join code in the file `code` that lets this many hosts in.
+///
+/// # Errors
+/// When the syncer does not.
+pub fn join_code(code: &str, uses: usize) -> anyhow::Result<()> {
+    let uses = uses.to_string();
+    syncer(&[
+        "join-code",
+        "create",
+        "--compartment",
+        "all",
+        "--uses",
+        &uses,
+        "--out",
+        code,
+    ])
+    .map(drop)
+}
+
+/// The first text under this name, wherever it stands.
+fn find(value: &serde_json::Value, name: &str) -> Option<String> {
+    match value {
+        serde_json::Value::Object(members) => members.iter().find_map(|(key, value)| {
+            value
+                .as_str()
+                .filter(|_| key == name)
+                .map(str::to_owned)
+                .or_else(|| find(value, name))
+        }),
+        serde_json::Value::Array(values) => values.iter().find_map(|value| find(value, name)),
+        _ => None,
+    }
+}
