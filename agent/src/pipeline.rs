@@ -17,6 +17,7 @@ mod entries;
 mod explain;
 mod input;
 mod limits;
+mod log;
 mod merge;
 mod open;
 mod publish;

@@ -75,7 +75,7 @@ impl Route {
         let mut parts = path.split('/').skip(1);
         match parts.next() {
             None | Some("") => Self::Tenant,
-            Some("policy" | "head" | "manifest" | "blob" | "nodes" | "wrap") => Self::Object,
+            Some("policy" | "head" | "manifest" | "log" | "blob" | "nodes" | "wrap") => Self::Object,
             Some("credential") => Self::Credential,
             Some("join") => Self::Join,
             Some("receipts") => Self::Receipt,

@@ -99,7 +99,7 @@ enum Command {
         command: authority::Command,
     },
     #[command(flatten)]
-    Operator(dirless_operator::Command),
+    Operator(Box<dirless_operator::Command>),
     /// Write man pages or shell completions
     #[command(hide = true)]
     Generate(GenerateArguments),

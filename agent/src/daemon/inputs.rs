@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use dirless_wire::SourceName;
 
 use crate::paths::Paths;
+use crate::trust::{ACCESS_RULES, KeptLog};
 
 /// A digest of everything a worker's run depends on, this program's version included. `None` when
 /// there is no table: then the worker has to run in any case. `copy` says whether there is to be a
@@ -30,10 +31,12 @@ pub(crate) fn digest(
         paths.ratchet(),
         paths.trust_policy(),
         paths.trust_closed(),
-        paths.sealed(crate::trust::ACCESS_RULES),
+        paths.sealed(ACCESS_RULES),
+        KeptLog::note_beside(&paths.sealed(ACCESS_RULES)),
     ];
     for source in sources {
         files.push(paths.sealed(source.as_str()));
+        files.push(KeptLog::note_beside(&paths.sealed(source.as_str())));
         files.push(paths.source_note(source.as_str()));
     }
     if copy {
@@ -86,6 +89,8 @@ mod tests {
         std::fs::create_dir_all(paths.config_folder()).unwrap();
         for path in [
             paths.sealed("local"),
+            KeptLog::note_beside(&paths.sealed("local")),
+            KeptLog::note_beside(&paths.sealed("access-rules")),
             paths.source_note("local"),
             paths.access_rules(),
             paths.age_key(),

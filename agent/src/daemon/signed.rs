@@ -15,7 +15,7 @@ use super::engine::{Engine, Outcome};
 use super::fetch::read_note;
 use super::standing::standing_line;
 use crate::pipeline::{SourceNote, SourceState};
-use crate::trust::{ACCESS_RULES, Admission, Alarm, Applied, Keeper, SignedBody, Walked, receipt, walk};
+use crate::trust::{ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Walked, receipt, walk};
 
 /// Access rules that admit everybody: those of a tenant whose publishers never made any.
 const NO_RULES: &[u8] = br#"{"enforce_group_memberships":false,"host_group_rules":[]}"#;
@@ -184,10 +184,15 @@ impl Engine {
             SourceState::Present => SignedBody::open(&path).ok().flatten(),
             SourceState::Absent | SourceState::Deleted => None,
         };
+        // Names the body with what its log made of it.
+        let tag = |body: &SignedBody| {
+            let log = KeptLog::beside(&path, body.digest);
+            log.map_or(body.digest, |log| log.chain().hash).to_string()
+        };
         let note = SourceNote {
             state,
             encrypted: true,
-            etag: body.as_ref().map(|body| body.digest.to_string()),
+            etag: body.as_ref().map(tag),
             registered_key: None,
             snapshot_recipient: None,
             fetched_at: body.map(|body| body.manifest.issued.to_string()),

@@ -19,7 +19,7 @@ use super::{
     Outcome, Problem, Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, Tree, run, unchanged,
 };
 use crate::paths::Paths;
-use crate::trust::{ACCESS_RULES, Joined, Keeper, KeeperError};
+use crate::trust::{ACCESS_RULES, Joined, Keeper, KeeperError, KeptLog};
 
 /// Longest text of the access rules, in bytes.
 const LONGEST_RULES: u64 = 16 << 20;
@@ -368,13 +368,18 @@ fn source_input(paths: &Paths, name: &str) -> Result<SourceInput, PublishError> 
     let note: Option<SourceNote> = note.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let there = |path: std::path::PathBuf| path.exists().then_some(Body::File(path));
     let (sealed, good) = (paths.sealed(name), paths.last_good(name));
-    let last_good = if same_file(&sealed, &good) { None } else { there(good) };
+    let last_good = if is_kept(&sealed, &good) { None } else { there(good) };
     Ok(SourceInput {
         name: name.to_owned(),
         note,
         fetched: there(sealed),
         last_good,
     })
+}
+
+/// Is the body at `good` the one at `sealed`, with as much of its log?
+fn is_kept(sealed: &Path, good: &Path) -> bool {
+    same_file(sealed, good) && KeptLog::told_beside(sealed) == KeptLog::told_beside(good)
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
@@ -390,11 +395,19 @@ fn keep(paths: &Paths, inputs: &Inputs, outcome: &Outcome) -> Result<(), Publish
     for source in &outcome.report.sources {
         let (sealed, good) = (paths.sealed(&source.name), paths.last_good(&source.name));
         match source.taken {
-            Taken::Fetched if !same_file(&sealed, &good) => {
-                link_whole(&sealed, &good).map_err(PublishError::file("keep", &good))?;
+            Taken::Fetched if !is_kept(&sealed, &good) => {
+                // Never a body without the log that was good with it.
+                let keep = || {
+                    dirless_program::fs::remove(&good)?;
+                    KeptLog::keep_beside(&sealed, &good, link_whole)?;
+                    link_whole(&sealed, &good)
+                };
+                keep().map_err(PublishError::file("keep", &good))?;
             }
             // An emptied source must not come back by way of its last good body.
-            Taken::Empty => dirless_program::fs::remove(&good).map_err(PublishError::file("remove", &good))?,
+            Taken::Empty => dirless_program::fs::remove(&good)
+                .and_then(|()| KeptLog::remove_beside(&good))
+                .map_err(PublishError::file("remove", &good))?,
             Taken::Fetched | Taken::LastGood | Taken::Nothing => {}
         }
     }

@@ -1,13 +1,14 @@
 //! Opening a sealed body: from bytes that anybody may have made to a reader of plaintext, and for signed ones on to the
 //! content root.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use dirless_model::snapshot::{self, Caps, Meta, Part, ReadError, Sink};
-use dirless_seal::trust::{Manifest, Policy, Scope, Wrap};
-use dirless_seal::{Content, Identity, Limits, OpenError, Opened, RecordKind};
+use dirless_seal::trust::{Policy, Scope, Wrap};
+use dirless_seal::{Content, Digest, Identity, Limits, OpenError, Opened, RecordKind};
 
 use super::input::{Body, Inputs, Opener, SourceInput, SourceNote};
+use super::log;
 use crate::trust::SignedBody;
 
 /// No plaintext is larger than this: three million users with keys.
@@ -50,7 +51,8 @@ pub(super) struct Opening<'a> {
 
 /// What vouches for a body.
 struct Signed<'a> {
-    manifest: Manifest,
+    /// The content root that its records have.
+    content: Digest,
     scope: &'a Scope,
 }
 
@@ -81,7 +83,7 @@ impl<'a> Opening<'a> {
         let meta = snapshot::read_records(self.plaintext, caps, sink, &mut |part, bytes| {
             content.add(kind(part).leaf(bytes));
         })?;
-        if content.root() == signed.manifest.content {
+        if content.root() == signed.content {
             Ok(meta)
         } else {
             Err(SnapshotError::Content)
@@ -100,13 +102,13 @@ impl<'a> Opening<'a> {
         let mut content = Content::default();
         content.add(RecordKind::Other.leaf(&bytes));
         match self.signed {
-            Some(signed) if signed.manifest.content != content.root() => Err(SnapshotError::Content.into()),
+            Some(signed) if signed.content != content.root() => Err(SnapshotError::Content.into()),
             _ => Ok(bytes),
         }
     }
 }
 
-fn kind(part: Part) -> RecordKind {
+pub(super) fn kind(part: Part) -> RecordKind {
     match part {
         Part::User => RecordKind::User,
         Part::Group => RecordKind::Group,
@@ -148,7 +150,7 @@ impl From<SnapshotError> for BodyError {
     }
 }
 
-fn unreadable(error: &std::io::Error) -> BodyError {
+pub(super) fn unreadable(error: &std::io::Error) -> BodyError {
     BodyError::new(
         "unreadable",
         format!("the fetched file cannot be read: {error}"),
@@ -198,7 +200,7 @@ fn signed<'a>(body: &'a Body, source: &str, policy: &'a Policy, keys: &[Wrap]) -
     let again = "`dirless refresh` fetches it again";
     let found = SignedBody::open(path).map_err(|error| BodyError::new("unreadable", error.to_string(), again))?;
     let found = found.ok_or_else(|| BodyError::new("unreadable", "the fetched body is gone", again))?;
-    let manifest = found.manifest;
+    let manifest = &found.manifest;
     if manifest.source.as_str() != source {
         return Err(BodyError::new("mixed", "it is the body of another source", again));
     }
@@ -232,11 +234,19 @@ fn signed<'a>(body: &'a Body, source: &str, policy: &'a Policy, keys: &[Wrap]) -
         plaintext: manifest.plaintext_size,
         ..Limits::default()
     };
+    let changes = log::changes(path, &found, &key.identity)?;
+    let content = manifest.content;
     let opened = dirless_seal::open_file(&key.identity, found.sealed, limits);
     let plaintext = opened.map_err(|error| explain(&error, None, &key.identity))?;
+    let (plaintext, content): (Box<dyn Read>, _) = if changes.is_empty() {
+        (Box::new(plaintext), content)
+    } else {
+        let (whole, content) = log::changed(source, plaintext, &changes)?;
+        (Box::new(Cursor::new(whole)), content)
+    };
     Ok(Opening {
-        plaintext: Box::new(plaintext),
-        signed: Some(Signed { manifest, scope }),
+        plaintext,
+        signed: Some(Signed { content, scope }),
     })
 }
 

@@ -6,6 +6,8 @@ use std::{fs, io};
 
 use ring::digest::{Context, SHA256};
 
+use crate::trust::KeptLog;
+
 use super::{Body, Inputs, Opener, Options, Ratchet, Report, Taken};
 
 /// A digest of all that a run of `inputs` with `options` depends on, as long as it takes what was
@@ -84,6 +86,7 @@ impl Hasher {
                 let about = fs::metadata(path)?;
                 let changed = (about.mtime(), about.mtime_nsec());
                 self.text(&format!("{:?}", (about.dev(), about.ino(), about.size(), changed)));
+                self.text(&KeptLog::told_beside(path));
             }
         }
         Ok(())

@@ -9,13 +9,20 @@ use dirless_seal::{Digester, Note};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use super::SignedBody;
-use super::walk::Stop;
+use super::log::KeptLog;
+use super::walk::{Followed, Stop};
 
 /// No sealed body is longer than this, whatever its publisher signed.
 const LONGEST_BODY: u64 = 1 << 30;
 
-/// Fetches the body aside, checks it, and puts it in place with its manifest.
-pub(super) async fn install(files: &Files, target: &Path, note: &Note, manifest: &Manifest) -> Result<(), Stop> {
+/// Fetches the body aside, checks it, and puts it in place with its manifest and its log.
+pub(super) async fn install(
+    files: &Files,
+    target: &Path,
+    note: &Note,
+    manifest: &Manifest,
+    log: &Followed,
+) -> Result<(), Stop> {
     let signed = manifest.ciphertext_size;
     if signed > LONGEST_BODY {
         return Err(Refusal::Size {
@@ -54,10 +61,25 @@ pub(super) async fn install(files: &Files, target: &Path, note: &Note, manifest:
         return Err(Refusal::Body.into());
     }
     file.as_file().sync_all().map_err(disk)?;
+    keep_log(target, note, log).map_err(disk)?;
     file.persist(target).map_err(|error| disk(error.error))?;
     std::fs::File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(disk)
+}
+
+/// Puts the log in place before its body. Where either has one there is no body meanwhile: one without its log is older than
+/// what was accepted.
+fn keep_log(target: &Path, note: &Note, log: &Followed) -> io::Result<()> {
+    if log.reached.length == 0 && !KeptLog::note_beside(target).exists() {
+        return Ok(());
+    }
+    let kept = KeptLog::beside(target, note.digest())?;
+    dirless_program::fs::remove(target)?;
+    if log.reached.length > 0 {
+        kept.replace(&log.frames)?;
+    }
+    kept.note(log.reached)
 }
 
 /// A file whose digest is taken while it is written, from some byte on.

@@ -1,15 +1,19 @@
 //! One walk over a tenant's files: from the policies to the bodies, each step believed only after its check.
 
+mod follow;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use dirless_client::{Files, FilesError};
+use dirless_seal::trust::log::{Chain, Place};
 use dirless_seal::trust::{Entry, Freshness, Head, Manifest, Memory, Object, Policy, Refusal, Wrap, parse};
 use dirless_seal::{Label, Note};
 use jiff::Timestamp;
 
+pub(super) use self::follow::Followed;
 use super::SignedBody;
 use super::install::install;
 use super::keeper::{Keeper, KeeperError};
@@ -419,6 +423,7 @@ impl Walker<'_> {
 
     /// Brings one source up to date.
     async fn entry(&mut self, policy: &Policy, head: &Head, entry: &Entry) -> Result<Installed, Stop> {
+        self.memory.check_entry(head, entry)?;
         let Entry {
             source,
             compartment,
@@ -432,26 +437,41 @@ impl Walker<'_> {
             changed,
         };
         // A damaged file is fetched again.
-        let there = SignedBody::open(&target).ok().flatten();
-        let there = there.filter(|there| there.digest == chain.hash && there.manifest.compartment == *compartment);
+        let there = SignedBody::open(&target).ok().flatten().filter(|there| {
+            let own = (&there.manifest.publisher, &there.manifest.compartment) == (&head.publisher, compartment);
+            own && there.manifest.version == *version && self.is_known(head, entry, there)
+        });
         if let Some(there) = there {
             // A host that joined anew twice has it wrapped to a key that is gone.
             self.key(&there.manifest).await?;
-            return Ok(installed(false));
+            return Ok(installed(self.grow(head, entry, &target, &there).await?));
         }
         let path = format!("manifest/{}/{source}/{compartment}/{version}", head.publisher);
         let note = self
             .note(&path, "manifest", Manifest::MOST)
             .await?
             .ok_or(Stop::Missing(path))?;
-        let mut memory = self.memory.clone();
-        let manifest = memory.manifest(policy, head, &note)?;
+        let manifest = self.memory.look_at_manifest(policy, head, &note)?;
+        if (&manifest.source, &manifest.compartment) != (source, compartment) {
+            return Err(Refusal::Mixed("manifest").into());
+        }
         // Without the key nothing else of it is of use, and most hosts lack those of other compartments.
         self.key(&manifest).await?;
+        let (place, base) = (Place::of(&manifest, note.digest()), Chain::of(note.digest()));
+        let known = self.memory.chain(&head.publisher, entry).unwrap_or(base);
+        let log = self.follow(&place, base, 0, known, *chain).await?;
+        let mut memory = self.memory.clone();
+        memory.manifest_and_log(policy, head, &note, log.reached)?;
         self.keeper.remember(&memory)?;
         *self.memory = memory;
-        install(self.files, &target, &note, &manifest).await?;
+        install(self.files, &target, &note, &manifest, &log).await?;
         Ok(installed(true))
+    }
+
+    /// Is `there` the manifest that was accepted under this version, or, without a log, the one that the head names?
+    fn is_known(&self, head: &Head, entry: &Entry, there: &SignedBody) -> bool {
+        let accepted = self.memory.manifest_digest(&head.publisher, entry);
+        accepted == Some(there.digest) || entry.chain == Chain::of(there.digest)
     }
 
     /// Sees that the key which opens what `manifest` describes is kept.

@@ -3,6 +3,7 @@
 
 mod honest;
 mod hostile;
+mod logs;
 mod network;
 mod publish;
 mod site;

@@ -1,5 +1,6 @@
 //! From a join code to a lookup table, over a folder of signed files.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -11,6 +12,7 @@ use dirless_agent::paths::Paths;
 use dirless_agent::pipeline::Report;
 use dirless_agent::trust::{JoinArguments, JoinError, join};
 use dirless_program::{Clock, Secret};
+use dirless_seal::trust::log::{Change, Changes, diff};
 use dirless_seal::trust::{Enroller, JoinCode, JoinRequest, OnExpiry, Right};
 use dirless_seal::{Content, Identity, Limits, Note, RecordKind, SigningKey};
 use dirless_table::Table;
@@ -290,6 +292,91 @@ fn records_that_were_not_signed_leave_the_last_good_ones() {
     assert_eq!(setting.names(), ["alice"]);
 }
 
+/// What makes `after` of `before`, as a record of the log says it.
+fn changes(before: &[(&str, u32)], after: &[(&str, u32)]) -> Changes {
+    let (mut content, mut sides) = (Content::default(), [BTreeMap::new(), BTreeMap::new()]);
+    for (side, users) in sides.iter_mut().zip([before, after]) {
+        for (name, uid) in users {
+            side.insert(
+                (RecordKind::User, name.as_bytes().to_vec()),
+                user(name, *uid).into_bytes(),
+            );
+        }
+    }
+    for bytes in sides[1].values() {
+        content.add(RecordKind::User.leaf(bytes));
+    }
+    diff(&sides[0], &sides[1], content.root()).unwrap()
+}
+
+#[test]
+fn a_log_reaches_the_lookup_table() {
+    let mut setting = Setting::new();
+    setting.join(false).unwrap();
+    only_these_sources(&setting);
+    setting.admit();
+    setting.publish("local", &[user("alice", 10_001), user("bob", 10_002)], 0);
+    setting.publish("staff", &[], 0);
+    setting.cycle(0);
+    let steps: [&[(&str, u32)]; 3] = [
+        &[("alice", 10_001), ("bob", 10_002)],
+        &[("alice", 10_001), ("carol", 10_003)],
+        &[("carol", 10_003), ("dora", 10_004)],
+    ];
+    for (minute, step) in (1..).zip(steps.windows(2)) {
+        setting.tenant.add_record("local", &changes(step[0], step[1]));
+        setting.tenant.sign_head(minute);
+        let outcome = setting.cycle(minute);
+        assert!(outcome.changed && outcome.problems.is_empty(), "{outcome:?}");
+        let names: Vec<_> = step[1].iter().map(|(name, _)| *name).collect();
+        assert_eq!(setting.names(), names);
+    }
+    assert!(!setting.cycle(3).worked);
+    let report = setting.report();
+    assert!(report.sources.iter().all(|source| source.problem.is_none()));
+
+    // A new base says the same.
+    setting.publish("local", &[user("dora", 10_004)], 4);
+    setting.cycle(4);
+    assert_eq!(setting.names(), ["dora"]);
+}
+
+/// A publisher that signs a log which no host can follow: the last good state stays, others go on, and a new base heals it.
+#[test]
+fn a_log_that_does_not_fit_leaves_the_last_good_state() {
+    let alice: &[(&str, u32)] = &[("alice", 10_001)];
+    let both: &[(&str, u32)] = &[("alice", 10_001), ("bob", 10_002)];
+    let all: &[(&str, u32)] = &[("alice", 10_001), ("bob", 10_002), ("mallory", 10_666)];
+    let other_root = Changes {
+        content: dirless_seal::Digest::of(b"another root"),
+        ..changes(both, all)
+    };
+    for (bad, code) in [(other_root, "content-root"), (changes(all, both), "log-record")] {
+        let mut setting = Setting::new();
+        setting.join(false).unwrap();
+        only_these_sources(&setting);
+        setting.admit();
+        setting.publish("local", &[user("alice", 10_001)], 0);
+        setting.publish("staff", &[], 0);
+        setting.tenant.add_record("local", &changes(alice, both));
+        setting.tenant.sign_head(0);
+        setting.cycle(0);
+        assert_eq!(setting.names(), ["alice", "bob"]);
+
+        setting.tenant.add_record("local", &bad);
+        setting.publish("staff", &[user("sam", 10_100)], 1);
+        let outcome = setting.cycle(1);
+        assert!(!outcome.problems.is_empty());
+        assert_eq!(setting.names(), ["alice", "bob", "sam"], "{outcome:?}");
+        let local = setting.report().sources.remove(0);
+        assert_eq!(local.problem.unwrap().code, code);
+
+        setting.publish("local", &[user("carol", 10_003)], 2);
+        assert!(setting.cycle(2).problems.is_empty());
+        assert_eq!(setting.names(), ["carol", "sam"]);
+    }
+}
+
 #[test]
 fn access_rules_are_signed_like_everything_else() {
     let mut setting = Setting::new();
@@ -303,6 +390,17 @@ fn access_rules_are_signed_like_everything_else() {
     setting.publish_rules(r#"{"enforce_group_memberships":false,"host_group_rules":[]}"#, 1);
     setting.cycle(1);
     assert_eq!(setting.names(), ["alice"]);
+    let mut content = Content::default();
+    let rules = br#"{"enforce_group_memberships":true,"host_group_rules":[]}"#;
+    content.add(RecordKind::Other.leaf(rules));
+    let put = Changes {
+        content: content.root(),
+        changes: [((RecordKind::Other, vec![]), Change::Put(rules.to_vec()))].into(),
+    };
+    setting.tenant.add_record("access-rules", &put);
+    setting.tenant.sign_head(2);
+    setting.cycle(2);
+    assert_eq!(setting.names(), Vec::<String>::new());
 }
 
 #[test]

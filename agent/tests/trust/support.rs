@@ -1,17 +1,17 @@
 //! A tenant's folder of signed files, made by hand, and a host that has joined it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dirless_agent::trust::{Alarm, Joined, Keeper, SignedBody, Walked, walk};
+use dirless_agent::trust::{Alarm, Joined, Keeper, KeptLog, SignedBody, Walked, walk};
 use dirless_client::Files;
-use dirless_seal::trust::log::Chain;
+use dirless_seal::trust::log::{Chain, Change, Changes, LogFile, LogKey, Place, TILE, tile};
 use dirless_seal::trust::{
     Compartment, Entry, Head, Lease, Manifest, Object, OnExpiry, Policy, Publisher, Right, Scope, Wrap, node_name,
     print,
 };
-use dirless_seal::{Digest, Identity, Label, Note, SigningKey, seal_file};
+use dirless_seal::{Digest, Identity, Label, Note, RecordKind, SigningKey, seal_file};
 use jiff::{SignedDuration, Timestamp};
 
 pub(crate) fn label(text: &str) -> Label {
@@ -36,6 +36,8 @@ pub(crate) struct Tenant {
     pub(crate) epoch: (u64, Identity),
     pub(crate) head: u64,
     pub(crate) manifests: Vec<Note>,
+    /// Sealed records of the log beside each source's manifest.
+    pub(crate) logs: BTreeMap<Label, Vec<Vec<u8>>>,
     pub(crate) nodes: Vec<(Label, dirless_seal::Recipient)>,
 }
 
@@ -79,6 +81,7 @@ impl Tenant {
             epoch: (1, Identity::generate()),
             head: 0,
             manifests: Vec::new(),
+            logs: BTreeMap::new(),
             nodes: Vec::new(),
         };
         tenant.sign_policy();
@@ -124,6 +127,7 @@ impl Tenant {
             .iter()
             .position(|note| manifest(note).source.as_str() == source);
         let before = before.map(|place| self.manifests.remove(place));
+        self.logs.remove(&label(source));
         let manifest = Manifest {
             tenant: self.id,
             publisher: label("syncer-1"),
@@ -151,6 +155,47 @@ impl Tenant {
         self.manifests.sort_by_key(|note| self::manifest(note).source);
     }
 
+    /// How far the log beside `note` goes.
+    pub(crate) fn chain(&self, note: &Note) -> Chain {
+        let records = self.logs.get(&manifest(note).source);
+        let records = records.into_iter().flatten();
+        records.fold(Chain::of(note.digest()), |chain, record| chain.then(record))
+    }
+
+    fn log_place(&self, source: &str) -> Place {
+        let note = self
+            .manifests
+            .iter()
+            .find(|note| manifest(note).source.as_str() == source);
+        let note = note.unwrap();
+        Place::of(&manifest(note), note.digest())
+    }
+
+    /// The file of a log.
+    pub(crate) fn log_path(&self, source: &str, file: LogFile) -> PathBuf {
+        self.folder.join(self.log_place(source).path(file))
+    }
+
+    /// Adds a record to the log of `source`, without a head that names it.
+    pub(crate) fn add_record(&mut self, source: &str, changes: &Changes) {
+        let place = self.log_place(source);
+        let log = self.logs.entry(label(source)).or_default();
+        let number = log.len() as u64;
+        log.push(LogKey::new(&self.epoch.1, &place).seal(number, changes).unwrap());
+        let log = log.clone();
+        self.write(&place.path(LogFile::Record(number)), log.last().unwrap());
+        if (number + 1).is_multiple_of(TILE) {
+            let records = log[log.len() - 256..].iter().map(Vec::as_slice);
+            self.write(&place.path(LogFile::Tile(number / TILE)), tile(records));
+        }
+    }
+
+    /// Publishes that the user `name` is there, as a record of the log of `source`.
+    pub(crate) fn add_user(&mut self, source: &str, name: &str, minute: i64) {
+        self.add_record(source, &user(name));
+        self.sign_head(minute);
+    }
+
     pub(crate) fn next_head(&mut self, minute: i64) -> Head {
         self.head += 1;
         let entry = |note: &Note| {
@@ -159,7 +204,7 @@ impl Tenant {
                 source: manifest.source,
                 compartment: manifest.compartment,
                 version: manifest.version,
-                chain: Chain::of(note.digest()),
+                chain: self.chain(note),
             }
         };
         Head {
@@ -205,6 +250,15 @@ impl Tenant {
             &format!("wrap/all/{}/{node}", self.epoch.0),
             wrap.seal(recipient).unwrap(),
         );
+    }
+}
+
+/// A change that adds a user; the walk looks at no content.
+pub(crate) fn user(name: &str) -> Changes {
+    let key = (RecordKind::User, name.as_bytes().to_vec());
+    Changes {
+        content: Digest::of(b"not looked at by the walk"),
+        changes: [(key, Change::Put(name.as_bytes().to_vec()))].into(),
     }
 }
 
@@ -290,6 +344,21 @@ impl Host {
             .read_to_string(&mut text)
             .unwrap();
         Some(text)
+    }
+
+    /// The names that the log beside the body of `source` adds.
+    pub(crate) fn added(&self, source: &str) -> Vec<String> {
+        let body = SignedBody::open(&self.body(source)).unwrap().unwrap();
+        let (compartment, epoch) = (&body.manifest.compartment, body.manifest.epoch);
+        let wrap = self.keeper.epoch_key(compartment, epoch).unwrap().unwrap();
+        let key = LogKey::new(&wrap.identity, &Place::of(&body.manifest, body.digest));
+        let log = KeptLog::beside(&self.body(source), body.digest).unwrap();
+        let records = log.records(0).unwrap();
+        let opened = (0..)
+            .zip(&records)
+            .map(|(number, sealed)| key.open(number, sealed).unwrap());
+        let names = opened.flat_map(|changes| changes.changes.into_keys());
+        names.map(|(_, name)| String::from_utf8(name).unwrap()).collect()
     }
 
     /// Everything that the host keeps, to see that a refusal changed nothing of it.

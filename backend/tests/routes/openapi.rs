@@ -36,6 +36,10 @@ fn it_describes_every_route() {
             "/v2/{tenant}/manifest/{publisher}/{source}/{compartment}/{version}",
             vec!["delete", "get", "put"],
         ),
+        (
+            "/v2/{tenant}/log/{publisher}/{source}/{compartment}/{version}/{file}",
+            vec!["delete", "get", "put"],
+        ),
         ("/v2/{tenant}/blob/{digest}", vec!["delete", "get", "put"]),
         ("/v2/{tenant}/nodes/{enroller}/{version}", vec!["delete", "get", "put"]),
         (

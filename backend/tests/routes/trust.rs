@@ -286,6 +286,26 @@ fn roles_and_routes() {
             b"m".to_vec(),
             [403, 403, 403],
         ),
+        (
+            "PUT",
+            "/v2/acme/log/syncer/aws/all/1/0".into(),
+            b"r".to_vec(),
+            [201, 403, 403],
+        ),
+        (
+            "PUT",
+            "/v2/acme/log/syncer/aws/all/1/0".into(),
+            b"other".to_vec(),
+            [409, 403, 403],
+        ),
+        (
+            "PUT",
+            "/v2/acme/log/other/aws/all/1/tile-0".into(),
+            b"t".to_vec(),
+            [403, 403, 403],
+        ),
+        ("GET", "/v2/acme/log/syncer/aws/all/1/0".into(), vec![], [200, 200, 200]),
+        ("GET", "/v2/acme/log/syncer/aws/all/1/1".into(), vec![], [404, 404, 404]),
         ("PUT", "/v2/acme/policy/1".into(), b"p".to_vec(), [201, 403, 200]),
         ("PUT", "/v2/acme/nodes/other/1".into(), b"n".to_vec(), [201, 403, 200]),
         ("DELETE", "/v2/acme/nodes/other/1".into(), vec![], [200, 403, 200]),
@@ -538,6 +558,13 @@ fn bodies_have_limits_before_and_after_they_are_announced() {
         send_head(&tenant.site, &long).expect_error(413, "payload_too_large");
         tenant.publishes("PUT", path, &vec![1; longest]).expect_status(201);
     }
+    let long = vec![7; (4 << 20) + 1];
+    let path = "/v2/acme/log/syncer/aws/all/1/0";
+    let announced = |bytes: &[u8]| {
+        signed(&tenant.publisher, "PUT", path, bytes).header("Content-Digest", &digest(bytes).content_digest())
+    };
+    send_head(&tenant.site, &announced(&long)).expect_error(413, "payload_too_large");
+    announced(&long[1..]).send(&tenant.site).expect_status(201);
     let long = vec![7; 300 * 1024];
     let path = "/v2/acme/nodes/syncer/1";
     let put = || signed(&tenant.publisher, "PUT", path, &long);

@@ -1,7 +1,11 @@
 //! The verified protocol with real programs and nobody to trust: an operator's keys, a syncer that writes plain files, a
 //! host that reads them from wherever they lie, `getent` through glibc.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, ensure};
 use dirless_e2e::machine::{self, getent};
@@ -56,7 +60,7 @@ fn from_an_operators_keys_to_a_login_name() {
         ensure!(cycle()?.is_empty(), "from a stick");
 
         // Whoever has the stick changes a byte of everything in turn: nobody is lost, and nobody comes in.
-        for folder in ["head", "policy", "manifest", "blob"] {
+        for folder in ["head", "policy", "manifest", "log", "blob"] {
             spoil(&Path::new("/srv/stick").join(folder))?;
         }
         people(&["mallory"])?;
@@ -68,6 +72,92 @@ fn from_an_operators_keys_to_a_login_name() {
         std::fs::remove_dir_all(FOLDER)?;
         ensure!(!cycle()?.is_empty() && getent("passwd", "alice")?.as_ref() == Some(&alice));
         Ok(())
+    })
+    .unwrap();
+}
+
+/// Serves the tenant's folder as any web server would, and counts the bytes of bodies.
+fn counting_server() -> anyhow::Result<(u16, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = sent.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let counter = counter.clone();
+            std::thread::spawn(move || answer(&stream, &counter));
+        }
+    });
+    Ok((port, sent))
+}
+
+/// Answers the requests of one connection.
+fn answer(stream: &TcpStream, counter: &AtomicUsize) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    while let Some(request) = lines.next() {
+        let request = request?;
+        let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+        for line in lines.by_ref() {
+            if line?.is_empty() {
+                break;
+            }
+        }
+        let (status, body) = match std::fs::read(Path::new(FOLDER).join(path)) {
+            Ok(body) => ("200 OK", body),
+            Err(_) => ("404 Not Found", Vec::new()),
+        };
+        counter.fetch_add(body.len(), Ordering::SeqCst);
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let mut stream = stream;
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(&body)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_changed_person_costs_a_head_and_a_record() {
+    isolated("a_changed_person_costs_a_head_and_a_record", || {
+        let tenant = begin()?;
+        let lines = |shell: &str| -> String {
+            let person = |number: u32| {
+                let shell = if number == 250 { shell } else { "/bin/bash" };
+                format!("  - {{name: person{number}, shell: {shell}}}\n")
+            };
+            (0..500).map(person).collect()
+        };
+        let publish = |shell: &str| private("/srv/people/people.yaml", &format!("people:\n{}", lines(shell)));
+        publish("/bin/bash")?;
+        join()?;
+        let (port, sent) = counting_server()?;
+        let path = "/etc/dirless/dirless-agent.toml";
+        let text = std::fs::read_to_string(path)?;
+        private(
+            path,
+            &text.replace(&format!("file://{FOLDER}"), &format!("http://127.0.0.1:{port}")),
+        )?;
+        ensure!(cycle()?.is_empty(), "over HTTP");
+        let whole = sent.swap(0, Ordering::SeqCst);
+
+        // Nothing new: the head alone.
+        ensure!(cycle()?.is_empty(), "nothing new");
+        let idle = sent.swap(0, Ordering::SeqCst);
+        ensure!(idle <= 400, "{idle} bytes for nothing new");
+
+        for shell in ["/bin/dash", "/bin/sh"] {
+            publish(shell)?;
+            syncer(&["once"])?;
+            ensure!(cycle()?.is_empty(), "after a change");
+            let bytes = sent.swap(0, Ordering::SeqCst);
+            ensure!(bytes <= 600 && bytes > idle, "{bytes} bytes for one changed person");
+            let person = getent("passwd", "person250")?.context("person250")?;
+            ensure!(person.ends_with(shell), "{person}");
+            println!("whole {whole}, idle {idle}, one changed person {bytes} bytes");
+        }
+        tenant.verify(FOLDER)?;
+        // A host that comes by a mirror sees the same.
+        operator(&["mirror", FOLDER, "/srv/stick", "--roots", &tenant.roots])?;
+        tenant.verify("/srv/stick")
     })
     .unwrap();
 }

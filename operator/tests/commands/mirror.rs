@@ -92,6 +92,30 @@ fn a_web_server_and_a_stick_serve_it_as_well() {
 }
 
 #[test]
+fn long_logs_are_copied_by_tiles_and_followed_to_their_end() {
+    let tenant = Published::new();
+    tenant.snapshots_and_log(2, "2026-11-22T08:01:00Z".parse().unwrap(), 258);
+    tenant.place.succeed("mirror @/t @/copy");
+    tenant.place.succeed("verify @/copy");
+    let logs: Vec<_> = names(&tenant.place.path("copy"))
+        .into_iter()
+        .filter_map(|name| name.strip_prefix("log/hr/hr/all/2/").map(str::to_owned))
+        .collect();
+    assert_eq!(logs, ["256", "257", "tile-0"]);
+    // Without the tile its records will do; cut, it does not.
+    let tile = tenant.place.path("t/log/hr/hr/all/2/tile-0");
+    let good = fs::read(&tile).unwrap();
+    fs::write(&tile, &good[..good.len() - 1]).unwrap();
+    let error = tenant.place.fail("verify @/t");
+    assert!(error.contains("tile-0") && error.contains("[mixed]"), "{error}");
+    fs::remove_file(&tile).unwrap();
+    tenant.place.succeed("verify @/t");
+    fs::remove_file(tenant.place.path("t/log/hr/hr/all/2/7")).unwrap();
+    let error = tenant.place.fail("verify @/t");
+    assert!(error.contains("/2/7") && error.contains("[missing]"), "{error}");
+}
+
+#[test]
 fn a_copy_goes_on_where_it_stopped() {
     let tenant = Published::new();
     let blob = names(&tenant.place.path("t"))

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dirless_publish::{Kind, content_root};
-use dirless_seal::trust::log::Chain;
+use dirless_seal::trust::log::{self, Chain, Changes, LogFile, LogKey, tile};
 use dirless_seal::trust::{
     Compartment, Enroller, Entry, Head, Lease, Manifest, Node, NodeList, Object, OnExpiry, Policy, Publisher, Receipt,
     Right, Scope, Seen, Wrap, node_name, print,
@@ -184,6 +184,11 @@ impl Published {
 
     /// Everybody publishes this version: of the first publisher both compartments, of the second one of them.
     pub(crate) fn snapshots(&self, version: u64, issued: Timestamp) {
+        self.snapshots_and_log(version, issued, 1);
+    }
+
+    /// The same; the first of them with so many records of a log.
+    pub(crate) fn snapshots_and_log(&self, version: u64, issued: Timestamp, records: u64) {
         for (at, publisher) in self.publishers.iter().enumerate() {
             let name = publisher.verifying().name();
             let mut entries = Vec::new();
@@ -212,11 +217,14 @@ impl Published {
                     content: self.root(&plaintext),
                 };
                 let path = format!("manifest/{name}/{name}/{compartment}/{version}");
+                let digest = self.sign(&path, &manifest, &[publisher]);
+                let is_first = at == 0 && entries.is_empty();
+                let place = log::Place::of(&manifest, digest);
                 entries.push(Entry {
                     source: name.clone(),
                     compartment: label(compartment),
                     version,
-                    chain: Chain::of(self.sign(&path, &manifest, &[publisher])),
+                    chain: self.log(&place, epoch, if is_first { records } else { 0 }),
                 });
             }
             let head = Head {
@@ -234,6 +242,26 @@ impl Published {
             };
             self.sign(&format!("head/{name}"), &head, &[publisher]);
         }
+    }
+
+    fn log(&self, place: &log::Place, epoch: &Identity, records: u64) -> Chain {
+        let key = LogKey::new(epoch, place);
+        let (mut chain, mut sealed) = (Chain::of(place.manifest), Vec::new());
+        for number in 0..records {
+            let changes = Changes {
+                content: Digest::of(b"content"),
+                changes: [].into(),
+            };
+            sealed.push(key.seal(number, &changes).unwrap());
+            let last = sealed.last().unwrap();
+            chain = chain.then(last);
+            self.write(&place.path(LogFile::Record(number)), last);
+        }
+        for (number, records) in (0..).zip(sealed.chunks_exact(256)) {
+            let records = records.iter().map(Vec::as_slice);
+            self.write(&place.path(LogFile::Tile(number)), &tile(records));
+        }
+        chain
     }
 
     /// The receipt of a node for what is published, or for another head of `it`.

@@ -117,6 +117,7 @@ fn every_file_that_is_cut_or_grown_is_refused() {
             // Sealed, and not signed: only whoever opens it can tell.
             "wrap" => None,
             "blob" => Some(("body-size".to_owned(), name.clone())),
+            "log" => Some(("mixed".to_owned(), name.clone())),
             _ => Some(("no-note".to_owned(), name.clone())),
         };
         assert_eq!((&cut, &grown), (&expected, &expected), "{name}");
@@ -136,6 +137,7 @@ fn every_flipped_byte_is_noticed_in_its_file() {
             let (code, file) = found.unwrap_or_else(|| panic!("{name}, byte {at}, is overlooked"));
             let expected: &[&str] = match name.split('/').next().unwrap() {
                 "blob" => &["body-changed"],
+                "log" => &["mixed"],
                 "policy" => &["no-note", "malformed", "forged", "other-tenant"],
                 // A head is the only thing that says what a manifest is.
                 "manifest" => &["no-note", "malformed", "forged", "other-tenant", "mixed"],
@@ -160,6 +162,7 @@ fn files_that_change_places_are_mixed_up() {
         ("nodes/enroller-1/1", "nodes/enroller-1/2", "mixed"),
         ("manifest/hr/hr/all/1", "manifest/hr/hr/web/1", "mixed"),
         ("manifest/hr/hr/all/1", "manifest/it/it/all/1", "mixed"),
+        ("log/hr/hr/all/1/0", "manifest/it/it/all/1", "mixed"),
         (&blobs[0], &blobs[1], "body-"),
     ] {
         let (one, other) = (

@@ -23,6 +23,7 @@
 
 mod audience;
 mod entry;
+mod keys;
 mod pieces;
 mod raw;
 mod read;
@@ -33,6 +34,7 @@ use std::collections::BTreeMap;
 
 pub use audience::host_matches;
 pub use entry::{RawEntry, RawSchema, TreeEntry};
+pub use keys::{Joined, record_key};
 pub use raw::{CheckedUser, Field, RawGroup, RawUser, RecordError};
 pub use read::{Caps, ReadError, Sink, read};
 pub use records::{Part, read_records};

@@ -2,11 +2,22 @@
 
 use std::io::Read;
 
+use dirless_seal::trust::log::{LONGEST_RECORD, LogFile, LogKey, Place};
 use dirless_seal::trust::{Head, Manifest, Memory, NodeList, Object, Policy, Refusal, Wrap};
 use dirless_seal::{Digest, Identity, Label, Limits, Note, open_file};
 
 use super::book::Current;
+use super::grow::changed;
 use super::{Kind, SignedError, Signer, content_root, paths};
+
+/// What a head names.
+struct Published {
+    manifest: Manifest,
+    /// Of the manifest.
+    digest: Digest,
+    /// How many records its log has.
+    length: u64,
+}
 
 /// What was taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +42,7 @@ impl Signer {
         self.adopt_head().map(|(adopted, _)| adopted)
     }
 
-    fn adopt_head(&self) -> Result<(Adopted, Vec<Manifest>), SignedError> {
+    fn adopt_head(&self) -> Result<(Adopted, Vec<Published>), SignedError> {
         let mut book = self.book()?;
         let mut memory = book.memory(self.tenant, self.config.roots)?;
         let policy = self.policy(&mut memory, &mut Vec::new())?;
@@ -53,8 +64,9 @@ impl Signer {
             let path = paths::manifest(self.publisher(), &pair.0, &pair.1, entry.version);
             let note = self.note(&path, "manifest", Manifest::MOST)?;
             let digest = note.digest();
+            // The log is the one that our own head vouches for.
             let manifest = memory
-                .manifest(&then, &head, &note)
+                .manifest_and_log(&then, &head, &note, entry.chain)
                 .map_err(SignedError::refused(path))?;
             let floor = book.floors.entry(pair.1.to_string()).or_default();
             *floor = (*floor).max(manifest.epoch);
@@ -66,9 +78,17 @@ impl Signer {
                     epoch: manifest.epoch,
                     plaintext: String::new(),
                     blob: manifest.ciphertext.to_string(),
+                    base_bytes: manifest.ciphertext_size,
+                    length: entry.chain.length,
+                    hash: entry.chain.hash.to_string(),
+                    log_bytes: 0,
                 },
             );
-            manifests.push(manifest);
+            manifests.push(Published {
+                manifest,
+                digest,
+                length: entry.chain.length,
+            });
         }
         let nodes = self.adopt_nodes(&then, head.nodes)?;
         book.nodes = head.nodes;
@@ -178,11 +198,12 @@ impl Signer {
         let (adopted, manifests) = self.adopt_head()?;
         drop(lock);
         let mut opened: Vec<(Label, u64)> = Vec::new();
-        for manifest in &manifests {
+        for published in &manifests {
+            let manifest = &published.manifest;
             if opened.iter().any(|(source, _)| *source == manifest.source) {
                 continue;
             }
-            let plaintext = self.recovered(manifest, identity)?;
+            let plaintext = self.recovered(published, identity)?;
             let says = format!("recovered {}", Digest::of(&plaintext));
             self.stock(&manifest.source, Kind::of(&manifest.source), &says, &plaintext)?;
             opened.push((manifest.source.clone(), plaintext.len() as u64));
@@ -190,7 +211,8 @@ impl Signer {
         Ok((adopted, opened))
     }
 
-    fn recovered(&self, manifest: &Manifest, identity: &Identity) -> Result<Vec<u8>, SignedError> {
+    fn recovered(&self, published: &Published, identity: &Identity) -> Result<Vec<u8>, SignedError> {
+        let manifest = &published.manifest;
         let folder = paths::wraps(&manifest.compartment, manifest.epoch);
         let refused = |path: &str, refusal| SignedError::Refused {
             path: path.to_owned(),
@@ -233,6 +255,20 @@ impl Signer {
         let root = content_root(Kind::of(&manifest.source), plaintext.as_slice()).map_err(unreadable)?;
         if root != manifest.content {
             return Err(refused(&path, Refusal::Content));
+        }
+        let place = Place::of(manifest, published.digest);
+        let key = LogKey::new(&wrap.identity, &place);
+        let kind = Kind::of(&manifest.source);
+        for number in 0..published.length {
+            let path = place.path(LogFile::Record(number));
+            let sealed = self.tenant_folder.get(&path, LONGEST_RECORD as u64)?;
+            let missing = || SignedError::Nothing(format!("there is no {path} in the tenant folder"));
+            let changes = key.open(number, &sealed.ok_or_else(missing)?);
+            let changes = changes.map_err(|error| unreadable(error.to_string()))?;
+            plaintext = changed(kind, &plaintext, &changes).map_err(unreadable)?;
+            if content_root(kind, plaintext.as_slice()).map_err(unreadable)? != changes.content {
+                return Err(refused(&path, Refusal::Content));
+            }
         }
         Ok(plaintext)
     }

@@ -58,6 +58,18 @@ pub struct Current {
     pub plaintext: String,
     /// Digest of the sealed body.
     pub blob: String,
+    /// How many bytes that has.
+    #[serde(default)]
+    pub(super) base_bytes: u64,
+    /// How many records its log has.
+    #[serde(default)]
+    pub length: u64,
+    /// The running hash of the log; empty without one.
+    #[serde(default)]
+    pub(super) hash: String,
+    /// How many bytes the log has.
+    #[serde(default)]
+    pub(super) log_bytes: u64,
 }
 
 /// What was found of something to be published.
@@ -75,6 +87,9 @@ pub(super) struct Checked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Retired {
     pub(super) blob: String,
+    /// The folder of its log, if it had one.
+    #[serde(default)]
+    pub(super) log: Option<String>,
     pub(super) since: Timestamp,
 }
 

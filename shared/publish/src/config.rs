@@ -42,6 +42,9 @@ pub struct SignedConfig {
     /// Days that an epoch's key is used.
     #[serde(default = "epoch_days")]
     pub epoch_days: u16,
+    /// How long a log of changes may get, in percent of what it changes, before everything is published anew; 0 means no log.
+    #[serde(default = "log_percent")]
+    pub log_percent: u8,
     /// Push to hosts that know only the classic protocol as well.
     #[serde(default = "yes")]
     pub classic: bool,
@@ -76,6 +79,10 @@ fn lease_seconds() -> u32 {
 
 fn epoch_days() -> u16 {
     30
+}
+
+fn log_percent() -> u8 {
+    25
 }
 
 fn yes() -> bool {
@@ -132,6 +139,9 @@ impl SignedConfig {
         }
         if !(1..=3650).contains(&self.epoch_days) {
             return refuse("epoch_days", "must be 1 to 3650");
+        }
+        if self.log_percent > 100 {
+            return refuse("log_percent", "must be 0 to 100");
         }
         if let Some(url) = &self.url
             && (url.contains(char::is_whitespace)

@@ -22,6 +22,7 @@ mod enroller;
 mod epochs;
 mod error;
 mod folder;
+mod grow;
 mod join;
 mod lists;
 mod mirror;

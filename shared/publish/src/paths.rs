@@ -14,6 +14,11 @@ pub(super) fn manifest(publisher: &Label, source: &Label, compartment: &Label, v
     format!("manifest/{publisher}/{source}/{compartment}/{version}")
 }
 
+/// The folder of the log beside that manifest.
+pub(super) fn log(publisher: &Label, source: &Label, compartment: &Label, version: u64) -> String {
+    format!("log/{publisher}/{source}/{compartment}/{version}")
+}
+
 pub(super) fn blob(digest: &Digest) -> String {
     format!("blob/{digest}")
 }

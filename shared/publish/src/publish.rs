@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use dirless_seal::trust::log::Chain;
-use dirless_seal::trust::{Entry, Head, Manifest, Memory, Policy, print};
-use dirless_seal::{Digest, Identity, Note, seal_file};
+use dirless_seal::trust::{Entry, Head, Manifest, Memory, Policy, Refusal, print};
+use dirless_seal::{Digest, Identity, Label, Note, seal_file};
 use jiff::{SignedDuration, Timestamp};
 
 use super::book::{Book, Current, Pair, Retired};
+use super::grow::Differences;
 use super::stock::Stocked;
 use super::{SignedError, Signer, paths};
 
@@ -26,27 +26,43 @@ pub(super) struct Due<'a> {
 /// A pair as it was published.
 #[derive(Debug)]
 pub(super) struct Made {
-    pair: Pair,
-    note: Note,
-    current: Current,
+    pub(super) pair: Pair,
+    /// The manifest of a new base; none when the log of the one before grew.
+    pub(super) note: Option<Note>,
+    pub(super) current: Current,
 }
 
 impl Book {
-    /// Takes `pair` out of what is published; its body lingers.
-    pub(super) fn drop_pair(&mut self, pair: &Pair, now: Timestamp) {
+    /// Takes `pair` out of what `publisher` publishes; its body and log linger.
+    pub(super) fn drop_pair(&mut self, publisher: &Label, pair: &Pair, now: Timestamp) {
         if let Some(before) = self.forget(pair) {
-            self.retire(before.blob, now);
+            let log = paths::log(publisher, &pair.0, &pair.1, before.version);
+            self.retired.push(Retired {
+                blob: before.blob,
+                log: (before.length > 0).then_some(log),
+                since: now,
+            });
         }
-    }
-
-    fn retire(&mut self, blob: String, since: Timestamp) {
-        self.retired.push(Retired { blob, since });
     }
 }
 
 impl Signer {
-    /// Seals and signs what is due: numbers on disk first, then bodies, then manifests. No head names them yet.
-    pub(super) fn make(&self, due: &[Due<'_>], book: &mut Book) -> Result<Vec<Made>, SignedError> {
+    /// Seals and signs what is due: one more record of a log where that will do; else a new base, numbers on disk first, then
+    /// bodies, then manifests. No head names any of it yet.
+    pub(super) fn make(&self, due: Vec<Due<'_>>, book: &mut Book) -> Result<Vec<Made>, SignedError> {
+        let (mut made, mut bases) = (Vec::with_capacity(due.len()), Vec::new());
+        let mut differences = Differences::new();
+        for due in due {
+            match self.grow(&due, book, &mut differences)? {
+                Some(grown) => made.push(grown),
+                None => bases.push(due),
+            }
+        }
+        made.extend(self.make_bases(&bases, book)?);
+        Ok(made)
+    }
+
+    fn make_bases(&self, due: &[Due<'_>], book: &mut Book) -> Result<Vec<Made>, SignedError> {
         if due.is_empty() {
             return Ok(Vec::new());
         }
@@ -84,10 +100,6 @@ impl Signer {
         let ciphertext = Digest::of(&sealed);
         let size = sealed.len() as u64;
         self.tenant_folder.create(&[(paths::blob(&ciphertext), sealed)])?;
-        let read = |text: &str| {
-            text.parse()
-                .map_err(|error| SignedError::damaged(paths::stock(source), error))
-        };
         let previous = book.last_manifest(&due.pair).map(str::parse);
         let previous = previous
             .transpose()
@@ -105,7 +117,7 @@ impl Signer {
             ciphertext,
             ciphertext_size: size,
             plaintext_size: due.stocked.size,
-            content: read(&due.stocked.content)?,
+            content: self.content(due)?,
         };
         let text = print(&manifest).map_err(SignedError::unwritable("manifest"))?;
         let note = self.sign(text, "manifest")?;
@@ -124,9 +136,19 @@ impl Signer {
                 epoch: due.epoch,
                 plaintext: due.stocked.plaintext.clone(),
                 blob: ciphertext.to_string(),
+                base_bytes: size,
+                length: 0,
+                hash: String::new(),
+                log_bytes: 0,
             },
-            note,
+            note: Some(note),
         })
+    }
+
+    /// The content root of what is due.
+    pub(super) fn content(&self, due: &Due<'_>) -> Result<Digest, SignedError> {
+        let content = due.stocked.content.parse();
+        content.map_err(|error| SignedError::damaged(paths::stock(&due.pair.0), error))
     }
 
     fn sign(&self, text: String, what: &'static str) -> Result<Note, SignedError> {
@@ -148,17 +170,18 @@ impl Signer {
     ) -> Result<u64, SignedError> {
         let now = self.now();
         for one in &made {
-            book.drop_pair(&one.pair, now);
+            if one.note.is_some() {
+                book.drop_pair(self.publisher(), &one.pair, now);
+            }
             book.set_current(&one.pair, one.current.clone());
         }
         let mut entries = Vec::new();
         for ((source, compartment), current) in book.published() {
-            let manifest = current.manifest.parse();
             entries.push(Entry {
                 source,
                 compartment,
                 version: current.version,
-                chain: Chain::of(manifest.map_err(|error| SignedError::damaged("book", error))?),
+                chain: current.chain()?,
             });
         }
         entries.sort_by(|left, right| (&left.source, &left.compartment).cmp(&(&right.source, &right.compartment)));
@@ -181,9 +204,12 @@ impl Signer {
             .map_err(SignedError::refused(path.clone()))?;
         for one in &made {
             let path = self.manifest_path(&one.pair, one.current.version);
-            memory
-                .manifest(policy, &head, &one.note)
-                .map_err(SignedError::refused(path))?;
+            let accepted = match (&one.note, head.entry(&one.pair.0, &one.pair.1)) {
+                (Some(note), _) => memory.manifest(policy, &head, note).map(drop),
+                (None, Some(entry)) => memory.log(&head, entry, entry.chain),
+                (None, None) => Err(Refusal::Mixed("log")),
+            };
+            accepted.map_err(SignedError::refused(path))?;
         }
         book.head = version;
         book.head_digest = Some(note.digest().to_string());
@@ -196,7 +222,7 @@ impl Signer {
         Ok(version)
     }
 
-    /// Removes bodies that no head has named for long.
+    /// Removes bodies and logs that no head has named for long.
     pub(super) fn sweep_blobs(&self, book: &mut Book) -> Result<bool, SignedError> {
         let before = self.now().checked_sub(LINGER).unwrap_or(Timestamp::MIN);
         let (old, kept): (Vec<_>, Vec<_>) = book.retired.drain(..).partition(|retired| retired.since < before);
@@ -207,6 +233,11 @@ impl Signer {
                 && !named.contains(&retired.blob)
             {
                 self.tenant_folder.remove(&paths::blob(&digest))?;
+            }
+            if let Some(folder) = &retired.log {
+                for name in self.tenant_folder.list(folder)? {
+                    self.tenant_folder.remove(&format!("{folder}/{name}"))?;
+                }
             }
         }
         Ok(!old.is_empty())

@@ -84,7 +84,7 @@ impl Signer {
             self.enroller.clear_mail(&mail)?;
         }
         if !step.settled.published.is_empty() {
-            self.sweep_bodies(&step.stocked)?;
+            self.sweep_bodies(&step.stocked, &step.book)?;
         }
         step.settled.problems.extend(self.tenant_folder.troubles());
         Ok(step.settled)
@@ -185,14 +185,11 @@ impl Signer {
                 });
             }
         }
-        let made = self.make(&due, &mut step.book)?;
-        for due in &due {
-            let (source, compartment) = due.pair.clone();
-            step.settled
-                .published
-                .push((source, compartment, step.book.used(&due.pair)));
+        let made = self.make(due, &mut step.book)?;
+        for made in &made {
+            let (source, compartment) = made.pair.clone();
+            step.settled.published.push((source, compartment, made.current.version));
         }
-        drop(due);
         step.settled.problems.extend(self.tenant_folder.troubles());
         step.book.problems.clone_from(&step.settled.problems);
         let nodes = step.nodes;
@@ -286,7 +283,7 @@ impl Signer {
         for pair in pairs {
             let read = self.readers(&pair.0).any(|compartment| compartment == pair.1);
             if !read || !scope.covers_source(&pair.0) {
-                step.book.drop_pair(&pair, now);
+                step.book.drop_pair(self.publisher(), &pair, now);
             }
         }
     }

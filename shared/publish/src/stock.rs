@@ -1,5 +1,6 @@
 //! What is to be published, as it was read last: one plaintext for each source, not signed yet.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 use dirless_model::snapshot::{self, Caps, Part, RawGroup, RawUser, Sink};
@@ -9,7 +10,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
-use super::book::{LONGEST, load, save};
+use super::book::{Book, LONGEST, load, save};
 use super::{SignedError, Signer, paths};
 
 /// What a source's plaintext is.
@@ -54,28 +55,40 @@ pub struct Stocked {
 /// When it is no snapshot, though it should be one.
 pub fn content_root(kind: Kind, plaintext: impl Read) -> Result<Digest, String> {
     let mut content = Content::default();
+    records(kind, plaintext, &mut |part, bytes| {
+        content.add(record_kind(part).leaf(bytes))
+    })?;
+    Ok(content.root())
+}
+
+/// Hands the bytes of each record of a plaintext to `take`.
+///
+/// # Errors
+/// When it is no snapshot, though it should be one.
+pub(super) fn records(kind: Kind, plaintext: impl Read, take: &mut dyn FnMut(Part, &[u8])) -> Result<(), String> {
     match kind {
         Kind::Snapshot => {
-            let mut add = |part: Part, bytes: &[u8]| {
-                let kind = match part {
-                    Part::User => RecordKind::User,
-                    Part::Group => RecordKind::Group,
-                    Part::Entry => RecordKind::Entry,
-                    Part::Other => RecordKind::Other,
-                };
-                content.add(kind.leaf(bytes));
-            };
-            snapshot::read_records(plaintext, Caps::default(), &mut Nothing, &mut add)
+            snapshot::read_records(plaintext, Caps::default(), &mut Nothing, take)
                 .map_err(|error| error.to_string())?;
         }
         Kind::AccessRules => {
             let mut bytes = Vec::new();
             let mut plaintext = plaintext.take(LONGEST);
             plaintext.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-            content.add(RecordKind::Other.leaf(&bytes));
+            take(Part::Other, &bytes);
         }
     }
-    Ok(content.root())
+    Ok(())
+}
+
+/// What a part of a snapshot is to the content root.
+pub(super) fn record_kind(part: Part) -> RecordKind {
+    match part {
+        Part::User => RecordKind::User,
+        Part::Group => RecordKind::Group,
+        Part::Entry => RecordKind::Entry,
+        Part::Other => RecordKind::Other,
+    }
 }
 
 /// Wants records' bytes alone.
@@ -167,7 +180,7 @@ impl Signer {
         self.state.remove(&paths::stock(source))?;
         let now = self.now();
         for pair in &own {
-            book.drop_pair(pair, now);
+            book.drop_pair(self.publisher(), pair, now);
         }
         // The next head must be another one at once.
         book.signed_at = None;
@@ -177,16 +190,27 @@ impl Signer {
 
     /// The compressed plaintext of `stocked`.
     pub(super) fn body(&self, stocked: &Stocked) -> Result<Vec<u8>, SignedError> {
-        let path = paths::body(&stocked.plaintext);
-        let body = self.state.get(&path, u64::MAX - 1)?;
-        body.ok_or_else(|| SignedError::damaged(path, "it is missing"))
+        let body = self.plaintext_of(&stocked.plaintext)?;
+        body.ok_or_else(|| SignedError::damaged(paths::body(&stocked.plaintext), "it is missing"))
     }
 
-    /// Removes plaintexts that nothing names any more.
-    pub(super) fn sweep_bodies(&self, stocked: &[(Label, Stocked)]) -> Result<(), SignedError> {
+    /// The compressed plaintext with this digest, if it is still here.
+    pub(super) fn plaintext_of(&self, digest: &str) -> Result<Option<Vec<u8>>, SignedError> {
+        if digest.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.state.get(&paths::body(digest), u64::MAX - 1)?)
+    }
+
+    /// Removes plaintexts that nothing names any more: what is published is what the next change is compared with.
+    pub(super) fn sweep_bodies(&self, stocked: &[(Label, Stocked)], book: &Book) -> Result<(), SignedError> {
+        let published: BTreeSet<&str> = book
+            .published()
+            .map(|(_, current)| current.plaintext.as_str())
+            .collect();
         for name in self.state.list(paths::BODIES)? {
             let digest = name.strip_suffix(".gz").unwrap_or_default();
-            if !stocked.iter().any(|(_, stocked)| stocked.plaintext == digest) {
+            if !published.contains(digest) && !stocked.iter().any(|(_, stocked)| stocked.plaintext == digest) {
                 self.state.remove(&format!("{}/{name}", paths::BODIES))?;
             }
         }

@@ -149,6 +149,57 @@ fn publishing_at_a_backend() {
 }
 
 #[test]
+fn growing_a_log() {
+    let setting = Setting::new(Tenant::new().logging(25));
+    let writes = break_at(setting, &[false, true], restock, &|setting| {
+        is_published(setting);
+        let entries = head(&setting.tenant).entries;
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry.version == 1 && entry.chain.length == 1)
+        );
+    });
+    assert!(writes > 8, "{writes}");
+}
+
+/// After it broke off there is something else to say: what was begun is left, and never said under the same number.
+#[test]
+fn growing_a_log_with_something_else() {
+    fn other(signer: &Signer) -> Result<(), SignedError> {
+        for (source, first) in [("corp", 2000), ("local", 2100)] {
+            let text = snapshot(first, &["alice", "other"]);
+            signer.stock(&label(source), Kind::Snapshot, "third", &text)?;
+        }
+        signer.settle(&Wish::default()).map(drop)
+    }
+    let mut first = Setting::new(Tenant::new().logging(25));
+    first.look();
+    let mut bases = 0;
+    for count in 1.. {
+        let mut setting = first.fork();
+        let left = Arc::new(AtomicUsize::new(count));
+        let signer = setting
+            .tenant
+            .signer_over(|folder| Box::new(Breaking::new(folder, &left, true)));
+        let broken = restock(&signer).is_err();
+        setting.tenant.minutes(1);
+        other(&setting.tenant.signer()).unwrap();
+        let seen = setting.look();
+        assert!(
+            seen["corp"].contains("other") && !seen["corp"].contains("new"),
+            "{count}"
+        );
+        let base = setting.tenant.folder().join("manifest/syncer-1/corp/all/2");
+        bases += usize::from(base.exists());
+        if !broken {
+            break;
+        }
+    }
+    assert!(bases > 0, "a number was used twice");
+}
+
+#[test]
 fn beginning_an_epoch() {
     let writes = break_everywhere(rotate, |setting| {
         let now = setting.tenant.clock.now();

@@ -7,6 +7,7 @@ mod backend;
 mod breaking;
 mod enrollers;
 mod join;
+mod logs;
 mod operator;
 mod program;
 mod publish;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dirless_model::snapshot::{self, Caps, Part, RawGroup, RawUser, Sink};
+use dirless_model::snapshot::{self, Caps, Joined, Part, RawGroup, RawUser, Sink, record_key};
 use dirless_program::Clock;
+use dirless_seal::trust::log::{self, Chain, Changes, LogKey};
 use dirless_seal::trust::{
     Compartment, Enroller, Freshness, Head, JoinCode, JoinRequest, Memory, NodeList, Object, OnExpiry, Policy,
     Publisher, Right, Scope, Wrap, node_name, parse, print,
@@ -78,6 +79,8 @@ pub(crate) struct Tenant {
     keys: [zeroize::Zeroizing<String>; 3],
     temporary: tempfile::TempDir,
     pub(crate) clock: Clock,
+    /// How long a log may get; none by default, so that each change is a manifest.
+    log_percent: u8,
     pub(crate) compartments: Vec<CompartmentConfig>,
     pub(crate) place: Place,
 }
@@ -104,6 +107,7 @@ impl Tenant {
             ],
             temporary: temporary(),
             clock: Clock::manual(start()),
+            log_percent: 0,
             compartments: compartments
                 .iter()
                 .map(|(name, sources)| CompartmentConfig {
@@ -134,6 +138,12 @@ impl Tenant {
         site.unwrap()
     }
 
+    /// One that publishes changes as logs of so many percent.
+    pub(crate) fn logging(mut self, percent: u8) -> Self {
+        self.log_percent = percent;
+        self
+    }
+
     /// The same in a folder of its own.
     pub(crate) fn fork(&self) -> Self {
         let temporary = temporary();
@@ -145,6 +155,7 @@ impl Tenant {
             keys: self.keys.clone(),
             temporary,
             clock: Clock::manual(self.clock.now()),
+            log_percent: self.log_percent,
             compartments: self.compartments.clone(),
             place: self.place.clone(),
         }
@@ -239,9 +250,10 @@ impl Tenant {
 
     pub(crate) fn config(&self) -> SignedConfig {
         let text = format!(
-            "folder = {:?}\nroots = \"{}\"",
+            "folder = {:?}\nroots = \"{}\"\nlog_percent = {}",
             self.temporary.path().join("tenant"),
-            self.policy().fingerprint()
+            self.policy().fingerprint(),
+            self.log_percent
         );
         let mut config: SignedConfig = toml::from_str(&text).unwrap();
         config.compartment.clone_from(&self.compartments);
@@ -406,8 +418,13 @@ impl Host {
         let (source, compartment, version) = (&entry.source, &entry.compartment, entry.version);
         let path = format!("manifest/{}/{source}/{compartment}/{version}", head.publisher);
         let manifest = note(folder, &path, 4096)?;
+        let digest = manifest.digest();
+        let reached = (0..entry.chain.length).try_fold(Chain::of(digest), |chain, number| {
+            let path = format!("log/{}/{source}/{compartment}/{version}/{number}", head.publisher);
+            read(folder, &path).map(|record| chain.then(&record))
+        })?;
         let manifest = memory
-            .manifest(policy, head, &manifest)
+            .manifest_and_log(policy, head, &manifest, reached)
             .map_err(|error| error.to_string())?;
         let body = read(folder, &format!("blob/{}", manifest.ciphertext))?;
         if body.len() as u64 != manifest.ciphertext_size || Digest::of(&body) != manifest.ciphertext {
@@ -425,7 +442,56 @@ impl Host {
         if text.len() as u64 != manifest.plaintext_size || root(source, &text) != manifest.content {
             return Err("content root".to_owned());
         }
+        let key = LogKey::new(&wrap.identity, &log::Place::of(&manifest, digest));
+        for number in 0..entry.chain.length {
+            let path = format!("log/{}/{source}/{compartment}/{version}/{number}", head.publisher);
+            let changes = key.open(number, &read(folder, &path)?);
+            let changes = changes.map_err(|error| error.to_string())?;
+            text = applied(source, &text, &changes)?;
+            if root(source, &text) != changes.content {
+                return Err("content root after the log".to_owned());
+            }
+        }
         Ok(text)
+    }
+}
+
+/// `text` after `changes`.
+fn applied(source: &Label, text: &str, changes: &Changes) -> Result<String, String> {
+    let rules = source.as_str() == "access-rules";
+    let mut records = BTreeMap::new();
+    let mut keep = |part: Part, bytes: &[u8]| {
+        let key = if rules {
+            Vec::new()
+        } else {
+            record_key(part, bytes).unwrap().into_owned()
+        };
+        records.insert((kind(part), key), bytes.to_vec());
+    };
+    if rules {
+        keep(Part::Other, text.as_bytes());
+    } else {
+        snapshot::read_records(text.as_bytes(), Caps::default(), &mut Nothing, &mut keep).unwrap();
+    }
+    changes.apply(&mut records).map_err(|error| error.to_string())?;
+    let mut joined = Joined::default();
+    for ((own, _), bytes) in &records {
+        if rules {
+            return Ok(String::from_utf8(bytes.clone()).unwrap());
+        }
+        let part = [Part::User, Part::Group, Part::Entry, Part::Other];
+        let part = part.into_iter().find(|part| kind(*part) == *own).unwrap();
+        joined.add(part, bytes);
+    }
+    Ok(String::from_utf8(joined.finish()).unwrap())
+}
+
+fn kind(part: Part) -> RecordKind {
+    match part {
+        Part::User => RecordKind::User,
+        Part::Group => RecordKind::Group,
+        Part::Entry => RecordKind::Entry,
+        Part::Other => RecordKind::Other,
     }
 }
 
@@ -436,15 +502,7 @@ fn root(source: &Label, text: &str) -> Digest {
         content.add(RecordKind::Other.leaf(text.as_bytes()));
         return content.root();
     }
-    let mut add = |part: Part, bytes: &[u8]| {
-        let kind = match part {
-            Part::User => RecordKind::User,
-            Part::Group => RecordKind::Group,
-            Part::Entry => RecordKind::Entry,
-            Part::Other => RecordKind::Other,
-        };
-        content.add(kind.leaf(bytes));
-    };
+    let mut add = |part: Part, bytes: &[u8]| content.add(kind(part).leaf(bytes));
     snapshot::read_records(text.as_bytes(), Caps::default(), &mut Nothing, &mut add).unwrap();
     content.root()
 }

@@ -44,7 +44,7 @@ const fn call(method: &'static str, path: &'static str, id: &'static str, summar
 }
 
 /// Objects: path, the name in operation ids, what it is, whether it can be deleted.
-const OBJECTS: [(&str, [&str; 3], &str); 6] = [
+const OBJECTS: [(&str, [&str; 3], &str); 7] = [
     (
         "policy/{version}",
         ["readPolicy", "putPolicy", "deletePolicy"],
@@ -59,6 +59,11 @@ const OBJECTS: [(&str, [&str; 3], &str); 6] = [
         "manifest/{publisher}/{source}/{compartment}/{version}",
         ["readManifest", "putManifest", "deleteManifest"],
         "a manifest",
+    ),
+    (
+        "log/{publisher}/{source}/{compartment}/{version}/{file}",
+        ["readLog", "putLog", "deleteLog"],
+        "a record of a log (its number), or a tile of them (`tile-NUMBER`)",
     ),
     (
         "blob/{digest}",
@@ -287,6 +292,7 @@ fn parameters(call: &Call, path: &str) -> Vec<Value> {
         "digest" | "request" => json!({"$ref": "#/components/schemas/Digest"}),
         "key" => json!({"$ref": "#/components/schemas/KeyId"}),
         "tenant" => json!({"$ref": "#/components/schemas/TenantId"}),
+        "file" => json!({"type": "string", "pattern": "^(tile-)?(0|[1-9][0-9]{0,7})$"}),
         "limit" => json!({"type": "integer", "minimum": 1, "maximum": crate::store::PAGE_MAX}),
         "after" | "If-Match" | "If-None-Match" => json!({"type": "string"}),
         _ => json!({"$ref": "#/components/schemas/Label"}),

@@ -44,6 +44,10 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
             "/v2/{tenant}/manifest/{publisher}/{source}/{compartment}/{version}",
             objects(),
         ),
+        (
+            "/v2/{tenant}/log/{publisher}/{source}/{compartment}/{version}/{file}",
+            objects(),
+        ),
         ("/v2/{tenant}/blob/{digest}", objects()),
         ("/v2/{tenant}/nodes/{enroller}/{version}", objects()),
         ("/v2/{tenant}/wrap/{compartment}/{epoch}/{name}", objects()),

@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::tests::{Collected, document};
-    use super::super::{Document, write};
+    use super::super::{Document, Joined, record_key, write};
     use super::*;
 
     fn records(json: &[u8]) -> Vec<(Part, String)> {
@@ -180,6 +180,18 @@ mod tests {
         fn the_records_are_all_that_was_written(document in document()) {
             let json = written(&document);
             prop_assert_eq!(rebuilt(&records(&json)), String::from_utf8(json).unwrap());
+        }
+
+        #[test]
+        fn joined_records_are_the_same_ones_and_each_has_a_key(document in document()) {
+            let mut before = records(&written(&document));
+            let mut joined = Joined::default();
+            before.iter().for_each(|(part, text)| joined.add(*part, text.as_bytes()));
+            let mut after = records(&joined.finish());
+            before.sort();
+            after.sort();
+            prop_assert_eq!(&before, &after);
+            prop_assert!(before.iter().all(|(part, text)| record_key(*part, text.as_bytes()).is_some()));
         }
 
         #[test]

@@ -30,3 +30,5 @@ pub const LONGEST_LOG: u64 = 64 << 20;
 pub const MOST_RECORDS: u64 = 1 << 24;
 /// How many records a tile holds.
 pub const TILE: u64 = 256;
+/// The longest tile in bytes: in front of each record stands its length.
+pub const LONGEST_TILE: usize = (64 << 20) + 256 * 4;

@@ -290,6 +290,13 @@ impl Memory {
         (known.manifest.version == entry.version).then_some(known.chain)
     }
 
+    /// Digest of the manifest that was accepted last, if it is of the version that `entry` of `publisher` names.
+    #[must_use]
+    pub fn manifest_digest(&self, publisher: &Label, entry: &Entry) -> Option<Digest> {
+        let known = self.followed(publisher, entry)?;
+        (known.manifest.version == entry.version).then_some(known.manifest.digest)
+    }
+
     /// Digest of each manifest that was accepted last, and how far its log was followed.
     pub fn chains(&self) -> impl Iterator<Item = (Digest, Chain)> {
         self.manifests

@@ -17,7 +17,7 @@ pub use bodies::{
 };
 pub use key::{KeyId, PublicKey, PublicKeyError};
 pub use name::{Digest, DigestError, Label, LabelError, Version, VersionError};
-pub use path::{ObjectPath, ObjectPathError};
+pub use path::{LogFile, ObjectPath, ObjectPathError};
 pub use request::{SCHEME, SignedRequest, SignedRequestError};
 pub use time::{Time, TimeError};
 

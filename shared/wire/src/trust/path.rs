@@ -30,6 +30,19 @@ pub enum ObjectPath {
         /// Its number.
         version: Version,
     },
+    /// `log/{publisher}/{source}/{compartment}/{version}/{file}`: changes since a manifest's body.
+    Log {
+        /// The publisher.
+        publisher: Label,
+        /// Its source.
+        source: Label,
+        /// For which hosts.
+        compartment: Label,
+        /// The manifest's number.
+        version: Version,
+        /// One of them, or many together.
+        file: LogFile,
+    },
     /// `blob/{digest}`: a sealed body, named by its own digest.
     Blob {
         /// Of its bytes.
@@ -53,6 +66,45 @@ pub enum ObjectPath {
     },
 }
 
+/// A file of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LogFile {
+    /// `{number}`: a record, counted from 0.
+    Record(u32),
+    /// `tile-{number}`: 256 records, counted alike.
+    Tile(u32),
+}
+
+/// Most records of a log: a number below it has a file.
+const MOST_RECORDS: u32 = 1 << 24;
+/// How many of them a tile has.
+const TILE: u32 = 256;
+
+impl fmt::Display for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(number) => write!(f, "{number}"),
+            Self::Tile(number) => write!(f, "tile-{number}"),
+        }
+    }
+}
+
+impl FromStr for LogFile {
+    type Err = ObjectPathError;
+
+    fn from_str(text: &str) -> Result<Self, ObjectPathError> {
+        let number = |text: &str, most: u32| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+            let number = digits.then(|| text.parse().ok()).flatten();
+            number.filter(|number| *number < most).ok_or(ObjectPathError)
+        };
+        match text.strip_prefix("tile-") {
+            Some(text) => number(text, MOST_RECORDS / TILE).map(Self::Tile),
+            None => number(text, MOST_RECORDS).map(Self::Record),
+        }
+    }
+}
+
 impl ObjectPath {
     /// Longest object of this kind in bytes; `None` for sealed bodies, whose limit is the server's to set.
     #[must_use]
@@ -61,6 +113,11 @@ impl ObjectPath {
             Self::Policy { .. } => Some(128 * KIB),
             Self::Head { .. } => Some(256 * KIB),
             Self::Manifest { .. } => Some(4 * KIB),
+            Self::Log { file, .. } => Some(match file {
+                LogFile::Record(_) => 4 * KIB * KIB,
+                // A log has 64 MiB at most; in front of each record stands its length.
+                LogFile::Tile(_) => 64 * KIB * KIB + u64::from(TILE) * 4,
+            }),
             Self::Blob { .. } => None,
             Self::Nodes { .. } => Some(64 * KIB * KIB),
             Self::Wrap { .. } => Some(16 * KIB),
@@ -77,7 +134,9 @@ impl ObjectPath {
     #[must_use]
     pub fn publisher(&self) -> Option<&Label> {
         match self {
-            Self::Head { publisher } | Self::Manifest { publisher, .. } => Some(publisher),
+            Self::Head { publisher } | Self::Manifest { publisher, .. } | Self::Log { publisher, .. } => {
+                Some(publisher)
+            }
             _ => None,
         }
     }
@@ -94,6 +153,13 @@ impl fmt::Display for ObjectPath {
                 compartment,
                 version,
             } => write!(f, "manifest/{publisher}/{source}/{compartment}/{version}"),
+            Self::Log {
+                publisher,
+                source,
+                compartment,
+                version,
+                file,
+            } => write!(f, "log/{publisher}/{source}/{compartment}/{version}/{file}"),
             Self::Blob { digest } => write!(f, "blob/{digest}"),
             Self::Nodes { enroller, version } => write!(f, "nodes/{enroller}/{version}"),
             Self::Wrap {
@@ -113,7 +179,7 @@ impl FromStr for ObjectPath {
         let label = |text: &str| Label::new(text).map_err(|_| ObjectPathError);
         let version = |text: &str| text.parse::<Version>().map_err(|_| ObjectPathError);
         // One more than the longest has, so that a longer one is seen.
-        let mut parts = [None; 6];
+        let mut parts = [None; 7];
         for (place, part) in parts.iter_mut().zip(text.split('/')) {
             *place = Some(part);
         }
@@ -131,11 +197,27 @@ impl FromStr for ObjectPath {
                 Some(compartment),
                 Some(number),
                 None,
+                ..,
             ] => Ok(Self::Manifest {
                 publisher: label(publisher)?,
                 source: label(source)?,
                 compartment: label(compartment)?,
                 version: version(number)?,
+            }),
+            [
+                Some("log"),
+                Some(publisher),
+                Some(source),
+                Some(compartment),
+                Some(number),
+                Some(file),
+                None,
+            ] => Ok(Self::Log {
+                publisher: label(publisher)?,
+                source: label(source)?,
+                compartment: label(compartment)?,
+                version: version(number)?,
+                file: file.parse()?,
             }),
             [Some("blob"), Some(digest), None, ..] => Ok(Self::Blob {
                 digest: digest.parse().map_err(|_| ObjectPathError)?,
@@ -158,7 +240,7 @@ impl FromStr for ObjectPath {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no object has such a path: policy/VERSION, head/PUBLISHER, manifest/PUBLISHER/SOURCE/COMPARTMENT/VERSION, \
-     blob/DIGEST, nodes/ENROLLER/VERSION, wrap/COMPARTMENT/EPOCH/NAME"
+     log/PUBLISHER/SOURCE/COMPARTMENT/VERSION/NUMBER or …/tile-NUMBER, blob/DIGEST, nodes/ENROLLER/VERSION, wrap/COMPARTMENT/EPOCH/NAME"
 )]
 pub struct ObjectPathError;
 
@@ -171,11 +253,14 @@ mod tests {
     const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn the_six_kinds_are_read_and_printed_the_same() {
+    fn the_seven_kinds_are_read_and_printed_the_same() {
         for (text, longest) in [
             ("policy/1", Some(131_072)),
             ("head/syncer", Some(262_144)),
             ("manifest/syncer/aws/all/12", Some(4096)),
+            ("log/syncer/aws/all/12/0", Some(4 << 20)),
+            ("log/syncer/aws/all/12/16777215", Some(4 << 20)),
+            ("log/syncer/aws/all/12/tile-65535", Some((64 << 20) + 1024)),
             (&format!("blob/{DIGEST}"), None),
             ("nodes/syncer/3", Some(67_108_864)),
             ("wrap/web/2/recovery-1", Some(16_384)),
@@ -183,7 +268,7 @@ mod tests {
             let path: ObjectPath = text.parse().unwrap();
             assert_eq!((path.to_string().as_str(), path.max_bytes()), (text, longest));
             assert_eq!(path.is_mutable(), text.starts_with("head"));
-            let own = text.starts_with("head") || text.starts_with("manifest");
+            let own = ["head", "manifest", "log"].iter().any(|kind| text.starts_with(kind));
             assert_eq!(path.publisher().map(Label::as_str), own.then_some("syncer"));
         }
     }
@@ -207,6 +292,15 @@ mod tests {
             "manifest/a/b/1",
             "manifest/a/b/c/1/2",
             "manifest/a//c/1",
+            "log/a/b/c/1",
+            "log/a/b/c/1/00",
+            "log/a/b/c/1/-1",
+            "log/a/b/c/1/16777216",
+            "log/a/b/c/1/tile-65536",
+            "log/a/b/c/1/tile-",
+            "log/a/b/c/1/tile-01",
+            "log/a/b/c/0/1",
+            "log/a/b/c/1/2/3",
             "blob/abc",
             &format!("blob/{}", DIGEST.to_uppercase()),
             "nodes/a",
@@ -239,6 +333,19 @@ mod tests {
                     version,
                 }
             }),
+            (label(), label(), label(), version(), 0..65_536_u32, any::<bool>()).prop_map(
+                |(publisher, source, compartment, version, number, tile)| ObjectPath::Log {
+                    publisher,
+                    source,
+                    compartment,
+                    version,
+                    file: if tile {
+                        LogFile::Tile(number)
+                    } else {
+                        LogFile::Record(number)
+                    },
+                }
+            ),
             any::<[u8; 32]>().prop_map(|bytes| ObjectPath::Blob {
                 digest: Digest::from_bytes(bytes)
             }),
@@ -258,7 +365,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_prints_as_it_was(text in "(policy|head|manifest|blob|nodes|wrap)(/[a-z0-9._-]{0,5}){0,5}|.{0,40}") {
+        fn what_is_read_prints_as_it_was(text in "(policy|head|manifest|log|blob|nodes|wrap)(/[a-z0-9._-]{0,6}){0,6}|.{0,40}") {
             if let Ok(path) = text.parse::<ObjectPath>() {
                 prop_assert_eq!(path.to_string(), text);
             }
