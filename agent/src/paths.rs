@@ -162,6 +162,12 @@ impl Paths {
         self.at("var/lib/dirless/agent/ratchet.json")
     }
 
+    /// The records that the table was made from, where logs are followed, 0600.
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.at("var/lib/dirless/agent/records.db")
+    }
+
     /// What the last publish did, 0600.
     #[must_use]
     pub fn report(&self) -> PathBuf {

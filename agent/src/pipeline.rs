@@ -15,11 +15,13 @@ mod directory;
 mod drops;
 mod entries;
 mod explain;
+mod follow;
 mod input;
 mod limits;
 mod log;
 mod merge;
 mod open;
+mod partial;
 mod publish;
 mod ratchet;
 mod read;
@@ -45,6 +47,7 @@ pub use input::{
 };
 pub use limits::{Accounts, HostLimits, Limit, LimitsError, PrivateGroups};
 pub use open::{BodyError, OUT_OF_SCOPE};
+pub use partial::{Change, Effect, GroupChange, PartialError, Shown, Store, StoreError, effect};
 pub use publish::{Content, publish, publish_changed};
 pub use ratchet::{Ratchet, RatchetError, Rollback, forget_sequence};
 pub use report::{

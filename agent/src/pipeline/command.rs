@@ -14,6 +14,7 @@ use dirless_program::{Clock, Secret, SecretError};
 use dirless_seal::Identity;
 use dirless_table::{Table, TableMeta};
 
+use super::follow::Worker;
 use super::{
     AccessInput, Body, Content, DirectoryInput, Durations, Ending, HostFiles, HostLimits, Inputs, LimitsError, Opener,
     Outcome, Problem, Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, Tree, run, unchanged,
@@ -205,14 +206,13 @@ fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write)
     }
     let before = Report::load(&paths.report()).unwrap_or_default();
     let inputs = gather(paths, options)?;
-    let mut outcome = match again(paths, options, clock, before.as_ref(), &inputs) {
-        Some(outcome) => outcome,
-        None => run(&inputs, clock, None),
+    let outcome = match again(paths, options, clock, before.as_ref(), &inputs) {
+        Some(outcome) => {
+            keep(paths, &inputs, &outcome)?;
+            outcome
+        }
+        None => anew(paths, options, clock, before, &inputs)?,
     };
-    keep(paths, &inputs, &outcome)?;
-    if outcome.report.ending != Ending::Unchanged {
-        finish(paths, options, clock, before, &inputs, &mut outcome);
-    }
     let report = &outcome.report;
     let saved = match report.save(&paths.report()) {
         // On a full disk the old report's own room is what is left.
@@ -228,6 +228,58 @@ fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write)
         saved.map_err(PublishError::file("write", &paths.report()))?;
     }
     Ok(exit_code(report.ending))
+}
+
+/// Publishes something new: what a log says, if that can be followed, and a run over everything otherwise.
+fn anew(
+    paths: &Paths,
+    options: &Options,
+    clock: &Clock,
+    before: Option<Report>,
+    inputs: &Inputs,
+) -> Result<Outcome, PublishError> {
+    let worker = Worker {
+        paths,
+        options,
+        clock,
+        inputs,
+    };
+    let kept = |outcome: &Outcome| keep(paths, inputs, outcome).map_err(|error| error.to_string());
+    let followed = before.as_ref().map(|before| worker.follow(before, &kept));
+    match followed {
+        Some(Ok(followed)) if options.directory.is_none() => return Ok(followed),
+        Some(Ok(followed)) => {
+            // The accounts did not wait for the copy, which is made of everything.
+            let mut whole = run(inputs, clock, None);
+            keep(paths, inputs, &whole)?;
+            whole.report.published = followed.report.published;
+            if let Some(content) = &whole.content {
+                whole.report.ending = followed.report.ending;
+                copy(
+                    paths,
+                    options,
+                    clock.now(),
+                    content,
+                    whole.tree.as_ref(),
+                    &mut whole.report,
+                );
+            }
+            whole.report.finished_at = clock.now().to_string();
+            return Ok(whole);
+        }
+        Some(Err(error)) => tracing::debug!(%error, "a run over everything"),
+        None => {}
+    }
+    let mut outcome = run(inputs, clock, None);
+    keep(paths, inputs, &outcome)?;
+    if outcome.report.ending != Ending::Unchanged {
+        finish(paths, options, clock, before, inputs, &mut outcome);
+    }
+    if let Err(error) = worker.remember(&outcome.report) {
+        // It makes the next change dearer, and nothing else.
+        tracing::debug!(%error, "changes are not followed");
+    }
+    Ok(outcome)
 }
 
 /// The outcome of the last run, when it was of the same inputs and its table is in place.

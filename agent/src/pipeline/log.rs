@@ -102,7 +102,7 @@ fn snapshot(base: impl Read, touched: Touched, changes: &[Changes]) -> Result<Ve
     Ok(joined.finish())
 }
 
-fn part(kind: RecordKind) -> Part {
+pub(super) fn part(kind: RecordKind) -> Part {
     match kind {
         RecordKind::User => Part::User,
         RecordKind::Group => Part::Group,
@@ -112,7 +112,7 @@ fn part(kind: RecordKind) -> Part {
 }
 
 /// Wants records' bytes alone.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Sink for Nothing {
     fn user(&mut self, _user: RawUser<'_>) {}

@@ -51,8 +51,8 @@ pub(super) struct Opening<'a> {
 
 /// What vouches for a body.
 struct Signed<'a> {
-    /// The content root that its records have.
-    content: Digest,
+    /// The content root of all of it; none of a part, whose records were vouched for before.
+    content: Option<Digest>,
     scope: &'a Scope,
 }
 
@@ -66,6 +66,14 @@ impl<'a> Opening<'a> {
         }
     }
 
+    /// Of some records of a snapshot that was read before, whose publisher may say what is in `scope`.
+    pub(super) fn of_part(plaintext: &'a [u8], scope: Option<&'a Scope>) -> Self {
+        Self {
+            plaintext: Box::new(plaintext),
+            signed: scope.map(|scope| Signed { content: None, scope }),
+        }
+    }
+
     /// What the publisher may say; none when nobody vouches for the body.
     pub(super) fn scope(&self) -> Option<&'a Scope> {
         self.signed.as_ref().map(|signed| signed.scope)
@@ -76,15 +84,38 @@ impl<'a> Opening<'a> {
     /// # Errors
     /// When it is none, or the records are not those that were signed.
     pub(super) fn read(self, caps: Caps, sink: &mut dyn Sink) -> Result<Meta, SnapshotError> {
-        let Some(signed) = self.signed else {
+        let Some(expected) = self.signed.and_then(|signed| signed.content) else {
             return Ok(snapshot::read(self.plaintext, caps, sink)?);
         };
         let mut content = Content::default();
         let meta = snapshot::read_records(self.plaintext, caps, sink, &mut |part, bytes| {
             content.add(kind(part).leaf(bytes));
         })?;
-        if content.root() == signed.content {
+        if content.root() == expected {
             Ok(meta)
+        } else {
+            Err(SnapshotError::Content)
+        }
+    }
+
+    /// Reads it as a snapshot, to its end, for the bytes of its records alone. They have the signed content root.
+    ///
+    /// # Errors
+    /// As [`Opening::read`].
+    pub(super) fn records(mut self, record: &mut dyn FnMut(Part, &[u8])) -> Result<(), SnapshotError> {
+        let expected = self.signed.take().and_then(|signed| signed.content);
+        let mut content = Content::default();
+        snapshot::read_records(
+            self.plaintext,
+            Caps::default(),
+            &mut log::Nothing,
+            &mut |part, bytes| {
+                content.add(kind(part).leaf(bytes));
+                record(part, bytes);
+            },
+        )?;
+        if expected.is_none_or(|expected| expected == content.root()) {
+            Ok(())
         } else {
             Err(SnapshotError::Content)
         }
@@ -102,7 +133,9 @@ impl<'a> Opening<'a> {
         let mut content = Content::default();
         content.add(RecordKind::Other.leaf(&bytes));
         match self.signed {
-            Some(signed) if signed.content != content.root() => Err(SnapshotError::Content.into()),
+            Some(signed) if signed.content.is_some_and(|expected| expected != content.root()) => {
+                Err(SnapshotError::Content.into())
+            }
             _ => Ok(bytes),
         }
     }
@@ -246,7 +279,10 @@ fn signed<'a>(body: &'a Body, source: &str, policy: &'a Policy, keys: &[Wrap]) -
     };
     Ok(Opening {
         plaintext,
-        signed: Some(Signed { content, scope }),
+        signed: Some(Signed {
+            content: Some(content),
+            scope,
+        }),
     })
 }
 

@@ -10,6 +10,21 @@ use crate::trust::KeptLog;
 
 use super::{Body, Inputs, Opener, Options, Ratchet, Report, Taken};
 
+/// A digest of all that a run of `inputs` with `options` depends on but for the bodies of the sources and what the backend
+/// said of them.
+pub(super) fn surroundings(options: &Options, inputs: &Inputs) -> String {
+    let mut hasher = Hasher(Context::new(&SHA256));
+    hasher.surroundings(options, inputs);
+    for source in &inputs.sources {
+        hasher.text(&format!(
+            "{:?} {:?}",
+            source.name,
+            source.note.as_ref().map(|note| note.state)
+        ));
+    }
+    hasher.finish()
+}
+
 /// A digest of all that a run of `inputs` with `options` depends on, as long as it takes what was
 /// fetched; `ratchet` is the one that it starts from. Sealed files count by what the daemon changes when
 /// it replaces one: to read them costs a tenth of a run.
@@ -17,37 +32,16 @@ use super::{Body, Inputs, Opener, Options, Ratchet, Report, Taken};
 /// # Errors
 /// When a sealed file cannot be looked at.
 pub(super) fn digest(options: &Options, inputs: &Inputs, ratchet: &Ratchet) -> io::Result<String> {
-    // Taken apart, so that a new input cannot be forgotten here.
-    let Inputs {
-        sources,
-        // A run that makes a directory copy is never left out.
-        directory: _,
-        opener,
-        access,
-        name_rule,
-        hostname,
-        limits,
-        host,
-        ratchet: _,
-    } = inputs;
     let mut hasher = Hasher(Context::new(&SHA256));
-    hasher.text(&format!(
-        "{} {options:?} {} {name_rule:?} {hostname:?} {limits:?} {ratchet:?}",
-        env!("CARGO_PKG_VERSION"),
-        opened_by(opener),
-    ));
-    hasher.bytes(access.fetched.as_deref().unwrap_or_default());
-    hasher.text(&host.passwd);
-    hasher.text(&host.group);
-    hasher.text(&format!("{:?}", host.shells));
-    for source in sources {
+    hasher.surroundings(options, inputs);
+    hasher.text(&format!("{ratchet:?}"));
+    for source in &inputs.sources {
         hasher.text(&format!("{:?} {:?}", source.name, source.note));
         if let Some(body) = &source.fetched {
             hasher.body(body)?;
         }
     }
-    let digest = hasher.0.finish();
-    Ok(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher.finish())
 }
 
 fn opened_by(opener: &Opener) -> String {
@@ -70,6 +64,37 @@ pub(super) fn depends_on_fetched_alone(report: &Report) -> bool {
 struct Hasher(Context);
 
 impl Hasher {
+    fn finish(self) -> String {
+        let digest = self.0.finish();
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Everything but the sources and the ratchet.
+    fn surroundings(&mut self, options: &Options, inputs: &Inputs) {
+        // Taken apart, so that a new input cannot be forgotten here.
+        let Inputs {
+            sources: _,
+            // A run that makes a directory copy is never left out.
+            directory: _,
+            opener,
+            access,
+            name_rule,
+            hostname,
+            limits,
+            host,
+            ratchet: _,
+        } = inputs;
+        self.text(&format!(
+            "{} {options:?} {} {name_rule:?} {hostname:?} {limits:?}",
+            env!("CARGO_PKG_VERSION"),
+            opened_by(opener),
+        ));
+        self.bytes(access.fetched.as_deref().unwrap_or_default());
+        self.text(&host.passwd);
+        self.text(&host.group);
+        self.text(&format!("{:?}", host.shells));
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);

@@ -1,6 +1,7 @@
 //! A host among signed files: what it takes, and what whoever serves them cannot make it take.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod follow;
 mod honest;
 mod hostile;
 mod logs;

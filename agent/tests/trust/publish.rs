@@ -40,18 +40,18 @@ impl Terminal for Nobody {
 }
 
 /// A tenant with an enroller, and a host in a folder of its own.
-struct Setting {
-    tenant: Tenant,
+pub(crate) struct Setting {
+    pub(crate) tenant: Tenant,
     enroller: Identity,
     code: JoinCode,
-    paths: Paths,
+    pub(crate) paths: Paths,
     clock: Clock,
     runtime: tokio::runtime::Runtime,
     _root: tempfile::TempDir,
 }
 
 impl Setting {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let mut tenant = Tenant::new(&root.join("srv/tenant"));
@@ -91,7 +91,7 @@ impl Setting {
         }
     }
 
-    fn join(&self, again: bool) -> Result<dirless_agent::trust::Joining, JoinError> {
+    pub(crate) fn join(&self, again: bool) -> Result<dirless_agent::trust::Joining, JoinError> {
         let arguments = JoinArguments {
             code_file: None,
             from: None,
@@ -106,7 +106,7 @@ impl Setting {
     }
 
     /// What the enroller does with the request.
-    fn admit(&mut self) {
+    pub(crate) fn admit(&mut self) {
         use std::io::Read;
         let sealed = fs::read(self.paths.root().join("request.age")).unwrap();
         let mut note = Vec::new();
@@ -123,7 +123,7 @@ impl Setting {
     }
 
     /// Publishes records of `source` under a head of this minute.
-    fn publish(&mut self, source: &str, users: &[String], minute: i64) {
+    pub(crate) fn publish(&mut self, source: &str, users: &[String], minute: i64) {
         let text = format!(r#"{{"users":[{}]}}"#, users.join(","));
         let mut content = Content::default();
         users
@@ -132,7 +132,7 @@ impl Setting {
         self.publish_as(source, &text, &content, minute);
     }
 
-    fn publish_as(&mut self, source: &str, text: &str, content: &Content, minute: i64) {
+    pub(crate) fn publish_as(&mut self, source: &str, text: &str, content: &Content, minute: i64) {
         let mut manifest = self.tenant.stage(source, text, minute);
         let place = self
             .tenant
@@ -152,7 +152,7 @@ impl Setting {
     }
 
     /// A whole cycle at this minute, with the real worker.
-    fn cycle(&self, minute: i64) -> Outcome {
+    pub(crate) fn cycle(&self, minute: i64) -> Outcome {
         let config = config::load(&self.paths.config(), &self.paths, "web-1").unwrap();
         let root = self.paths.root().display().to_string();
         let worker = WorkerCommand {
@@ -166,12 +166,12 @@ impl Setting {
             .block_on(engine.cycle(&CycleOptions::default(), &mut || {}))
     }
 
-    fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         Report::load(&self.paths.report()).unwrap().unwrap()
     }
 
     /// Names that a lookup finds.
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let owner = fs::metadata(self.paths.root()).unwrap().uid();
         let table = Table::open(&self.paths.table(), owner).unwrap();
         let mut names: Vec<String> = table
@@ -183,12 +183,12 @@ impl Setting {
     }
 }
 
-fn user(name: &str, uid: u32) -> String {
+pub(crate) fn user(name: &str, uid: u32) -> String {
     format!(r#"{{"username":"{name}","uid":{uid},"gid":{uid},"gecos":"","home":"/home/{name}","shell":"/bin/bash"}}"#)
 }
 
 /// Names of the default sources: `local` and `aws-identity-center`; the tenant here has `local` and `staff`.
-fn only_these_sources(setting: &Setting) {
+pub(crate) fn only_these_sources(setting: &Setting) {
     let mut text = fs::read_to_string(setting.paths.config()).unwrap();
     text.push_str("[agent]\nsources = [\"local\", \"staff\"]\n");
     fs::write(setting.paths.config(), text).unwrap();
