@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dirless_client::Rhythm;
 use dirless_program::config::{ConfigError, parse};
 use dirless_program::log::LogConfig;
 use dirless_program::{Lookup, Secret};
@@ -87,6 +88,18 @@ pub struct Timing {
     pub fetch_timeout: Duration,
     /// Limit of one run of the worker.
     pub worker_timeout: Duration,
+}
+
+impl Timing {
+    /// How often this host looks.
+    #[must_use]
+    pub fn rhythm(&self) -> Rhythm {
+        Rhythm {
+            interval: self.interval,
+            jitter: self.jitter,
+            splay: self.splay,
+        }
+    }
 }
 
 impl Config {

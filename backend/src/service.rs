@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use dirless_program::{Clock, Lookup, service};
 use ring::rand::SystemRandom;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -21,7 +20,10 @@ use crate::store::{Location, Purpose, RealmChange, SecretHash, Store, StoreOptio
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config, environment: Lookup<'_>) -> anyhow::Result<()> {
     dirless_program::log::start(&config.log, environment).context("cannot start logging")?;
-    raise_open_files();
+    // Each connection is a file.
+    if let Err(error) = service::raise_open_files(0) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -181,17 +183,5 @@ fn worker_count(configured: usize) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         number => number,
-    }
-}
-
-/// Each connection is a file. The soft limit is often 1024 for the sake of programs that use select(2).
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = rustix::process::Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }

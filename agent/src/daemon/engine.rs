@@ -3,7 +3,7 @@
 
 use std::io;
 
-use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, RetryPolicy};
+use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, Notices, RetryPolicy, TenantState};
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
 use dirless_wire::{AgePublicKey, Duplicates, ETag, Notice, SourceName};
@@ -11,7 +11,6 @@ use dirless_wire::{AgePublicKey, Duplicates, ETag, Notice, SourceName};
 use super::authority::proposal;
 use super::fetch::{self, Step};
 use super::heartbeat::{heartbeat, problems_of};
-use super::notices::Notices;
 use super::state::{self, DaemonState};
 use super::worker::{Spawn, WorkerCommand};
 use super::{inputs, prepare};
@@ -34,7 +33,9 @@ pub struct Engine {
     worker: WorkerCommand,
     pub(super) sshd: SshdProgram,
     pub(super) state: DaemonState,
-    tenant: TenantSeen,
+    tenant: TenantState,
+    /// The problems that the last heartbeat named.
+    told: Vec<String>,
     saved: DaemonState,
     /// Held as long as the engine lives, so that there is one at a time.
     _lock: std::fs::File,
@@ -110,18 +111,6 @@ impl CycleOptions {
     }
 }
 
-/// What the backend has said of the tenant's state: one tag over everything that hosts read. In memory
-/// only, so that the first cycle of a process asks for everything.
-#[derive(Debug, Default)]
-struct TenantSeen {
-    /// The tag came with the last heartbeat; deployed backends send none.
-    latest: Option<ETag>,
-    /// The tag that was there before a cycle which left nothing to be done.
-    settled: Option<ETag>,
-    /// The problems that the last heartbeat named.
-    told: Vec<String>,
-}
-
 /// What came of one cycle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -191,7 +180,8 @@ impl Engine {
             clock,
             worker,
             sshd,
-            tenant: TenantSeen::default(),
+            tenant: TenantState::default(),
+            told: Vec::new(),
             saved: state.clone(),
             state,
             config,
@@ -230,15 +220,14 @@ impl Engine {
     /// Does a notice tell of something that the last cycles have not seen to?
     pub(super) fn is_news(&self, notice: &Notice) -> bool {
         match notice {
-            Notice::State(tag) => self.tenant.settled.as_ref() != Some(tag),
             Notice::Head(note) => self.is_new_head(note),
-            Notice::Changed => true,
+            Notice::State(_) | Notice::Changed => self.tenant.is_news(notice),
         }
     }
 
     /// Is a notice of something that the backend which was asked did not know of?
     pub(super) fn is_ahead(&self, notice: &Notice) -> bool {
-        matches!(notice, Notice::State(tag) if self.tenant.latest.as_ref() != Some(tag))
+        self.tenant.is_ahead(notice)
     }
 
     /// Whether there is a table to serve from.
@@ -290,27 +279,27 @@ impl Engine {
         alive: &mut dyn FnMut(),
     ) {
         let own_key = self.own_key(outcome);
-        let before = if self.tenant.latest.is_some() {
-            let told = std::mem::take(&mut self.tenant.told);
+        let before = if self.tenant.is_told() {
+            let told = std::mem::take(&mut self.told);
             self.beat(cycle, told).await.ok().flatten()
         } else {
             None
         };
         alive();
         let asks = options.thorough || options.accept_absent.is_some() || outcome.failed;
-        if !asks && before.is_some() && before == self.tenant.settled {
+        if !asks && self.tenant.is_settled(before.as_ref()) {
             self.publish(outcome, alive).await;
             if !self.authority(&Proposal::Unknown, outcome) || outcome.worked {
-                self.tenant.settled = None;
+                self.tenant.unsettle();
             }
             self.report_back(cycle, &before, outcome).await;
         } else {
-            self.tenant.settled = None;
+            self.tenant.unsettle();
             let settled = self
                 .ask(cycle, options, own_key.as_ref(), &before, outcome, alive)
                 .await;
             if settled {
-                self.tenant.settled.clone_from(&before);
+                self.tenant.settle(before.as_ref());
             }
         }
     }
@@ -358,7 +347,7 @@ impl Engine {
     async fn report_back(&mut self, cycle: &Cycle, before: &Option<ETag>, outcome: &mut Outcome) {
         let report = self.report();
         self.duplicates(cycle, report.as_ref(), outcome).await;
-        if before.is_none() || outcome.worked || outcome.problems != self.tenant.told {
+        if before.is_none() || outcome.worked || outcome.problems != self.told {
             let problems = outcome.problems.clone();
             if let Err(error) = self.beat(cycle, problems).await {
                 outcome.problems.push(format!("heartbeat: {error}"));
@@ -371,8 +360,8 @@ impl Engine {
         let report = self.report();
         let beat = heartbeat(&self.config.agent_id, &self.hostname, report.as_ref(), &problems);
         let answer = cycle.post_heartbeat(&beat).await;
-        self.tenant.latest = answer.as_ref().ok().cloned().flatten();
-        self.tenant.told = problems;
+        self.tenant.heard(answer.as_ref().ok().cloned().flatten());
+        self.told = problems;
         answer
     }
 

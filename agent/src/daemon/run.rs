@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use dirless_client::Client;
+use dirless_client::{Client, Looks, Notices};
 use dirless_program::{Clock, service};
 use dirless_wire::Notice;
 use rand::Rng;
@@ -13,8 +13,6 @@ use tokio::time::Instant;
 
 use super::control::{self, Request, Status};
 use super::engine::{CycleOptions, Engine, Outcome};
-use super::notices::Notices;
-use super::schedule;
 
 /// How the loop runs.
 #[derive(Clone, Debug)]
@@ -46,7 +44,7 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
         loop_state.ready = true;
     }
     let timing = engine.config().timing;
-    let mut next = Instant::now() + schedule::first(&timing, has_table, rand::rng().random());
+    let mut next = Instant::now() + timing.rhythm().first(has_table, rand::rng().random());
     let mut probe = Timer::new(timing.probe_interval);
     let mut watchdog = Timer::new(service::watchdog_interval().unwrap_or_default());
     let mut listening = Listening::default();
@@ -88,20 +86,13 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
     Ok(())
 }
 
-/// Most looks after a notice that leads to nothing.
-const LOOKS: u32 = 4;
-/// The pause before the second look; it doubles with each.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// Listening for notices, from the first cycle on: a host that starts has asked for everything then.
 #[derive(Default)]
 struct Listening {
     notices: Option<Notices>,
     /// With which of the engine's keys it began.
     begun: Option<u32>,
-    /// A notice of something that the cycle after it did not find. Another backend than the one that told may be
-    /// asked, and hear of it a moment later.
-    unsettled: Option<(Notice, u32)>,
+    looks: Looks,
 }
 
 impl Listening {
@@ -119,7 +110,7 @@ impl Listening {
 
     /// When the next cycle is due after one that `notice` has called.
     fn settle(&mut self, engine: &Engine, notice: Notice, next: Instant) -> Instant {
-        self.unsettled = Some((notice, 0));
+        self.looks.begin(notice);
         self.after_cycle(engine, next)
     }
 
@@ -128,13 +119,10 @@ impl Listening {
             self.begun = Some(engine.keys());
             self.notices = engine.notices();
         }
-        let unsettled = self.unsettled.take();
-        let Some((notice, looks)) = unsettled.filter(|(notice, looks)| *looks < LOOKS && engine.is_ahead(notice))
-        else {
-            return next;
-        };
-        self.unsettled = Some((notice, looks + 1));
-        next.min(Instant::now() + LOOK_AGAIN * (1 << looks))
+        match self.looks.pause(|notice| engine.is_ahead(notice)) {
+            Some(pause) => next.min(Instant::now() + pause),
+            None => next,
+        }
     }
 }
 
@@ -222,8 +210,8 @@ impl Loop {
             service::ready(&line);
             self.ready = true;
         }
-        let timing = engine.config().timing;
-        Instant::now() + schedule::next(&timing, self.failures, outcome.retry_after, rand::rng().random())
+        let rhythm = engine.config().timing.rhythm();
+        Instant::now() + rhythm.next(self.failures, outcome.retry_after, rand::rng().random())
     }
 
     fn log(&mut self, outcome: &Outcome) {

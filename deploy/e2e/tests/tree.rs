@@ -118,7 +118,7 @@ fn read(root: &Path, path: &Path) -> Source {
     let text = std::fs::read_to_string(path).unwrap();
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let short = path.strip_prefix(root).unwrap().to_owned();
-    let folders = ["tests", "benches", "testkit", "e2e"];
+    let folders = ["tests", "benches", "testkit", "e2e", "fleet"];
     let stem = short.file_stem().unwrap().to_string_lossy().into_owned();
     // The test module stands at the foot of a file, or in a file or folder of its own.
     let start = if stem.ends_with("tests") || folders.iter().any(|folder| short.iter().any(|part| part == *folder)) {

@@ -12,6 +12,8 @@
 //! - Every body has a limit and every wait a deadline.
 //! - A call is repeated only when repeating it cannot lose anything: never a conditional write that
 //!   may have arrived.
+//! - What listens for notices, and what a host makes of them ([`Notices`], [`TenantState`], [`Rhythm`]), is the same for the
+//!   agent and for whoever plays many of them.
 //! - An [`Error`] has one variant for each thing a caller does differently, and says what to do.
 #![forbid(unsafe_code)]
 
@@ -24,9 +26,12 @@ mod cycle;
 mod error;
 mod files;
 mod key;
+mod news;
+mod notices;
 mod objects;
 mod reply;
 mod resolve;
+mod rhythm;
 mod snapshot;
 mod tenant;
 mod transport;
@@ -41,7 +46,10 @@ pub use cycle::{Client, Cycle, ProbeResult};
 pub use error::{Attempt, Error};
 pub use files::{BackendFiles, Files, FilesError, Standing, WebFiles};
 pub use key::RequestKey;
+pub use news::{Looks, TenantState};
+pub use notices::Notices;
 pub use resolve::{Resolve, Resolving, SystemResolver};
+pub use rhythm::Rhythm;
 pub use snapshot::{Fetched, FetchedBody, Previous, SnapshotHeaders, SnapshotSink};
 pub use watch::Watch;
 

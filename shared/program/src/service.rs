@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -49,8 +50,45 @@ pub async fn stop_signal() -> std::io::Result<&'static str> {
     }
 }
 
+/// Raises the limit of open files of this process, and of those that it starts, as far as it may: to the hard limit,
+/// and, for who may raise that too, to `wanted`. The soft limit is often 1024 for the sake of programs that use
+/// select(2). Returns the limit that holds now, `None` for none.
+///
+/// # Errors
+/// When the soft limit cannot be raised.
+pub fn raise_open_files(wanted: u64) -> std::io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    let set = |most| {
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: most,
+                maximum: most,
+            },
+        )
+    };
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) && set(Some(wanted)).is_ok() {
+        return Ok(Some(wanted));
+    }
+    set(limit.maximum)?;
+    Ok(limit.maximum)
+}
+
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_are_raised_to_the_hard_limit_at_least() {
+        let before = getrlimit(Resource::Nofile).maximum;
+        let now = raise_open_files(0).unwrap();
+        assert_eq!(now, before);
+        assert_eq!(getrlimit(Resource::Nofile).current, before);
     }
 }

@@ -2,7 +2,7 @@
 //! watched ([`Program`]), waiting without guessing ([`eventually`]), stand-ins for AWS ([`aws`]), and servers of
 //! PostgreSQL ([`Postgres`]).
 //!
-//! It is a dev-dependency only. What always holds: whatever is started here ends with the value that
+//! Tests and tools for tests depend on it, programs never. What always holds: whatever is started here ends with the value that
 //! stands for it, also when the test panics.
 
 #![forbid(unsafe_code)]

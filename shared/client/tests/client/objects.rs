@@ -153,7 +153,10 @@ async fn a_heartbeat_spares_what_it_tells() {
     assert_eq!(files.get("policy/2", 10).await.unwrap().unwrap(), "two");
     // In the next round it is asked for again.
     backend.begin();
-    assert!(matches!(files.get("policy/3", 10).await, Err(FilesError::Answer { .. })));
+    assert!(matches!(
+        files.get("policy/3", 10).await,
+        Err(FilesError::Answer { .. })
+    ));
 }
 
 #[tokio::test]

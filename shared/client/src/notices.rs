@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use dirless_client::{Backoff, Client};
 use dirless_wire::Notice;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+
+use crate::{Backoff, Client};
 
 /// First bound of the wait before another stream, unless the splay is longer.
 const SHORTEST_BOUND: Duration = Duration::from_secs(1);
@@ -29,22 +30,23 @@ struct Heard {
 
 /// Notices from a backend, as they come. Dropped, it closes the request.
 #[derive(Debug)]
-pub(super) struct Notices {
+pub struct Notices {
     heard: watch::Receiver<Heard>,
     task: AbortHandle,
 }
 
 impl Notices {
     /// Opens the request, and another whenever it ends. Those of many hosts that ended together come back spread over
-    /// `spread` at least.
-    pub(super) fn start(client: Client, spread: Duration) -> Self {
+    /// `spread` at least. Has to be called within a runtime.
+    #[must_use]
+    pub fn start(client: Client, spread: Duration) -> Self {
         let (sender, heard) = watch::channel(Heard::default());
         let task = tokio::spawn(listen(client, spread.max(SHORTEST_BOUND), sender)).abort_handle();
         Self { heard, task }
     }
 
-    /// The latest notice that was not given yet. Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self) -> Notice {
+    /// The latest notice that was not given yet. Loses nothing when its future is dropped.
+    pub async fn next(&mut self) -> Notice {
         loop {
             if self.heard.changed().await.is_err() {
                 // The task ends with this value alone.
@@ -57,7 +59,8 @@ impl Notices {
     }
 
     /// Who tells now.
-    pub(super) fn backend(&self) -> Option<String> {
+    #[must_use]
+    pub fn backend(&self) -> Option<String> {
         self.heard.borrow().backend.clone()
     }
 }

@@ -1,0 +1,361 @@
+//! The hosts and their backends, and what is played with them.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use dirless_client::Rhythm;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::act::Act;
+use crate::board::{Board, Line};
+use crate::host::{Host, Reconnect};
+use crate::process::Usage;
+use crate::raw;
+use crate::report::{Played, per_second};
+use crate::site::{Elsewhere, Site, source};
+
+/// How long anything may take that all hosts do. Far beyond what a busy machine needs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What is played, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Play {
+    /// How many hosts.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) hosts: usize,
+    /// How many backends, each with a store and a tenant of its own; hosts belong to them in turn.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) backends: usize,
+    /// Length of a body.
+    #[arg(long, default_value_t = 2048)]
+    pub(crate) bytes: usize,
+    /// Seconds between two cycles of a host, a tenth more or less.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) interval: u64,
+    /// Seconds over which hosts come back, as an agent's splay.
+    #[arg(long, default_value_t = 15)]
+    pub(crate) splay: u64,
+    /// Seconds of rest before each change. From 11 on hosts have closed the connections of their last cycle, as between
+    /// the rare changes of life.
+    #[arg(long, default_value_t = 11)]
+    pub(crate) pause: u64,
+    #[command(flatten)]
+    pub(crate) elsewhere: Elsewhere,
+    /// What is played: connect=SECONDS, steady=SECONDS, churn=CHANGES, slow=READERS, outage=SECONDS, restart,
+    /// reconnect=HOSTS.
+    #[arg(required = true, value_name = "ACT")]
+    pub(crate) acts: Vec<Act>,
+}
+
+/// Everything that runs.
+pub(crate) struct Fleet {
+    play: Play,
+    sites: Vec<Site>,
+    board: Arc<Board>,
+    orders: watch::Sender<Reconnect>,
+    hosts: JoinSet<()>,
+    slow: Vec<TcpStream>,
+    /// What each backend used before the first host came.
+    empty: Usage,
+}
+
+impl Fleet {
+    /// Starts the backends and publishes something. No host lives yet.
+    pub(crate) async fn start(play: Play) -> anyhow::Result<Self> {
+        let mut sites = Vec::new();
+        if play.elsewhere.urls.is_empty() {
+            for number in 0..play.backends.max(1) {
+                sites.push(Site::start(number, play.hosts).await?);
+            }
+        } else {
+            sites.push(Site::elsewhere(&play.elsewhere).await?);
+        }
+        let board = Arc::new(Board::new(play.hosts, sites.len()));
+        let mut fleet = Self {
+            play,
+            sites,
+            board,
+            orders: watch::Sender::default(),
+            hosts: JoinSet::new(),
+            slow: Vec::new(),
+            empty: Usage::default(),
+        };
+        fleet.publish().await?;
+        fleet.empty = fleet.usage()?;
+        Ok(fleet)
+    }
+
+    /// Plays one act.
+    pub(crate) async fn play(&mut self, act: Act) -> anyhow::Result<Played> {
+        let begun = self.board.now();
+        let mut played = Played {
+            act: act.to_string(),
+            ..Played::default()
+        };
+        let failures = self.board.failures();
+        match act {
+            Act::Connect(time) => self.connect(time, &mut played).await,
+            Act::Steady(time) => self.steady(time, &mut played).await,
+            Act::Churn(changes) => self.churn(changes, &mut played).await,
+            Act::Slow(readers) => self.slow(readers, &mut played).await,
+            Act::Outage(time) => self.outage(Some(time), &mut played).await,
+            Act::Restart => self.outage(None, &mut played).await,
+            Act::Reconnect(hosts) => self.reconnect(hosts, &mut played).await,
+        }
+        .with_context(|| format!("playing {act}"))?;
+        played.seconds = (self.board.now() - begun).as_secs_f64();
+        played.figure("failed_cycles", (self.board.failures() - failures) as f64);
+        Ok(played)
+    }
+
+    fn everybody(&self) -> Range<usize> {
+        0..self.play.hosts
+    }
+
+    async fn connect(&mut self, time: Duration, played: &mut Played) -> anyhow::Result<()> {
+        if !self.hosts.is_empty() {
+            bail!("the hosts are connected already");
+        }
+        let began = self.board.now();
+        let hosts = self.play.hosts;
+        let interval = Duration::from_secs(self.play.interval);
+        for number in 0..hosts {
+            let site = number % self.sites.len();
+            let at = self.sites.get(site).context("a host belongs to no site")?;
+            let host = Host {
+                number,
+                site,
+                client: at.client(number)?,
+                source: source(),
+                rhythm: Rhythm {
+                    interval,
+                    jitter: interval / 10,
+                    splay: Duration::from_secs(self.play.splay),
+                },
+                board: Arc::clone(&self.board),
+            };
+            // Making them all takes a while too.
+            let due = began + time.mul_f64(number as f64 / hosts as f64);
+            let wait = due.saturating_sub(self.board.now());
+            self.hosts.spawn(host.live(wait, self.orders.subscribe()));
+            if number % 100 == 99 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let (board, everybody) = (&self.board, self.everybody());
+        board
+            .all(&board.applied, &everybody, time + PATIENCE, "have what is published")
+            .await?;
+        board.all(&board.heard, &everybody, PATIENCE, "listen").await?;
+        board.quiet(PATIENCE).await?;
+        self.note_memory(played)
+    }
+
+    /// What a connected host costs the backend in memory.
+    fn note_memory(&self, played: &mut Played) -> anyhow::Result<()> {
+        let usage = self.usage()?;
+        played.figure("backend_own_memory_mb", usage.own_memory as f64 / 1e6);
+        let grown = usage.own_memory.saturating_sub(self.empty.own_memory);
+        played.figure("backend_bytes_per_host", grown as f64 / self.play.hosts.max(1) as f64);
+        Ok(())
+    }
+
+    async fn steady(&mut self, time: Duration, played: &mut Played) -> anyhow::Result<()> {
+        let before = self.usage()?;
+        tokio::time::sleep(time).await;
+        let used = self.usage()?.processor.saturating_sub(before.processor);
+        let hours = time.as_secs_f64() / 3600.0 * self.play.hosts.max(1) as f64;
+        played.figure(
+            "backend_processor_ms_per_host_and_hour",
+            used.as_secs_f64() * 1000.0 / hours.max(f64::EPSILON),
+        );
+        played.figure(
+            "backend_processor_share_of_a_core",
+            used.as_secs_f64() / time.as_secs_f64().max(f64::EPSILON),
+        );
+        self.note_memory(played)
+    }
+
+    /// Changes what every site has, and says when each had acknowledged it: from then on it is late.
+    async fn publish(&self) -> anyhow::Result<Vec<Duration>> {
+        let mut acknowledged = Vec::new();
+        for (number, site) in self.sites.iter().enumerate() {
+            site.change(self.play.bytes, |digest| self.board.publish(number, digest))
+                .await?;
+            acknowledged.push(self.board.now());
+        }
+        Ok(acknowledged)
+    }
+
+    /// How long after the acknowledgement of its site it happened to each host.
+    fn since(&self, line: &Line, acknowledged: &[Duration]) -> Vec<Duration> {
+        let sites = self.sites.len();
+        let all = line.times().enumerate().filter_map(|(host, time)| {
+            // A notice may overtake the answer to the writer.
+            Some(time?.saturating_sub(*acknowledged.get(host % sites)?))
+        });
+        all.collect()
+    }
+
+    async fn churn(&mut self, changes: u32, played: &mut Played) -> anyhow::Result<()> {
+        let (mut notice, mut applied, mut slowest) = (Vec::new(), Vec::new(), Duration::ZERO);
+        let (mut processor, mut load) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..changes {
+            tokio::time::sleep(Duration::from_secs(self.play.pause)).await;
+            let (before, own) = (self.usage()?, Usage::of(std::process::id())?);
+            let change = self.change().await?;
+            self.board.quiet(PATIENCE).await?;
+            processor += self.usage()?.processor.saturating_sub(before.processor);
+            load += Usage::of(std::process::id())?.processor.saturating_sub(own.processor);
+            slowest = slowest.max(change.1.iter().copied().max().unwrap_or_default());
+            notice.extend(change.0);
+            applied.extend(change.1);
+        }
+        let each = f64::from(changes.max(1)) * self.play.hosts.max(1) as f64;
+        played.figure(
+            "backend_processor_us_per_host_and_change",
+            processor.as_secs_f64() * 1e6 / each,
+        );
+        played.figure("load_processor_us_per_host_and_change", load.as_secs_f64() * 1e6 / each);
+        played.times("notice", notice);
+        played.times("applied", applied);
+        self.note_memory(played)
+    }
+
+    /// One change; how long it took to each host's ear and hands.
+    async fn change(&self) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
+        let board = &self.board;
+        board.told.wipe();
+        board.applied.wipe();
+        let acknowledged = self.publish().await?;
+        board
+            .all(&board.applied, &self.everybody(), PATIENCE, "applied the change")
+            .await?;
+        // Whoever came to it by itself may be told of it later than it had it.
+        board
+            .all(&board.told, &self.everybody(), PATIENCE, "were told of the change")
+            .await?;
+        Ok((
+            self.since(&board.told, &acknowledged),
+            self.since(&board.applied, &acknowledged),
+        ))
+    }
+
+    async fn slow(&mut self, readers: usize, played: &mut Played) -> anyhow::Result<()> {
+        let site = self.sites.first().context("there is no site")?;
+        let request = site.listening();
+        for number in 0..readers {
+            let address = address_of(site.url(number))?;
+            self.slow.push(raw::never_read(address, &request).await?);
+        }
+        played.figure("readers_that_never_read", self.slow.len() as f64);
+        self.note_memory(played)
+    }
+
+    /// Ends each backend and starts it again: all killed together and started after a while, or one after the other.
+    async fn outage(&mut self, down: Option<Duration>, played: &mut Played) -> anyhow::Result<()> {
+        let began = self.board.now();
+        self.board.heard.wipe();
+        let mut up = Vec::new();
+        if let Some(down) = down {
+            for site in &mut self.sites {
+                site.end(false).await?;
+            }
+            tokio::time::sleep(down).await;
+        }
+        for number in 0..self.sites.len() {
+            let site = self.sites.get_mut(number).context("there is no such site")?;
+            if down.is_none() {
+                site.end(true).await?;
+            }
+            site.start_again().await?;
+            up.push(self.board.now());
+        }
+        let board = &self.board;
+        board
+            .all(&board.heard, &self.everybody(), PATIENCE * 3, "listen again")
+            .await?;
+        let back: Vec<_> = board
+            .heard
+            .times()
+            .flatten()
+            .map(|time| time.saturating_sub(began))
+            .collect();
+        played.times("back_after_it_serves_again", self.since(&board.heard, &up));
+        played.per_second.insert("reconnects".to_owned(), per_second(back));
+        board.quiet(PATIENCE).await?;
+        self.everybody_hears_of_the_next(played).await
+    }
+
+    async fn reconnect(&mut self, hosts: usize, played: &mut Played) -> anyhow::Result<()> {
+        let hosts = hosts.min(self.play.hosts);
+        let (board, began) = (&self.board, self.board.now());
+        board.heard.wipe();
+        self.orders.send_modify(|order| {
+            *order = Reconnect {
+                order: order.order + 1,
+                hosts,
+            };
+        });
+        board.all(&board.heard, &(0..hosts), PATIENCE, "listen again").await?;
+        let back: Vec<_> = board
+            .heard
+            .times()
+            .take(hosts)
+            .flatten()
+            .map(|time| time.saturating_sub(began))
+            .collect();
+        played.times("back", back.clone());
+        played.per_second.insert("reconnects".to_owned(), per_second(back));
+        board.quiet(PATIENCE).await?;
+        self.everybody_hears_of_the_next(played).await
+    }
+
+    /// A change after trouble: nobody was forgotten.
+    async fn everybody_hears_of_the_next(&self, played: &mut Played) -> anyhow::Result<()> {
+        let (notice, applied) = self.change().await?;
+        played.times("next_change_notice", notice);
+        played.times("next_change_applied", applied);
+        self.board.quiet(PATIENCE).await
+    }
+
+    /// What all backends have used.
+    fn usage(&self) -> anyhow::Result<Usage> {
+        let mut all = Usage::default();
+        for site in &self.sites {
+            let usage = site.usage()?.unwrap_or_default();
+            all.processor += usage.processor;
+            all.own_memory += usage.own_memory;
+        }
+        Ok(all)
+    }
+}
+
+/// The address in a URL that was made of one.
+pub(crate) fn address_of(url: &str) -> anyhow::Result<SocketAddr> {
+    let address = url
+        .strip_prefix("http://")
+        .and_then(|rest| rest.trim_end_matches('/').parse().ok());
+    address.with_context(|| format!("{url}: bare connections need http://ADDRESS:PORT"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_connections_go_to_addresses_alone() {
+        assert_eq!(
+            address_of("http://127.0.0.3:80/").unwrap(),
+            "127.0.0.3:80".parse().unwrap()
+        );
+        for url in ["https://127.0.0.1:443", "http://example.com", "x"] {
+            assert!(address_of(url).is_err(), "{url}");
+        }
+    }
+}
