@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use dirless_client::{Client, Looks, Notices};
+use dirless_client::{Calls, Client, Looks, Notices};
 use dirless_program::{Clock, service};
 use dirless_wire::Notice;
 use rand::Rng;
@@ -61,9 +61,18 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
                 }
             }
             notice = listening.next() => {
-                if engine.is_news(&notice) {
-                    next = loop_state.cycle(&mut engine, &CycleOptions::default()).await;
-                    next = listening.settle(&engine, notice, next);
+                if !engine.is_news(&notice) {
+                    continue;
+                }
+                match listening.calls.pause(Instant::now().into_std()) {
+                    None => {
+                        next = loop_state.cycle(&mut engine, &CycleOptions::default()).await;
+                        next = listening.settle(&engine, notice, next);
+                    }
+                    Some(pause) => {
+                        listening.looks.begin(notice);
+                        next = next.min(Instant::now() + pause);
+                    }
                 }
             }
             () = tokio::time::sleep_until(next) => {
@@ -93,6 +102,7 @@ struct Listening {
     /// With which of the engine's keys it began.
     begun: Option<u32>,
     looks: Looks,
+    calls: Calls,
 }
 
 impl Listening {

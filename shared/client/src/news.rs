@@ -1,6 +1,6 @@
 //! What a host has heard of its tenant's state, and what follows from it: pure.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dirless_wire::{ETag, Notice};
 
@@ -63,6 +63,31 @@ impl TenantState {
     }
 }
 
+/// How many notices in a row call a cycle at once.
+const AT_ONCE: u32 = 8;
+/// How far apart cycles are that more of them call.
+const APART: Duration = Duration::from_secs(2);
+
+/// Keeps notices from calling cycles back to back: changes in earnest come a few at a time, and whoever sends more, by mistake
+/// or not, must not keep hosts busy.
+#[derive(Debug, Default)]
+pub struct Calls {
+    /// When as many are due as have been let through.
+    due: Option<Instant>,
+}
+
+impl Calls {
+    /// A notice came `now`: the pause before the cycle it calls for, none for one at once.
+    pub fn pause(&mut self, now: Instant) -> Option<Duration> {
+        let due = self.due.unwrap_or(now).max(now);
+        if due.duration_since(now) > APART * (AT_ONCE - 1) {
+            return Some(APART);
+        }
+        self.due = Some(due + APART);
+        None
+    }
+}
+
 /// Looking again after a notice of something that the cycle after it did not find: another backend than the one that
 /// told may be asked, and hear of it a moment later.
 #[derive(Debug, Default)]
@@ -91,6 +116,22 @@ mod tests {
 
     fn tag(text: &str) -> ETag {
         ETag::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_few_notices_call_at_once_and_a_flood_calls_at_a_pace() {
+        let start = Instant::now();
+        let mut calls = Calls::default();
+        let at_once = (0..100).filter(|_| calls.pause(start).is_none()).count();
+        assert_eq!(at_once, 8);
+        assert_eq!(calls.pause(start), Some(APART));
+        let later = start + Duration::from_secs(60);
+        assert!((0..8).all(|_| calls.pause(later).is_none()) && calls.pause(later).is_some());
+        // Ten a second for ten minutes.
+        let mut calls = Calls::default();
+        let at = |tenths: u32| start + Duration::from_millis(100) * tenths;
+        let called = (0..6000).filter(|tenths| calls.pause(at(*tenths)).is_none()).count();
+        assert!((290..=310).contains(&called), "{called}");
     }
 
     #[test]
