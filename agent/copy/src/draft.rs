@@ -146,10 +146,12 @@ impl Draft {
             layout::set(&next, meta::SCHEMA, schema_text)?;
         }
         let mut rows = Rows::new(schema.clone());
-        let mut number = start;
+        let (mut number, mut deleted) = (start, 0);
         match &before {
             None => rows.sort_terms(&files.draft)?,
-            Some(before) if !same_schema => number = rebuild(before, &next, &mut rows, &files.draft, &schema)?,
+            Some(before) if !same_schema => {
+                (number, deleted) = rebuild(before, &next, &mut rows, &files.draft, &schema)?;
+            }
             Some(_) => {}
         }
         Ok(Self {
@@ -168,7 +170,10 @@ impl Draft {
             // Also with a clock that went back, later changes have later stamps.
             time: now.as_microsecond().max(last + 1),
             pending: None,
-            summary: Summary::default(),
+            summary: Summary {
+                deleted,
+                ..Summary::default()
+            },
             kept: None,
         })
     }

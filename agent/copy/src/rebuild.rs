@@ -12,14 +12,15 @@ use crate::row::{Existing, NewRow, Rows, joined};
 
 /// Makes in the empty file `next` what `before` holds, under the schema of `rows`. Entries keep their
 /// identities, stamps and digests: what is put later is held against those. An entry whose name makes no
-/// sense any more, or is another one's now, is gone. Returns the new state number.
+/// sense any more, or is another one's now, is gone. Returns the new state number, and how many are gone: they are counted
+/// among the entries still.
 pub(crate) fn rebuild(
     before: &Connection,
     next: &Connection,
     rows: &mut Rows,
     draft: &Path,
     schema: &Schema,
-) -> Result<i64, CopyError> {
+) -> Result<(i64, u64), CopyError> {
     rows.sort_terms(draft)?;
     // Readers of the state before must not take the two for one.
     let number = layout::number(before, meta::NUMBER)? + 1;
@@ -76,10 +77,8 @@ pub(crate) fn rebuild(
         }
     }
     layout::set(next, meta::OLDEST, layout::number(before, meta::OLDEST)?)?;
-    let entries = layout::number(before, meta::ENTRIES)?;
-    let gone = i64::try_from(lost.len() + others.len()).unwrap_or(i64::MAX);
-    layout::set(next, meta::ENTRIES, entries - gone)?;
-    Ok(number)
+    layout::set(next, meta::ENTRIES, layout::number(before, meta::ENTRIES)?)?;
+    Ok((number, (lost.len() + others.len()) as u64))
 }
 
 /// The identities of entries that have the name of another one, which stays.

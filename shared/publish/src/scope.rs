@@ -132,7 +132,7 @@ mod tests {
         );
         let lines = outside(&scope(&[]), Kind::Snapshot, ALL.as_bytes()).unwrap();
         assert!(
-            lines[0].contains("`users` is missing") && lines.last().unwrap() == "and 2 more",
+            lines[0].contains("`users` is missing") && lines.last().unwrap() == "and 3 more",
             "{lines:?}"
         );
     }

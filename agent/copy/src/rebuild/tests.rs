@@ -51,7 +51,7 @@ fn entry(dn: &str, values: &[u8; 3]) -> Entry {
     entry
 }
 
-/// As a publisher has them: in the order of keys, names that are none or another's left out.
+/// As a publisher has them: in the order of keys, names that are none or another's left out, and what has nothing above it.
 fn records(schema: &Schema, model: &Model) -> Vec<(DnKey, u8, Entry)> {
     let mut all = BTreeMap::new();
     for (identity, (dn, values)) in model {
@@ -59,6 +59,11 @@ fn records(schema: &Schema, model: &Model) -> Vec<(DnKey, u8, Entry)> {
             all.entry(key).or_insert((*identity, entry(dn, values)));
         }
     }
+    let keys: Vec<DnKey> = all.keys().cloned().collect();
+    all.retain(|_, (_, entry)| {
+        let above = entry.dn().parent().filter(|above| !above.rdns().is_empty());
+        above.is_none_or(|above| schema.dn_key(&above).is_some_and(|above| keys.contains(&above)))
+    });
     all.into_iter()
         .map(|(key, (identity, entry))| (key, identity, entry))
         .collect()
