@@ -4,6 +4,7 @@
 use std::io;
 
 use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, Notices, RetryPolicy, TenantState};
+use dirless_program::fs::lock_patiently;
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
 use dirless_wire::{AgePublicKey, Duplicates, ETag, Notice, SourceName};
@@ -154,9 +155,9 @@ impl Engine {
         };
         prepare(&paths).map_err(failed)?;
         let lock = std::fs::File::create(paths.cycle_lock()).map_err(failed)?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => EngineError::Running,
-            std::fs::TryLockError::Error(error) => failed(error),
+        lock_patiently(|| Ok(lock.try_lock()?)).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => EngineError::Running,
+            _ => failed(error),
         })?;
         for folder in [paths.sources_folder(), paths.agent_folder(), paths.table_folder()] {
             fetch::remove_leftovers(&folder);

@@ -73,6 +73,22 @@ struct Position {
     hash: Digest,
 }
 
+/// A body and the log beside it.
+struct Found {
+    body: SignedBody,
+    log: KeptLog,
+}
+
+impl Found {
+    fn position(&self) -> Position {
+        Position {
+            manifest: self.body.digest,
+            length: self.log.chain().length,
+            hash: self.log.chain().hash,
+        }
+    }
+}
+
 impl Position {
     fn text(&self) -> String {
         format!("{} {} {}", self.manifest, self.length, self.hash)
@@ -176,13 +192,13 @@ impl Worker<'_> {
 
     /// The changes that the log of a source has beyond those in the store, which is noted to have them.
     fn news(&self, store: &Store, source: &SourceInput) -> Result<Vec<Changes>, FollowError> {
-        let (position, body) = self.position(source)?;
-        let (Some(position), Some(body)) = (position, body) else {
+        let Some(found) = self.found(source)? else {
             return match store.note(&note_of(source))?.as_deref() {
                 Some("-") => Ok(Vec::new()),
                 _ => Err(FollowError::Whole("a source went")),
             };
         };
+        let position = found.position();
         let noted = store.note(&note_of(source))?;
         let held = noted.as_deref().and_then(Position::parse);
         let held = held.filter(|held| held.manifest == position.manifest && held.length <= position.length);
@@ -199,13 +215,11 @@ impl Worker<'_> {
         };
         let key = keys
             .iter()
-            .find(|wrap| wrap.identity.recipient() == body.1.manifest.recipient);
+            .find(|wrap| wrap.identity.recipient() == found.body.manifest.recipient);
         let key = key.ok_or(FollowError::Whole("a key is missing"))?;
-        let key = LogKey::new(&key.identity, &Place::of(&body.1.manifest, body.1.digest));
-        let sealed = body
-            .0
-            .records(held.length)
-            .map_err(|error| FollowError::Log(error.to_string()))?;
+        let key = LogKey::new(&key.identity, &Place::of(&found.body.manifest, found.body.digest));
+        let sealed = found.log.records(held.length);
+        let sealed = sealed.map_err(|error| FollowError::Log(error.to_string()))?;
         let opened = (held.length..)
             .zip(&sealed)
             .map(|(number, sealed)| key.open(number, sealed));
@@ -215,27 +229,21 @@ impl Worker<'_> {
         Ok(changes)
     }
 
-    /// How far the log of a source goes, with the log and the body; nothing where there is no body to be.
-    #[expect(clippy::type_complexity, reason = "two halves of one answer")]
-    fn position(&self, source: &SourceInput) -> Result<(Option<Position>, Option<(KeptLog, SignedBody)>), FollowError> {
-        let log = |reason: String| FollowError::Log(reason);
+    /// The body and the log of a source; nothing where there is no body to be.
+    fn found(&self, source: &SourceInput) -> Result<Option<Found>, FollowError> {
+        let unfit = |reason: String| FollowError::Log(reason);
         match source.note.as_ref().map(|note| note.state) {
             None => return Err(FollowError::Whole("a source was never fetched")),
-            Some(SourceState::Absent | SourceState::Deleted) => return Ok((None, None)),
+            Some(SourceState::Absent | SourceState::Deleted) => return Ok(None),
             Some(SourceState::Present) => {}
         }
         let Some(Body::File(path)) = &source.fetched else {
             return Err(FollowError::Whole("a body is gone"));
         };
-        let body = SignedBody::open(path).map_err(|error| log(error.to_string()))?;
+        let body = SignedBody::open(path).map_err(|error| unfit(error.to_string()))?;
         let body = body.ok_or(FollowError::Whole("a body is gone"))?;
-        let kept = KeptLog::beside(path, body.digest).map_err(|error| log(error.to_string()))?;
-        let position = Position {
-            manifest: body.digest,
-            length: kept.chain().length,
-            hash: kept.chain().hash,
-        };
-        Ok((Some(position), Some((kept, body))))
+        let log = KeptLog::beside(path, body.digest).map_err(|error| unfit(error.to_string()))?;
+        Ok(Some(Found { body, log }))
     }
 
     /// Lays the effects over the table.
@@ -276,7 +284,7 @@ impl Worker<'_> {
         }
         let mut positions = Vec::new();
         for source in &self.inputs.sources {
-            positions.push(self.position(source)?.0);
+            positions.push(self.found(source)?.map(|found| found.position()));
         }
         if positions.iter().flatten().all(|position| position.length == 0) {
             return Ok(());

@@ -1,11 +1,12 @@
 //! Who may have the storage folder open: any number of consoles, one server, or one restore alone.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use dirless_program::fs::lock_patiently;
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use super::{Purpose, StoreError};
 
@@ -48,12 +49,12 @@ fn hold(folder: &Path, name: &str, operation: FlockOperation) -> Result<File, St
         .mode(0o600)
         .open(&path)
         .map_err(|error| StoreError::file(&path, error))?;
-    match flock(&file, operation) {
+    match lock_patiently(|| Ok(flock(&file, operation)?)) {
         Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(StoreError::InUse {
             path: folder.to_owned(),
         }),
-        Err(error) => Err(StoreError::file(&path, error.into())),
+        Err(error) => Err(StoreError::file(&path, error)),
     }
 }
 

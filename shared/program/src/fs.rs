@@ -4,6 +4,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Writes `path` through `fill`: aside in the same folder with `mode`, then fsync, rename, and
 /// fsync of the folder. On any error the old file stays and the half-written one is removed.
@@ -40,6 +41,28 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Ok(()) => sync_folder(parent(path)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// How long [`lock_patiently`] tries.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Takes a lock by `attempt`, which does not wait: again for half a second while somebody else has it.
+///
+/// That may be this very process, a moment after it gave the lock back: a child that another thread starts holds all open
+/// files until it runs its own program.
+///
+/// # Errors
+/// What `attempt` says; `WouldBlock` when the lock stays somebody else's.
+pub fn lock_patiently(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
     }
 }
 

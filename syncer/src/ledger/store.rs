@@ -1,11 +1,13 @@
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, TryLockError};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dirless_model::ObjectId;
 use dirless_model::snapshot::ObjectKind;
+use dirless_program::fs::lock_patiently;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 
@@ -41,11 +43,10 @@ impl Ledger {
             .mode(0o600)
             .open(path.with_extension("lock"))
             .map_err(file_error)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LedgerError::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(cause)) => return Err(file_error(cause)),
-        }
+        lock_patiently(|| Ok(lock.try_lock()?)).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => LedgerError::Locked { path: path.to_owned() },
+            _ => file_error(error),
+        })?;
         // Made by us, so that its mode does not depend on the umask; SQLite gives -wal and -shm the same.
         File::options()
             .create(true)
