@@ -56,9 +56,21 @@ impl Cycle {
         limit: u64,
         sink: &mut S,
     ) -> Result<Fetched, Error> {
+        let call = Call::new(Method::GET, snapshot_path(source));
+        self.download(call, etag, limit, sink).await
+    }
+
+    /// Fetches what `call` asks for into `sink`, unless it still has the tag `etag`.
+    pub(crate) async fn download<S: SnapshotSink>(
+        &self,
+        call: Call,
+        etag: Option<&ETag>,
+        limit: u64,
+        sink: &mut S,
+    ) -> Result<Fetched, Error> {
         let mut call = Call {
             pace: Pace::Fetch,
-            ..Call::new(Method::GET, snapshot_path(source))
+            ..call
         };
         if let Some(etag) = etag {
             call = call.header("if-none-match", etag.header());

@@ -30,20 +30,8 @@ impl Cycle {
         limit: u64,
         sink: &mut S,
     ) -> Result<Fetched, Error> {
-        let mut call = Call {
-            pace: Pace::Fetch,
-            ..self.signed(Method::GET, &path.to_string())
-        };
-        if let Some(etag) = etag {
-            call = call.header("if-none-match", etag.header());
-        }
-        let conditional = etag.is_some();
-        let mut reader = Download {
-            sink,
-            limit,
-            conditional,
-        };
-        self.run(&call, &mut reader).await
+        let call = self.signed(Method::GET, &path.to_string());
+        self.download(call, etag, limit, sink).await
     }
 
     /// `PUT` of an object: write-once ones with [`Expected::Anything`], heads with what they replace.
