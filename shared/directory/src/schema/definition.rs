@@ -169,24 +169,43 @@ impl<'a> Tokens<'a> {
         Ok(names)
     }
 
+    /// An OID or a name.
+    fn oid(&mut self) -> Result<Box<str>, DefinitionError> {
+        self.word().and_then(named)
+    }
+
+    /// An OID, without the length in braces that may follow it (`noidlen`): that is a hint (RFC 4512
+    /// section 4.1.2) and bounds nothing.
+    fn syntax(&mut self) -> Result<Box<str>, DefinitionError> {
+        let word = self.word()?;
+        let Some((oid, length)) = word.split_once('{') else {
+            return named(word);
+        };
+        match length.strip_suffix('}') {
+            Some(length) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => named(oid),
+            _ => Err(DefinitionError::Name(word.to_owned())),
+        }
+    }
+
     /// One OID or name, or several separated by `$` in parentheses.
     fn oid_list(&mut self) -> Result<Vec<Box<str>>, DefinitionError> {
         let first = self.word()?;
         if first != "(" {
-            return Ok(vec![first.into()]);
+            return named(first).map(|oid| vec![oid]);
         }
         let mut list = Vec::new();
         loop {
             match self.word()? {
                 ")" => return Ok(list),
                 "$" => {}
-                oid => list.push(oid.into()),
+                oid => list.push(named(oid)?),
             }
         }
     }
 
-    /// Passes over the value of an extension (`X-…`).
-    fn skip_extension(&mut self) -> Result<(), DefinitionError> {
+    /// Passes over an extension (`X-…`) and its value.
+    fn skip_extension(&mut self, name: &str) -> Result<(), DefinitionError> {
+        named(name)?;
         self.quoted_list().map(drop)
     }
 }
@@ -226,12 +245,11 @@ fn attribute(tokens: &mut Tokens<'_>) -> Result<AttributeType, DefinitionError> 
             ")" => break,
             "NAME" => attribute.names = tokens.names()?,
             "DESC" => attribute.description = Some(tokens.quoted()?.into()),
-            "SUP" => attribute.superior = Some(tokens.word()?.into()),
-            "EQUALITY" => attribute.equality = Some(tokens.word()?.into()),
-            "ORDERING" => attribute.ordering = Some(tokens.word()?.into()),
-            "SUBSTR" => attribute.substring = Some(tokens.word()?.into()),
-            // The length in braces is a hint (RFC 4512 section 4.1.2) and bounds nothing.
-            "SYNTAX" => attribute.syntax = tokens.word()?.split('{').next().map(Into::into),
+            "SUP" => attribute.superior = Some(tokens.oid()?),
+            "EQUALITY" => attribute.equality = Some(tokens.oid()?),
+            "ORDERING" => attribute.ordering = Some(tokens.oid()?),
+            "SUBSTR" => attribute.substring = Some(tokens.oid()?),
+            "SYNTAX" => attribute.syntax = Some(tokens.syntax()?),
             "SINGLE-VALUE" => attribute.single_value = true,
             "NO-USER-MODIFICATION" => attribute.no_user_modification = true,
             "COLLECTIVE" | "OBSOLETE" => {}
@@ -247,7 +265,7 @@ fn attribute(tokens: &mut Tokens<'_>) -> Result<AttributeType, DefinitionError> 
                     }
                 }
             }
-            extension if extension.starts_with("X-") => tokens.skip_extension()?,
+            extension if extension.starts_with("X-") => tokens.skip_extension(extension)?,
             found => {
                 return Err(DefinitionError::Expected {
                     expected: "a part of an attribute type",
@@ -285,7 +303,7 @@ fn class(tokens: &mut Tokens<'_>) -> Result<ObjectClass, DefinitionError> {
             "MUST" => class.must = tokens.oid_list()?,
             "MAY" => class.may = tokens.oid_list()?,
             "OBSOLETE" => {}
-            extension if extension.starts_with("X-") => tokens.skip_extension()?,
+            extension if extension.starts_with("X-") => tokens.skip_extension(extension)?,
             found => {
                 return Err(DefinitionError::Expected {
                     expected: "a part of an object class",

@@ -218,6 +218,32 @@ fn a_comment_inside_a_definition_does_not_swallow_the_rest_of_its_text() {
 }
 
 #[test]
+fn every_word_of_a_definition_that_is_printed_again_is_a_name_or_an_oid() {
+    for words in [
+        "SUP na\u{1}me",
+        "EQUALITY 'caseIgnoreMatch'",
+        "ORDERING a\u{8}b",
+        "SUBSTR é",
+        "SYNTAX 1.2{\u{1}}",
+        "SYNTAX 1.2{",
+        "SYNTAX 1.2{}",
+        "X-\u{1}b 'c'",
+    ] {
+        let text = format!("attributetype ( 1.2.3 NAME 'rackUnit' {words} )");
+        let error = Schema::standard().extend(&text).unwrap_err().to_string();
+        assert!(error.ends_with("is no name and no OID"), "{words}: {error}");
+    }
+    for words in ["SUP to\u{1}p", "MUST ( cn $ s\u{1}n )", "MAY c\u{7f}n"] {
+        let text = format!("objectclass ( 1.2.3 NAME 'rack' {words} )");
+        let error = Schema::standard().extend(&text).unwrap_err().to_string();
+        assert!(error.ends_with("is no name and no OID"), "{words}: {error}");
+    }
+    Schema::standard()
+        .extend("attributetype ( 1.2.3 NAME 'rackUnit' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15{64} X-ORIGIN 'here' )")
+        .unwrap();
+}
+
+#[test]
 fn definitions_that_cannot_be_taken_change_nothing_and_name_their_line() {
     let mut schema = Schema::standard();
     let wrong = [
