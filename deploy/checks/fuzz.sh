@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# fuzz targets: build instrumented, run each for a few seconds (FUZZ_SECONDS)
+# fuzz targets: build instrumented, run each on some thousand inputs
 # The formats by default; FUZZ_FEATURES=programs adds the targets that link a whole program, and
-# FUZZ_TARGETS="names filter" picks some. A short run begins with the same seed everywhere, so that it
-# says whether a change broke something; long runs (docs/testing.md) set FUZZ_SEED=0 for chance.
+# FUZZ_TARGETS="names filter" picks some. A short run makes the same inputs everywhere, by seed and number,
+# so that it says whether a change broke something. FUZZ_SECONDS asks for a long run by chance
+# (docs/testing.md), whose corpus stays.
 set -euo pipefail
 cd "$(dirname "$0")/../../fuzz"
 target=$(rustc -vV | sed -n 's/^host: //p')
@@ -16,12 +17,18 @@ export CARGO_TARGET_DIR=../target/fuzz
 # Not --locked: this lock file follows the manifests of the crates, which change without it.
 cargo build --quiet --target "$target" --features "${FUZZ_FEATURES:-}"
 
-# one NAME: its corpus grows under target/fuzz; what it finds is left beside it.
+# one NAME: what it finds is left under target/fuzz.
 one() {
     local name=$1 corpus=$CARGO_TARGET_DIR/corpus/$1 seeds=seeds/$1 log=$CARGO_TARGET_DIR/$1.log
+    local bounds=(-max_total_time="${FUZZ_SECONDS:-}")
+    if [[ -z ${FUZZ_SECONDS:-} ]]; then
+        bounds=(-seed=1 -runs=5000)
+        corpus=$CARGO_TARGET_DIR/short/$name
+        rm -rf "$corpus"
+    fi
     mkdir -p "$corpus"
     [[ -d $seeds ]] || seeds=
-    if ! "$programs/$name" -seed="${FUZZ_SEED:-1}" -max_total_time="${FUZZ_SECONDS:-5}" -max_len=65536 -rss_limit_mb=2048 \
+    if ! "$programs/$name" "${bounds[@]}" -max_len=65536 -rss_limit_mb=2048 \
         -artifact_prefix="$CARGO_TARGET_DIR/$name-" "$corpus" $seeds >"$log" 2>&1; then
         echo "$name: FAILED" >&2
         tail -n 40 "$log" >&2
