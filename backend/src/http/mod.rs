@@ -13,4 +13,4 @@ mod streams;
 
 pub(crate) use body::{check_announced, next_piece, parse_json, read_small};
 pub(crate) use reply::{Failure, json, json_with_tag, status_ok};
-pub(crate) use streams::{Finished, ReplyBody, RequestBody};
+pub(crate) use streams::{Endless, Finished, ReplyBody, RequestBody};

@@ -11,6 +11,11 @@ use hyper::body::Incoming;
 
 use crate::kept::Kept;
 
+/// Marks an answer (among its extensions) whose body comes in small pieces and has no end of its own, so that its connection
+/// keeps as little as it can for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endless;
+
 /// Body of an answer: at hand, or made by a route.
 pub(crate) enum ReplyBody {
     /// A body in memory.

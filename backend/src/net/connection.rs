@@ -6,11 +6,12 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use http::request::Parts;
+use http::{Method, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
+use super::endless::{self, Handover};
 use super::io::Watched;
 use super::plain::{Outgoing, Plain};
 use super::state::{Connection, Connections, Registered};
@@ -29,7 +31,7 @@ use crate::app::App;
 use crate::http::address::Client;
 use crate::http::auth::Proof;
 use crate::http::front::{self, Front};
-use crate::http::{Finished, ReplyBody, RequestBody};
+use crate::http::{Endless, Finished, ReplyBody, RequestBody};
 
 /// Largest request head, and the most that is buffered of a body.
 const BUFFER: usize = 64 * 1024;
@@ -66,15 +68,20 @@ pub(super) async fn serve(acceptor: &Arc<Acceptor>, stream: TcpStream, peer: Soc
         };
         return serve_http1(acceptor, Plain::new(stream, outgoing), requests, &registered).await;
     };
+    // In a place of its own: a connection without TLS has no use for the room.
+    Box::pin(serve_tls(acceptor, tls, stream, peer, &registered)).await;
+}
+
+async fn serve_tls(acceptor: &Arc<Acceptor>, tls: &Tls, stream: TcpStream, peer: SocketAddr, registered: &Registered) {
     let handshake = tokio_rustls::TlsAcceptor::from(tls.session()).accept(stream);
     let limit = Duration::from_secs(u64::from(acceptor.app.config.server.handshake_seconds));
     match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            serve_http2(acceptor, stream, peer, &registered).await;
+            Box::pin(serve_http2(acceptor, stream, peer, registered)).await;
         }
         Ok(Ok(stream)) => {
             let requests = Requests::new(acceptor, peer, &registered.connection);
-            serve_http1(acceptor, stream, requests, &registered).await;
+            serve_http1(acceptor, stream, requests, registered).await;
         }
         Ok(Err(error)) => {
             acceptor.app.metrics.handshakes_failed.increment(1);
@@ -88,7 +95,46 @@ async fn serve_http1<S>(acceptor: &Arc<Acceptor>, stream: S, requests: Requests,
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // Given back before an answer without an end begins: hyper and its buffers are most of what a connection costs.
+    let left = Box::pin(serve_requests(acceptor, stream, requests, registered)).await;
+    if let Some((mut stream, answer)) = left {
+        let connection = &registered.connection;
+        let now = acceptor.app.clock.now();
+        let ended = {
+            let mut writing = std::pin::pin!(endless::write(&mut stream, *answer, now));
+            poll_fn(|cx| {
+                if connection.is_killed() {
+                    return Poll::Ready(false);
+                }
+                writing.as_mut().poll(cx).map(|written| written.is_ok())
+            })
+            .await
+        };
+        if ended {
+            let _ = tokio::time::timeout(FAREWELL, stream.shutdown()).await;
+        }
+    }
+}
+
+/// How a connection came to its end.
+enum Ended {
+    Killed,
+    Served(hyper::Result<()>),
+    Endless(Box<Response<ReplyBody>>),
+}
+
+/// Serves requests until the connection is over, or until an answer that has no end.
+async fn serve_requests<S>(
+    acceptor: &Arc<Acceptor>,
+    stream: S,
+    requests: Requests,
+    registered: &Registered,
+) -> Option<(Watched<S>, Box<Response<ReplyBody>>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = &registered.connection;
+    let handover = requests.handover.clone();
     let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
     let mut served = http1::Builder::new()
         .header_read_timeout(None)
@@ -101,34 +147,43 @@ where
             connection.wake_with(cx.waker());
         }
         if connection.is_killed() {
-            return Poll::Ready(None);
+            return Poll::Ready(Ended::Killed);
         }
         if !told && acceptor.connections.is_stopping() {
             told = true;
             Pin::new(&mut served).graceful_shutdown();
         }
-        served.poll_without_shutdown(cx).map(Some)
+        match served.poll_without_shutdown(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ended::Served(outcome)),
+            // What hyper still has to say comes first: the end of an answer to an earlier request.
+            Poll::Pending if connection.is_blocked() => Poll::Pending,
+            Poll::Pending => handover
+                .take()
+                .map_or(Poll::Pending, |answer| Poll::Ready(Ended::Endless(answer))),
+        }
     })
     .await;
     let mut stream = served.into_parts().io.into_inner();
     let farewell = async {
         match ended {
-            None if connection.is_inside_header() => {
+            Ended::Endless(answer) => return Ok(Some(answer)),
+            Ended::Killed if connection.is_inside_header() => {
                 stream.write_all(TOO_SLOW).await?;
-                stream.shutdown().await
+                stream.shutdown().await?;
             }
-            None | Some(Err(_)) => Ok(()),
-            Some(Ok(())) => {
+            Ended::Killed | Ended::Served(Err(_)) => {}
+            Ended::Served(Ok(())) => {
                 stream.shutdown().await?;
                 if connection.wants_to_linger() {
-                    linger(stream).await;
+                    linger(&mut stream).await;
                 }
-                Ok(())
             }
         }
+        Ok::<_, std::io::Error>(None)
     };
     // Whatever the peer does now, the connection is over.
-    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    let answer = tokio::time::timeout(FAREWELL, farewell).await.ok()?.ok()??;
+    Some((stream, answer))
 }
 
 async fn linger(stream: impl AsyncRead + Unpin) {
@@ -177,6 +232,8 @@ struct Requests {
     peer: SocketAddr,
     /// Where plain HTTP is told of the bodies that the kernel may send.
     outgoing: Option<Outgoing>,
+    /// Where an answer that has no end is left.
+    handover: Handover,
     proof: RefCell<Option<Proof>>,
 }
 
@@ -187,6 +244,7 @@ impl Requests {
             connection: Arc::clone(connection),
             peer,
             outgoing: None,
+            handover: Handover::default(),
             proof: RefCell::default(),
         }
     }
@@ -215,8 +273,11 @@ impl Service<Request<Incoming>> for Requests {
                 handling: handling(),
             }))),
             Front::Pass(client) => {
+                // Others need it told in other ways, or not at all.
+                let is_plain = request.method() == Method::GET && request.version() == Version::HTTP_11;
                 let (head, body) = request.into_parts();
-                Answer::Slow(route(&self.acceptor, head, RequestBody::new(body), client, handling()))
+                let making = route(&self.acceptor, head, RequestBody::new(body), client, handling());
+                Answer::Slow(making, is_plain.then(|| self.handover.clone()))
             }
         }
     }
@@ -286,7 +347,8 @@ type Slow = Pin<Box<dyn Future<Output = Response<ReplyBody>> + Send>>;
 enum Answer {
     Ready(Option<Response<ReplyBody>>),
     Beat(Option<Box<Beat>>),
-    Slow(Slow),
+    /// With the place for one that has no end.
+    Slow(Slow, Option<Handover>),
 }
 
 impl Future for Answer {
@@ -297,13 +359,23 @@ impl Future for Answer {
             let Some(beat) = beat.take() else { return Poll::Pending };
             match beat.look(cx) {
                 Ok(reply) => return Poll::Ready(Ok(reply)),
-                Err(slow) => *self = Self::Slow(slow),
+                Err(slow) => *self = Self::Slow(slow, None),
             }
         }
         match &mut *self {
             Self::Ready(reply) => reply.take().map_or(Poll::Pending, |reply| Poll::Ready(Ok(reply))),
             Self::Beat(_) => Poll::Pending,
-            Self::Slow(making) => making.as_mut().poll(cx).map(Ok),
+            Self::Slow(making, handover) => {
+                let reply = ready!(making.as_mut().poll(cx));
+                match handover {
+                    Some(handover) if reply.extensions().get::<Endless>().is_some() => {
+                        // hyper waits for an answer; whoever polls it finds this one and goes on without it.
+                        handover.leave(Box::new(reply));
+                        Poll::Pending
+                    }
+                    _ => Poll::Ready(Ok(reply)),
+                }
+            }
         }
     }
 }

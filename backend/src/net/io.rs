@@ -63,8 +63,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
         // With TLS the bytes wait in the session, and only flushing shows that they are stuck.
-        if outcome.is_pending() {
-            self.connection.send_blocked();
+        match &outcome {
+            Poll::Pending => self.connection.send_blocked(),
+            Poll::Ready(Ok(())) => self.connection.flushed(),
+            Poll::Ready(Err(_)) => {}
         }
         outcome
     }

@@ -4,6 +4,7 @@
 //! address, so a request is accepted, answered and finished by one core without handing anything over.
 
 mod connection;
+mod endless;
 mod io;
 mod listen;
 mod plain;

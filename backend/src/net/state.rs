@@ -105,6 +105,16 @@ impl Connection {
         }
     }
 
+    /// Everything that was written went out.
+    pub(crate) fn flushed(&self) {
+        self.write_blocked.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the socket takes no bytes now.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.write_blocked.load(Ordering::Relaxed) != 0
+    }
+
     /// A request's headers are complete.
     pub(crate) fn request_began(&self) {
         self.handling.fetch_add(1, Ordering::Relaxed);
@@ -304,6 +314,19 @@ mod tests {
         registered.connection.send_blocked();
         connections.sweep(212, LIMITS);
         assert!(registered.connection.is_killed());
+    }
+
+    #[test]
+    fn what_went_out_late_is_not_held_against_the_reader() {
+        let (connections, registered) = one();
+        let connection = &registered.connection;
+        connection.request_began();
+        connection.send_blocked();
+        assert!(connection.is_blocked());
+        connection.flushed();
+        assert!(!connection.is_blocked());
+        connections.sweep(31, LIMITS);
+        assert!(!connection.is_killed());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::state;
 use super::trust::{self, objects};
 use crate::app::App;
 use crate::http::log::LoggedTenant;
-use crate::http::{Failure, auth};
+use crate::http::{Endless, Failure, auth};
 use crate::store::{Caller, SecretHash, StoreError, TenantHandle, TrustHandle};
 use crate::watch::{News, Topic, Watched, Watcher};
 
@@ -182,6 +182,7 @@ fn answer(app: &Arc<App>, watching: Watching, proven: Proven) -> Result<Response
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ]);
     response.extensions_mut().insert(LoggedTenant(tenant));
+    response.extensions_mut().insert(Endless);
     Ok(response)
 }
 

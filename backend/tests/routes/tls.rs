@@ -1,3 +1,4 @@
+use std::io::Read as _;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -81,6 +82,34 @@ fn http_1_over_tls_serves_the_same() {
             .send_on(&mut connect(&site, &pair));
         assert_eq!(read.expect_status(200).text(), SEALED);
     }
+}
+
+#[test]
+fn a_stream_of_notices_goes_on_over_tls_until_the_server_stops() {
+    let (mut site, pair, _folder) = site();
+    enroll_and_put(&site, &pair);
+    let mut stream = connect(&site, &pair);
+    let head = ask("GET", "/v1/watch").tenant(SECRET, TENANT).send_on(&mut stream);
+    assert_eq!(head.expect_status(200).header("transfer-encoding"), Some("chunked"));
+    let mut heard = String::new();
+    let mut until = |done: &dyn Fn(&str) -> bool| {
+        let mut piece = [0; 256];
+        while !done(&heard) {
+            let length = stream.read(&mut piece).unwrap();
+            assert!(length > 0, "{heard}");
+            heard.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+        }
+    };
+    until(&|heard| heard.matches("event: state\n").count() == 1 && heard.ends_with("\n\n\r\n"));
+    ask("PUT", "/v1/snapshot/local")
+        .tenant(SECRET, TENANT)
+        .header("X-Dirless-Recipient", super::support::KEY)
+        .body(format!("{SEALED}2"))
+        .send_on(&mut connect(&site, &pair))
+        .expect_status(200);
+    until(&|heard| heard.matches("event: state\n").count() == 2 && heard.ends_with("\n\n\r\n"));
+    site.ask_to_stop();
+    until(&|heard| heard.ends_with("\r\n0\r\n\r\n"));
 }
 
 #[test]

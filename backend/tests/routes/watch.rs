@@ -26,6 +26,11 @@ impl Stream {
         assert_eq!(reply.header("content-type"), Some("text/event-stream"));
         assert_eq!(reply.header("cache-control"), Some("no-store"));
         assert_eq!(reply.header("transfer-encoding"), Some("chunked"));
+        Self::of(socket)
+    }
+
+    /// Behind the head of the answer.
+    fn of(socket: TcpStream) -> Self {
         Self {
             socket,
             reader: NoticeReader::default(),
@@ -224,6 +229,45 @@ fn a_reader_that_does_not_read_is_ended_and_the_others_are_told() {
         assert_eq!(stream.next(), Some(Notice::Head(note)));
         let metrics = ask("GET", "/metrics").send(&tenant.site);
         metrics.text().contains("dirless_watchers 1\n")
+    });
+}
+
+#[test]
+fn a_stream_follows_the_answers_before_it_on_its_connection() {
+    let site = Site::enrolled();
+    // More than the system keeps of an unread answer, so that its end is still to be written when the stream begins.
+    let large = format!("{SEALED}{}", "x".repeat(9_000_000));
+    site.put("local", &large).expect_status(200);
+    let mut socket = site.connect();
+    let before = ask("GET", "/v1/snapshot/local").tenant(SECRET, TENANT);
+    socket
+        .write_all(&[before.bytes(), before.bytes(), of_state().bytes()].concat())
+        .unwrap();
+    for _ in 0..2 {
+        let reply = Reply::read(&mut socket, false).expect_status(200);
+        assert!(reply.text() == large);
+    }
+    let reply = Reply::read(&mut socket, true).expect_status(200);
+    assert_eq!(reply.header("connection"), Some("close"), "no request follows");
+    assert!(reply.header("date").is_some());
+    let mut stream = Stream::of(socket);
+    assert_eq!(stream.next(), Some(state(&site)));
+}
+
+#[test]
+fn a_host_that_hangs_up_leaves_its_place() {
+    let site = Site::enrolled();
+    let mut stream = Stream::open(&site, &of_state());
+    assert!(stream.next().is_some());
+    // Also one that says no more and would go on to listen.
+    stream.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    stream.socket.set_read_timeout(Some(Duration::from_secs(50))).unwrap();
+    assert_eq!(stream.socket.read(&mut [0; 64]).unwrap(), 0);
+    eventually("its place is free", || {
+        ask("GET", "/metrics")
+            .send(&site)
+            .text()
+            .contains("dirless_watchers 0\n")
     });
 }
 
