@@ -38,6 +38,9 @@ pub struct Create {
     /// What its hosts will read; may be repeated
     #[arg(long = "compartment", value_name = "NAME", required = true)]
     compartments: Vec<Label>,
+    /// What its hosts may call themselves, `*` for any text; may be repeated; without it anything
+    #[arg(long = "host", value_name = "PATTERN")]
+    hosts: Vec<String>,
     /// How many hosts it lets in
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     uses: u32,
@@ -103,6 +106,7 @@ impl Create {
         let (enroller, _) = self.with.open(surroundings)?;
         let code = enroller.create_code(&NewCode {
             compartments: self.compartments.iter().cloned().collect(),
+            hosts: self.hosts.iter().cloned().collect(),
             uses: self.uses,
             expires: end,
             url: self.url.clone(),

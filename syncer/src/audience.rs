@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use dirless_directory::schema::object_class;
 use dirless_directory::{AttributeName, Dn, DnKey, Entry, Filter, Schema, Value};
 use dirless_model::snapshot::TreeEntry;
+use dirless_seal::Label;
 use dirless_wire::SourceName;
 
 use crate::config::Config;
+use crate::host_groups::check_pattern;
 use crate::tree::reconcile::stands_beside;
 use crate::tree::secrets::Secrets;
 use crate::tree::{Query, Reader, Scope, TreeError, people};
@@ -54,11 +56,26 @@ pub struct AudienceConfig {
     pub name: String,
     /// The names of the entries on top of what it receives.
     pub subtrees: Vec<String>,
-    /// The hosts: kernel host names as in access rules, `*` standing for any text.
+    /// The hosts: names of `[host_groups]`.
+    #[serde(default)]
     pub host_groups: Vec<String>,
+    /// More hosts: kernel host names as in access rules, `*` standing for any text.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Attributes that this audience receives although they leave for nobody else.
     #[serde(default)]
     pub attributes: Vec<String>,
+}
+
+/// Sources of audiences that are for the hosts of some compartments alone, with those compartments. Audiences that make
+/// no sense have none: the configuration is checked elsewhere.
+#[must_use]
+pub fn readers(config: &Config) -> Vec<(Label, BTreeSet<Label>)> {
+    let reader = |rule: &AudienceConfig| {
+        let named = config.host_groups.named(&rule.host_groups, &rule.hosts).ok()?;
+        Some((format!("{REST}-{}", rule.name).parse().ok()?, named.compartments?))
+    };
+    config.audience.iter().filter_map(reader).collect()
 }
 
 /// A snapshot of the tree to be published.
@@ -66,8 +83,10 @@ pub struct AudienceConfig {
 pub struct Target {
     /// Its name on the wire.
     pub name: String,
-    /// The hosts it is for; none for all.
+    /// The hosts it is for, as patterns; none for all.
     pub host_groups: Option<Vec<String>>,
+    /// The compartments whose hosts alone it is for; none for those of all.
+    pub compartments: Option<BTreeSet<Label>>,
     /// Attributes that leave although they are secret.
     attributes: BTreeSet<AttributeName>,
 }
@@ -104,6 +123,7 @@ impl Audiences {
             targets: vec![Target {
                 name: REST.to_owned(),
                 host_groups: None,
+                compartments: None,
                 attributes: BTreeSet::new(),
             }],
             subtrees: BTreeMap::new(),
@@ -117,8 +137,22 @@ impl Audiences {
             if all.targets.iter().any(|target| target.name == name) {
                 return refuse("name", format!("{:?} is there twice", rule.name));
             }
-            if rule.host_groups.is_empty() {
-                return refuse("host_groups", "names no host; for all hosts write [\"*\"]".to_owned());
+            if rule.host_groups.is_empty() && rule.hosts.is_empty() {
+                return refuse(
+                    "host_groups",
+                    "names no host; for all hosts write hosts = [\"*\"]".to_owned(),
+                );
+            }
+            let named = match config.host_groups.named(&rule.host_groups, &rule.hosts) {
+                Ok(named) => named,
+                Err(reason) => return refuse("host_groups", reason),
+            };
+            if let Some((host, reason)) = rule
+                .hosts
+                .iter()
+                .find_map(|host| Some((host, check_pattern(host).err()?)))
+            {
+                return refuse("hosts", format!("{host:?} {reason}"));
             }
             if rule.subtrees.is_empty() {
                 return refuse("subtrees", "names no subtree".to_owned());
@@ -149,7 +183,8 @@ impl Audiences {
             }
             all.targets.push(Target {
                 name,
-                host_groups: Some(rule.host_groups.clone()),
+                host_groups: Some(named.hosts),
+                compartments: named.compartments,
                 attributes,
             });
         }
@@ -169,6 +204,21 @@ impl Audiences {
                 "audience".to_owned(),
                 "is of no effect while the tree is not published: set [tree] publish = true".to_owned(),
             ));
+        }
+        for (source, readers) in readers(config) {
+            let own = config.signed.iter().flat_map(|own| own.compartment.iter().enumerate());
+            for (at, compartment) in own.filter(|(_, one)| !readers.contains(&one.name)) {
+                if compartment
+                    .sources
+                    .as_ref()
+                    .is_some_and(|sources| sources.contains(&source))
+                {
+                    return Err((
+                        format!("signed.compartment[{at}].sources"),
+                        format!("names {source}, but the host groups of that audience are of other compartments"),
+                    ));
+                }
+            }
         }
         let schema = config.tree.schema();
         let schema = schema.map_err(|error| ("tree.schema_folder".to_owned(), error.to_string()))?;
@@ -270,11 +320,12 @@ mod tests {
         Audiences::of(&config(text).unwrap(), &Schema::standard()).unwrap()
     }
 
-    const RULES: &str = "[[audience]]\nname = \"db\"\nsubtrees = [\"ou=services,dc=dirless\"]\nhost_groups = [\"db-*\"]\n\
+    const RULES: &str = "[[audience]]\nname = \"db\"\nsubtrees = [\"ou=services,dc=dirless\"]\nhost_groups = [\"db\"]\n\
         attributes = [\"aitherSecretReference\"]\n\
         [[audience]]\nname = \"web\"\nsubtrees = [\"cn=web,OU=Services,dc=dirless\", \"ou=secrets,dc=dirless\"]\n\
-        host_groups = [\"web-1\"]\n\
-        [[audience]]\nname = \"also\"\nsubtrees = [\"ou=services,dc=dirless\"]\nhost_groups = [\"x\"]\n";
+        hosts = [\"web-1\"]\n\
+        [[audience]]\nname = \"also\"\nsubtrees = [\"ou=services,dc=dirless\"]\nhosts = [\"x\"]\n\
+        [host_groups.db]\nhosts = [\"db-*\"]\n";
 
     fn of(audiences: &Audiences, dn: &str) -> Vec<String> {
         let key = Schema::standard().dn_key(&Dn::parse(dn).unwrap()).unwrap();
@@ -303,7 +354,7 @@ mod tests {
     #[test]
     fn rules_that_make_no_sense_name_their_key() {
         let rule = |line: &str| {
-            let good = "name = \"a\"\nsubtrees = [\"ou=roles,dc=dirless\"]\nhost_groups = [\"*\"]\nattributes = []\n";
+            let good = "name = \"a\"\nsubtrees = [\"ou=roles,dc=dirless\"]\nhosts = [\"*\"]\nattributes = []\n";
             let key = line.split(' ').next().unwrap();
             let kept = good.lines().filter(|good| !good.starts_with(key)).collect::<Vec<_>>();
             format!("[[audience]]\n{}\n{line}\n", kept.join("\n"))
@@ -314,9 +365,11 @@ mod tests {
             ("subtrees = [\"ou=roles,dc=other\"]", "audience[0].subtrees"),
             ("subtrees = [\"nonsense\"]", "audience[0].subtrees"),
             ("subtrees = []", "no subtree"),
-            ("host_groups = []", "[\"*\"]"),
+            ("hosts = []", "hosts = [\"*\"]"),
+            ("host_groups = [\"db-*\"]", "[host_groups.db] hosts = [\"db-*\"]"),
+            ("hosts = [\"a b\"]", "audience[0].hosts"),
             ("attributes = [\"nonsense\"]", "audience[0].attributes"),
-            ("hosts = [\"a\"]", "hosts"),
+            ("host = [\"a\"]", "host"),
         ] {
             let error = config(&rule(line)).unwrap_err();
             assert!(error.contains(says), "{line}: {error}");
@@ -384,7 +437,7 @@ mod tests {
             dn in "(ou=[ab],){0,4}dc=dirless",
         ) {
             let text: String = rules.iter().enumerate().map(|(at, rule)| {
-                format!("[[audience]]\nname = \"r{at}\"\nsubtrees = [{rule:?}]\nhost_groups = [\"*\"]\n")
+                format!("[[audience]]\nname = \"r{at}\"\nsubtrees = [{rule:?}]\nhosts = [\"*\"]\n")
             }).collect();
             let audiences = audiences(&text);
             let deepest = rules.iter().filter(|rule| dn.ends_with(rule.as_str())).map(String::len).max();

@@ -48,6 +48,9 @@ pub struct Config {
     /// Engines with files of their own.
     #[serde(default)]
     pub engines: crate::engines::EnginesConfig,
+    /// Groups of hosts, for access rules, audiences, compartments and `plan` alike.
+    #[serde(default)]
+    pub host_groups: crate::host_groups::HostGroups,
     /// What `plan` and `apply` know of hosts.
     #[serde(default)]
     pub plan: crate::radius::PlanConfig,
@@ -310,6 +313,16 @@ impl Config {
         }
         if let Err((key, reason)) = self.local.check() {
             return refuse(key, reason);
+        }
+        if let Err((key, reason)) = self.plan.check() {
+            return refuse(key, reason);
+        }
+        let compartments = self.signed.as_ref().map(|own| {
+            let all = own.compartments().into_iter();
+            all.map(|compartment| compartment.name).collect()
+        });
+        if let Err((key, reason)) = self.host_groups.check(compartments.as_ref()) {
+            return refuse(&key, reason);
         }
         if let Err((key, reason)) = crate::audience::Audiences::check(self) {
             return refuse(&key, reason);

@@ -16,6 +16,7 @@ mod database;
 pub mod document;
 pub mod engines;
 pub mod guard;
+pub mod host_groups;
 pub mod import;
 pub mod keys;
 pub mod ledger;

@@ -47,7 +47,11 @@ pub fn signer(
         (None, Some(folder)) => Arc::new(folder),
         (None, None) => return Err(SignedError::Nothing("[signed] has neither folder nor urls".to_owned())),
     };
-    Ok(Some(Signer::over(own.clone(), tenant, keys, state, place, clock)))
+    let own = SignedConfig {
+        compartment: compartments(own, config),
+        ..own.clone()
+    };
+    Ok(Some(Signer::over(own, tenant, keys, state, place, clock)))
 }
 
 impl Connections {
@@ -82,6 +86,19 @@ fn client(own: &SignedConfig, tenant: Digest, key: &SigningKey, clock: Clock) ->
         builder = builder.ca_file(file);
     }
     Ok(builder.build()?)
+}
+
+/// The compartments, with what each does not read because it is for the hosts of others.
+#[must_use]
+pub fn compartments(own: &SignedConfig, config: &Config) -> Vec<CompartmentConfig> {
+    let mut compartments = own.compartments();
+    for (source, readers) in crate::audience::readers(config) {
+        let others = compartments.iter_mut().filter(|one| !readers.contains(&one.name));
+        for other in others {
+            other.without.insert(source.clone());
+        }
+    }
+    compartments
 }
 
 fn state_folder(config: &Config) -> PathBuf {
@@ -162,6 +179,32 @@ mod tests {
             let error = parse(more).unwrap_err();
             assert!(error.contains(key), "{more}: {error}");
         }
+    }
+
+    #[test]
+    fn an_audience_is_for_the_compartments_of_its_host_groups() {
+        let text = format!(
+            "[backend]\nurl = \"https://d\"\n[tree]\npublish = true\n[signed]\nfolder = \"/srv/tenant\"\nroots = \"{ROOTS}\"\n\
+             [[signed.compartment]]\nname = \"db\"\n[[signed.compartment]]\nname = \"web\"\n\
+             [host_groups.db]\nhosts = [\"db-*\"]\ncompartments = [\"db\"]\n\
+             [[audience]]\nname = \"db\"\nsubtrees = [\"ou=secrets,dc=dirless\"]\nhost_groups = [\"db\"]\n\
+             [[audience]]\nname = \"any\"\nsubtrees = [\"ou=roles,dc=dirless\"]\nhosts = [\"db-1\"]\n"
+        );
+        let config = Config::parse(&text, Path::new("/x")).unwrap();
+        let compartments = compartments(config.signed.as_ref().unwrap(), &config);
+        let reads =
+            |at: usize| ["tree", "tree-db", "tree-any"].map(|name| compartments[at].reads(&name.parse().unwrap()));
+        assert_eq!((reads(0), reads(1)), ([true; 3], [true, false, true]));
+        // Who names the source where it cannot be is told.
+        let wrong = text.replace("name = \"web\"", "name = \"web\"\nsources = [\"tree-db\"]");
+        let error = Config::parse(&wrong, Path::new("/x")).unwrap_err().to_string();
+        assert!(error.contains("signed.compartment[1].sources"), "{error}");
+        let wrong = text.replace("compartments = [\"db\"]", "compartments = [\"mail\"]");
+        let error = Config::parse(&wrong, Path::new("/x")).unwrap_err().to_string();
+        assert!(error.contains("host_groups.db.compartments"), "{error}");
+        let wrong = format!("{text}[plan]\nhost_groups = {{ db = [\"db-*\"] }}\n");
+        let error = Config::parse(&wrong, Path::new("/x")).unwrap_err().to_string();
+        assert!(error.contains("[host_groups.db]"), "{error}");
     }
 
     #[test]

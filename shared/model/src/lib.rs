@@ -12,6 +12,7 @@ mod id;
 pub mod key;
 pub mod merge;
 mod name;
+pub mod pattern;
 mod record;
 pub mod snapshot;
 pub mod texts;

@@ -21,7 +21,6 @@
 //! memory a snapshot costs is what its reader keeps. A record that makes no sense is a value with a
 //! reason and not the end of the snapshot; only a document that is no such object ends it.
 
-mod audience;
 mod entry;
 mod keys;
 mod pieces;
@@ -32,7 +31,6 @@ mod write;
 
 use std::collections::BTreeMap;
 
-pub use audience::host_matches;
 pub use entry::{RawEntry, RawSchema, TreeEntry};
 pub use keys::{Joined, record_key};
 pub use raw::{CheckedUser, Field, RawGroup, RawUser, RecordError};
@@ -40,7 +38,7 @@ pub use read::{Caps, ReadError, Sink, read};
 pub use records::{Part, read_records};
 pub use write::write;
 
-use crate::{Group, Name, ObjectId, User};
+use crate::{Group, Name, ObjectId, User, pattern};
 
 /// Whether a ledger number belongs to a user or to a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -76,7 +74,7 @@ pub struct Meta {
     pub generated_at: Option<String>,
     /// The source that the snapshot is of.
     pub source: Option<String>,
-    /// The hosts that it is for, as patterns of [`host_matches`]; absent when it is for all. A host that
+    /// The hosts that it is for, as patterns of [`pattern::fits`]; absent when it is for all. A host that
     /// none of them matches takes nothing of the snapshot.
     pub host_groups: Option<Vec<String>>,
 }
@@ -86,7 +84,7 @@ impl Meta {
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
         let patterns = self.host_groups.as_ref();
-        patterns.is_none_or(|patterns| patterns.iter().any(|pattern| host_matches(pattern, host)))
+        patterns.is_none_or(|patterns| patterns.iter().any(|one| pattern::fits(one, host)))
     }
 }
 

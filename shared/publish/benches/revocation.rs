@@ -134,6 +134,7 @@ fn signer(temporary: &Path, folder: &Path) -> Signer {
 /// Lets hosts in; their names.
 fn join(signer: &Signer, folder: &Path, hosts: u32) -> Vec<String> {
     let new = NewCode {
+        hosts: BTreeSet::new(),
         compartments: ["all".parse().unwrap()].into(),
         uses: hosts,
         expires: Clock::system().now() + SignedDuration::from_hours(1),

@@ -63,6 +63,18 @@ pub struct CompartmentConfig {
     /// The sources that its hosts read; without it all of them.
     #[serde(default, deserialize_with = "texts_if_any")]
     pub sources: Option<BTreeSet<Label>>,
+    /// Sources that it does not read although it reads all: those of hosts of other compartments.
+    #[serde(skip)]
+    pub without: BTreeSet<Label>,
+}
+
+impl CompartmentConfig {
+    /// Do its hosts read `source`?
+    #[must_use]
+    pub fn reads(&self, source: &Label) -> bool {
+        let named = self.sources.as_ref().is_none_or(|sources| sources.contains(source));
+        named && !self.without.contains(source)
+    }
 }
 
 fn first() -> u64 {
@@ -172,6 +184,7 @@ impl SignedConfig {
             return vec![CompartmentConfig {
                 name: "all".parse().expect("a label"),
                 sources: None,
+                without: BTreeSet::new(),
             }];
         }
         self.compartment.clone()

@@ -24,6 +24,9 @@ const MOST: usize = 2_000;
 struct Kept {
     secret: String,
     compartments: BTreeSet<String>,
+    /// What its hosts may call themselves, as patterns; empty for anything.
+    #[serde(default)]
+    hosts: BTreeSet<String>,
     made: Timestamp,
     expires: Timestamp,
     uses: u32,
@@ -43,6 +46,8 @@ impl Drop for Kept {
 pub struct NewCode {
     /// What its hosts will read.
     pub compartments: BTreeSet<Label>,
+    /// What its hosts may call themselves: `*` stands for any text, nothing at all for anything.
+    pub hosts: BTreeSet<String>,
     /// How many hosts it admits.
     pub uses: u32,
     /// Until when.
@@ -137,6 +142,7 @@ impl Enroller {
         let kept = Kept {
             secret: secret.expose().to_string(),
             compartments: new.compartments.iter().map(ToString::to_string).collect(),
+            hosts: new.hosts.clone(),
             made: self.now(),
             expires: new.expires,
             uses: new.uses,
@@ -367,6 +373,14 @@ impl Enroller {
             return Err(format!(
                 "join code {} has admitted all of its {} hosts",
                 request.code, kept.uses
+            ));
+        }
+        let host = &request.host;
+        if !kept.hosts.is_empty() && !kept.hosts.iter().any(|one| dirless_model::pattern::fits(one, host)) {
+            return Err(format!(
+                "join code {} is for hosts called otherwise than {host:?}: {}",
+                request.code,
+                kept.hosts.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
             ));
         }
         let known = |name: &Label| policy.compartments.iter().any(|own| own.name == *name);

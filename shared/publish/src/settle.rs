@@ -236,13 +236,8 @@ impl Signer {
 
     /// The compartments that read `source`.
     fn readers(&self, source: &Label) -> impl Iterator<Item = Label> {
-        self.config.compartments().into_iter().filter_map(move |compartment| {
-            let reads = compartment
-                .sources
-                .as_ref()
-                .is_none_or(|sources| sources.contains(source));
-            reads.then_some(compartment.name)
-        })
+        let all = self.config.compartments().into_iter();
+        all.filter_map(move |compartment| compartment.reads(source).then_some(compartment.name))
     }
 
     /// What of `stocked` is outside `scope`; looked at once for each content and policy.

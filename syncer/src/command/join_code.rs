@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,8 +16,11 @@ pub(super) enum JoinCodeCommand {
     /// Make a code and show it, once: on a terminal, or in a file that only its owner can read.
     Create {
         /// What its hosts will read; several by repeating it.
-        #[arg(long = "compartment", value_name = "NAME", required = true)]
+        #[arg(long = "compartment", value_name = "NAME", required_unless_present = "host_groups")]
         compartments: Vec<Label>,
+        /// A group of [host_groups]: its hosts alone are let in, and read its compartments; several by repeating it.
+        #[arg(long = "host-group", value_name = "NAME")]
+        host_groups: Vec<String>,
         /// How many hosts it lets in.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         uses: u32,
@@ -44,11 +48,21 @@ pub(super) fn join_code(setting: &Setting<'_>, command: JoinCodeCommand) -> anyh
     match command {
         JoinCodeCommand::Create {
             compartments,
+            host_groups,
             uses,
             expires,
             url,
             out,
         } => {
+            let groups = setting.config.host_groups.named(&host_groups, &[]);
+            let groups = groups.map_err(anyhow::Error::msg)?;
+            let mut compartments: BTreeSet<Label> = compartments.into_iter().collect();
+            compartments.extend(groups.compartments.into_iter().flatten());
+            if compartments.is_empty() {
+                bail!(
+                    "a group of hosts says not which compartments its hosts read: say it there, or give --compartment"
+                );
+            }
             let configured = || {
                 setting
                     .config
@@ -58,7 +72,8 @@ pub(super) fn join_code(setting: &Setting<'_>, command: JoinCodeCommand) -> anyh
             };
             let url = url.or_else(configured);
             let new = NewCode {
-                compartments: compartments.into_iter().collect(),
+                compartments,
+                hosts: groups.hosts.into_iter().collect(),
                 uses,
                 expires: end(setting.clock.now(), expires)?,
                 url: url.context("nobody says where hosts find the tenant: set [signed] url, or give --url")?,

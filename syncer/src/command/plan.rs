@@ -124,7 +124,7 @@ impl Planned {
             None if access.classic => self.alive(&client, access).await,
             None => BTreeSet::new(),
         };
-        let hosts: Hosts = config.plan.hosts(known, &listed);
+        let hosts: Hosts = config.plan.hosts(known, &config.host_groups, &listed);
         let shapes: Vec<Shape> = self
             .sources
             .iter()

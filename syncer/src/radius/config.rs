@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Hosts;
-use super::hosts::fits;
+use crate::host_groups::HostGroups;
 
 /// `[plan]`: what `plan` and `apply` know of hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -11,7 +11,7 @@ pub struct PlanConfig {
     /// A list of all hosts, one name a line; without it those that send heartbeats, when the backend
     /// shows them.
     pub inventory: Option<PathBuf>,
-    /// Groups of hosts, as patterns in which `*` stands for any letters.
+    /// Where groups of hosts once stood; `[host_groups]` has them now.
     pub host_groups: BTreeMap<String, BTreeSet<String>>,
     /// Directory groups that hosts' limits map to a privileged group, with the patterns of those hosts.
     pub sudo: BTreeMap<String, BTreeSet<String>>,
@@ -27,20 +27,32 @@ impl PlanConfig {
         Some(read(path).map_err(|error| format!("[plan] inventory {}: {error}", path.display())))
     }
 
-    /// What is known of hosts, given their names and the groups that files list.
-    #[must_use]
-    pub fn hosts(&self, known: BTreeSet<String>, listed: &BTreeMap<String, BTreeSet<String>>) -> Hosts {
-        let mut groups = listed.clone();
-        for (name, patterns) in &self.host_groups {
-            let fitting = known
-                .iter()
-                .filter(|host| patterns.iter().any(|pattern| fits(pattern, host)));
-            let named = patterns.iter().filter(|pattern| !pattern.contains('*'));
-            groups
-                .entry(name.clone())
-                .or_default()
-                .extend(fitting.chain(named).cloned());
+    /// Looks at the values: the key that is wrong and why.
+    ///
+    /// # Errors
+    /// When one makes no sense.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        match self.host_groups.iter().next() {
+            None => Ok(()),
+            Some((name, hosts)) => Err((
+                "plan.host_groups",
+                format!(
+                    "groups of hosts are defined for everything at once now: [host_groups.{name}] hosts = {hosts:?}"
+                ),
+            )),
         }
+    }
+
+    /// What is known of hosts, given their names, the groups of the configuration and those that files list.
+    #[must_use]
+    pub fn hosts(
+        &self,
+        known: BTreeSet<String>,
+        configured: &HostGroups,
+        listed: &BTreeMap<String, BTreeSet<String>>,
+    ) -> Hosts {
+        let mut groups = listed.clone();
+        groups.extend(configured.resolve(&known));
         Hosts {
             known,
             groups,
@@ -68,12 +80,12 @@ mod tests {
         std::fs::write(&path, "# all\ndb-1\n\ndb-2 # new\nweb-1\n").unwrap();
         let config = PlanConfig {
             inventory: Some(path),
-            host_groups: BTreeMap::from([("db".to_owned(), BTreeSet::from(["db-*".to_owned(), "old".to_owned()]))]),
-            sudo: BTreeMap::new(),
+            ..PlanConfig::default()
         };
+        let groups: HostGroups = toml::from_str("[db]\nhosts = [\"db-*\", \"old\"]").unwrap();
         let known = config.inventory().unwrap().unwrap();
         assert_eq!(known.len(), 3);
-        let hosts = config.hosts(known, &BTreeMap::new());
+        let hosts = config.hosts(known, &groups, &BTreeMap::new());
         assert_eq!(hosts.groups["db"].iter().collect::<Vec<_>>(), ["db-1", "db-2", "old"]);
         let missing = PlanConfig {
             inventory: Some("/nonexistent".into()),

@@ -9,6 +9,7 @@ mod gather;
 mod ldif;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,12 +19,14 @@ use futures_util::future::BoxFuture;
 pub use folder::{Folder, Wanted};
 pub use format::{Access, AccessRule, Content, Format, Person, RawEntry, RawValue, Team, Values, Wrong};
 pub(crate) use gather::error;
-pub use gather::{File, FileError, Gathered, gather};
+pub use gather::{File, FileError, Gathered, Groups, gather, gather_with};
 pub use ldif::records;
 pub use watch::Watch;
 
 use super::{Complete, Page, Progress, Source, SourceDirectory, SourceError, read_to_end};
 use crate::engines::Engine;
+use crate::host_groups::HostGroups;
+use crate::radius::PlanConfig;
 
 /// `[[source]] kind = "files"`
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -42,9 +45,36 @@ pub struct FilesConfig {
     /// Are the access rules in the files put in force? One source at most may.
     #[serde(default)]
     pub access: bool,
+    /// Groups of hosts that access rules may name, and the list of all hosts: the configuration's.
+    #[serde(skip)]
+    pub hosts: KnownHosts,
     /// Are changes picked up at once, and not only every `[syncer] interval_seconds`?
     #[serde(default = "default_watch")]
     pub watch: bool,
+}
+
+/// What the configuration knows of hosts.
+#[derive(Clone, Debug, Default)]
+pub struct KnownHosts {
+    /// `[host_groups]`
+    pub groups: HostGroups,
+    /// `[plan]`
+    pub plan: PlanConfig,
+}
+
+impl KnownHosts {
+    /// The groups as access rules take them: names of hosts. A list of hosts that cannot be read is none, which
+    /// matters where a rule needs it.
+    fn resolve(&self) -> Groups {
+        let inventory = self.plan.inventory().and_then(Result::ok);
+        Groups {
+            hosts: self.groups.resolve(inventory.as_ref().unwrap_or(&BTreeSet::new())),
+            open: match inventory {
+                Some(_) => BTreeSet::new(),
+                None => self.groups.open().map(str::to_owned).collect(),
+            },
+        }
+    }
 }
 
 fn default_name() -> String {
@@ -71,6 +101,7 @@ pub struct FileSource {
     name: String,
     folder: Folder,
     engines: Vec<Engine>,
+    hosts: KnownHosts,
 }
 
 impl FileSource {
@@ -81,6 +112,7 @@ impl FileSource {
             name: name.to_owned(),
             folder: Folder::new(&config.folder),
             engines: config.engines.clone(),
+            hosts: config.hosts.clone(),
         }
     }
 
@@ -90,7 +122,8 @@ impl FileSource {
     /// When one cannot be read or is broken.
     pub async fn gather(&self) -> Result<Gathered, SourceError> {
         let files = self.folder.read_at_rest(wanted(&self.engines)).await;
-        let gathered = files.and_then(|files| gather(&files).map_err(|error| self.folder.place(error)));
+        let groups = self.hosts.resolve();
+        let gathered = files.and_then(|files| gather_with(&files, &groups).map_err(|error| self.folder.place(error)));
         gathered.map_err(|error| {
             let name = &self.name;
             SourceError::Setup(format!(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use dirless_model::NameRule;
 use dirless_wire::SourceName;
 
-use super::files::FilesConfig;
+use super::files::{FilesConfig, KnownHosts};
 use super::identity_center;
 use super::ldap::LdapConfig;
 use crate::config::Config;
@@ -79,7 +79,13 @@ impl SourceSetting {
             SourceConfig::Files(files) => (
                 files.name.as_str(),
                 files.names.as_ref(),
-                SourceKind::Files(files.clone()),
+                SourceKind::Files(Box::new(FilesConfig {
+                    hosts: KnownHosts {
+                        groups: config.host_groups.clone(),
+                        plan: config.plan.clone(),
+                    },
+                    ..files.as_ref().clone()
+                })),
             ),
         };
         let state = &config.syncer.state_folder;

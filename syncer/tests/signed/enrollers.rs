@@ -63,6 +63,7 @@ impl Other {
 
     fn ask(&self, tenant: &Tenant, name: &str) -> Host {
         let new = NewCode {
+            hosts: BTreeSet::new(),
             compartments: [label("all")].into(),
             uses: 1,
             expires: tenant.clock.now() + SignedDuration::from_hours(1),

@@ -157,9 +157,30 @@ fn revoking_who_is_none_or_several_changes_nothing() {
 }
 
 #[test]
+fn a_code_for_a_group_of_hosts_lets_in_no_others() {
+    let tenant = Tenant::new();
+    let new = dirless_syncer::signed::NewCode {
+        hosts: ["db-*", "old"].map(str::to_owned).into(),
+        compartments: [label("all")].into(),
+        uses: 3,
+        expires: tenant.clock.now() + SignedDuration::from_hours(1),
+        url: "https://x".to_owned(),
+    };
+    let code = tenant.signer().enroller().create_code(&new).unwrap();
+    for host in ["db-1", "web-1", "old"] {
+        Host::new(&tenant, "all").ask(&tenant, &code, host);
+    }
+    let settled = tenant.signer().settle(&Wish::default()).unwrap();
+    assert_eq!(settled.admitted.len(), 2, "{settled:?}");
+    assert_eq!(settled.refused.len(), 1);
+    assert!(settled.refused[0].contains("\"web-1\": db-*, old"), "{settled:?}");
+}
+
+#[test]
 fn codes_are_for_compartments_of_the_policy() {
     let tenant = Tenant::new();
     let new = dirless_syncer::signed::NewCode {
+        hosts: std::collections::BTreeSet::new(),
         compartments: [label("none")].into(),
         uses: 1,
         expires: tenant.clock.now() + SignedDuration::from_hours(1),

@@ -111,6 +111,7 @@ impl Tenant {
             compartments: compartments
                 .iter()
                 .map(|(name, sources)| CompartmentConfig {
+                    without: BTreeSet::new(),
                     name: label(name),
                     sources: sources.map(|sources| sources.iter().map(|name| label(name)).collect()),
                 })
@@ -297,6 +298,7 @@ impl Tenant {
 
     pub(crate) fn code(&self, compartments: &[&str], uses: u32) -> JoinCode {
         let new = NewCode {
+            hosts: BTreeSet::new(),
             compartments: compartments.iter().map(|name| label(name)).collect(),
             uses,
             expires: self.clock.now() + SignedDuration::from_hours(24),

@@ -188,7 +188,7 @@ fn enter(tree: &TreeStore) {
 }
 
 const TREE: &str = "[tree]\npublish = true\n[[audience]]\nname = \"db\"\nsubtrees = [\"ou=secrets,dc=dirless\"]\n\
-    host_groups = [\"db-*\"]\nattributes = [\"aitherSecretReference\"]\n";
+    host_groups = [\"db\"]\nattributes = [\"aitherSecretReference\"]\n[host_groups.db]\nhosts = [\"db-*\"]\n";
 
 #[test]
 fn people_entered_by_hand_are_a_source_of_their_own() {

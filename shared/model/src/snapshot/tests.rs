@@ -111,6 +111,16 @@ fn a_schema_that_is_no_list_of_texts_is_a_reason_and_not_the_end() {
 }
 
 #[test]
+fn a_snapshot_for_all_is_for_everyone_and_one_for_none_is_for_nobody() {
+    let mut meta = Meta::default();
+    assert!(meta.is_for("web-1"));
+    meta.host_groups = Some(Vec::new());
+    assert!(!meta.is_for("web-1"));
+    meta.host_groups = Some(vec!["db-1".to_owned(), "web-*".to_owned()]);
+    assert!(meta.is_for("web-1") && !meta.is_for("db-2"));
+}
+
+#[test]
 fn a_bad_record_is_a_reason_and_not_the_end() {
     let good = r#"{"username":"bob","uid":1001,"gid":1001,"gecos":"","home":"/home/bob","shell":"/bin/sh"}"#;
     let cases = [

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use dirless_directory::{Dn, Entry};
 
 use super::format::{Access, AccessRule, Content, Format, line_of};
+use crate::host_groups::check_pattern;
 use crate::sources::ldap::{Member, expand};
 use crate::sources::{Posix, SourceGroup, SourceUser};
 
@@ -55,6 +56,23 @@ pub struct Gathered {
 /// # Errors
 /// The first file with something wrong: its form, a name that comes twice, a member that is nowhere.
 pub fn gather(files: &[File]) -> Result<Gathered, FileError> {
+    gather_with(files, &Groups::default())
+}
+
+/// Groups of hosts that access rules may name although no file has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// Hosts by the names of groups.
+    pub hosts: BTreeMap<String, BTreeSet<String>>,
+    /// Groups of which only patterns are known: nobody said which hosts there are.
+    pub open: BTreeSet<String>,
+}
+
+/// The same, with groups of hosts that are defined elsewhere.
+///
+/// # Errors
+/// As [`gather`], and when a file defines one of them again.
+pub fn gather_with(files: &[File], groups: &Groups) -> Result<Gathered, FileError> {
     let mut contents = Vec::with_capacity(files.len());
     for file in files {
         let ending = file
@@ -72,11 +90,20 @@ pub fn gather(files: &[File]) -> Result<Gathered, FileError> {
             contents.push((file, content));
         }
     }
-    Gathering::default().all(&contents)
+    let gathering = Gathering {
+        elsewhere: groups,
+        gathered: Gathered::default(),
+        people: BTreeMap::new(),
+        teams: BTreeMap::new(),
+        ids: BTreeSet::new(),
+        entries: BTreeMap::new(),
+        rules_in: None,
+    };
+    gathering.all(&contents)
 }
 
-#[derive(Default)]
 struct Gathering<'a> {
+    elsewhere: &'a Groups,
     gathered: Gathered,
     people: BTreeMap<&'a str, (&'a Path, String)>,
     teams: BTreeMap<&'a str, (&'a Path, String)>,
@@ -153,8 +180,23 @@ impl<'a> Gathering<'a> {
             }
             let mut hosts: BTreeSet<String> = rule.hosts.iter().cloned().collect();
             for name in &rule.host_groups {
-                let Some(group) = self.gathered.host_groups.get(name) else {
-                    let reason = format!("access: there is no group of hosts {name:?} under host_groups");
+                if self.elsewhere.open.contains(name) {
+                    let reason = format!(
+                        "access: [host_groups.{name}] has a pattern, and hosts compare names as they stand; list all hosts \
+                         with [plan] inventory, or name those of the group there"
+                    );
+                    return Err(error(file, name, reason));
+                }
+                let held = self
+                    .gathered
+                    .host_groups
+                    .get(name)
+                    .or_else(|| self.elsewhere.hosts.get(name));
+                let Some(group) = held else {
+                    let reason = format!(
+                        "access: there is no group of hosts {name:?}, neither under host_groups in a file nor as \
+                         [host_groups.{name}] in the configuration"
+                    );
                     return Err(error(file, name, reason));
                 };
                 hosts.extend(group.iter().cloned());
@@ -200,6 +242,11 @@ impl<'a> Gathering<'a> {
                     name,
                     format!("the group of hosts {name:?} comes twice; keep one of them"),
                 ));
+            }
+            if self.elsewhere.hosts.contains_key(name) {
+                let reason =
+                    format!("the group of hosts {name:?} is [host_groups.{name}] of the configuration; keep one");
+                return Err(error(file, name, reason));
             }
             for host in hosts {
                 check_host(host).map_err(|reason| error(file, host, format!("host {host:?} {reason}")))?;
@@ -272,15 +319,10 @@ fn plain(dn: &Dn) -> String {
     dn.to_string().to_lowercase()
 }
 
-/// Longest kernel host name (HOST_NAME_MAX).
-const LONGEST_HOST: usize = 64;
-
+/// Is it one host's name?
 fn check_host(host: &str) -> Result<(), &'static str> {
-    if host.is_empty() || host.len() > LONGEST_HOST {
-        Err("is no host name: it is empty or longer than 64 bytes")
-    } else if host.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
-        Err("is no host name: it holds white space")
-    } else if host.contains(['*', '?']) {
+    check_pattern(host)?;
+    if host.contains(['*', '?']) {
         Err("has a wildcard, which hosts compare as it stands; name the hosts, or list them under host_groups")
     } else {
         Ok(())

@@ -4,6 +4,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::radius::PlanConfig;
 use crate::sources::{SourceKind, SourceSetting, Unwatched};
 
 const PEOPLE: &str = "people:\n  - {name: alice, id: a1}\n  - {name: bob}\n  - {name: carol, disabled: true}\n";
@@ -80,6 +81,7 @@ fn what_is_wrong_names_file_and_line() {
 
 fn setting(folder: &Path) -> SourceSetting {
     let kind = FilesConfig {
+        hosts: KnownHosts::default(),
         name: "git".to_owned(),
         names: None,
         folder: folder.to_owned(),
@@ -204,6 +206,43 @@ async fn what_is_not_read_and_what_git_does_is_passed_over_until_it_is_done() {
     std::fs::remove_file(at(".git/index.lock")).unwrap();
     assert_eq!(reading.await.unwrap().unwrap(), 2);
     assert!(watch.changed_before(late()).await);
+}
+
+#[test]
+fn groups_of_the_configuration_are_named_by_rules() {
+    let people = ("p.yaml", "people: [{name: a}]\ngroups: [{name: dba, members: [a]}]\n");
+    let rules = "access:\n  enforce: true\n  rules:\n    - {group: dba, host_groups: [db]}\n";
+    let folder = tempfile::tempdir().unwrap();
+    let inventory = folder.path().join("hosts");
+    let mut known = KnownHosts {
+        groups: toml::from_str("[db]\nhosts = [\"db-*\", \"old\"]\n[web]\nhosts = [\"web-1\"]").unwrap(),
+        plan: PlanConfig::default(),
+    };
+    let gathered = |known: &KnownHosts, rules: &str| {
+        gather_with(&files(&[("a.yaml", rules), people]), &known.resolve()).map_err(|error| error.to_string())
+    };
+    let hosts = |gathered: Gathered| -> Vec<String> {
+        let rules = gathered.access.into_iter().flat_map(|access| access.rules);
+        rules.flat_map(|rule| rule.hosts).collect()
+    };
+    // Nobody knows which hosts the pattern means: neither without a list nor with one that is not there.
+    let error = gathered(&known, rules).unwrap_err();
+    assert!(
+        error.contains("a.yaml:4") && error.contains("[plan] inventory"),
+        "{error}"
+    );
+    assert_eq!(
+        hosts(gathered(&known, &rules.replace("[db]", "[web]")).unwrap()),
+        ["web-1"]
+    );
+    known.plan.inventory = Some(inventory.clone());
+    assert!(gathered(&known, rules).is_err());
+    std::fs::write(&inventory, "db-1\nweb-1\ndb-2\n").unwrap();
+    assert_eq!(hosts(gathered(&known, rules).unwrap()), ["db-1", "db-2", "old"]);
+    let error = gathered(&known, &format!("{rules}host_groups: {{db: [x]}}\n")).unwrap_err();
+    assert!(error.contains("[host_groups.db]"), "{error}");
+    let error = gathered(&known, &rules.replace("[db]", "[mail]")).unwrap_err();
+    assert!(error.contains("[host_groups.mail]"), "{error}");
 }
 
 #[test]
