@@ -34,7 +34,7 @@ pub struct Engine {
     worker: WorkerCommand,
     pub(super) sshd: SshdProgram,
     pub(super) state: DaemonState,
-    tenant: TenantState,
+    pub(super) tenant: TenantState,
     /// The problems that the last heartbeat named.
     told: Vec<String>,
     saved: DaemonState,
@@ -222,8 +222,13 @@ impl Engine {
     pub(super) fn is_news(&self, notice: &Notice) -> bool {
         match notice {
             Notice::Head(note) => self.is_new_head(note),
-            Notice::State(_) | Notice::Changed => self.tenant.is_news(notice),
+            Notice::State(..) | Notice::Changed => self.tenant.is_news(notice),
         }
+    }
+
+    /// A notice calls for the cycle that follows.
+    pub(super) fn called(&mut self, notice: &Notice) {
+        self.tenant.called(notice);
     }
 
     /// Is a notice of something that the backend which was asked did not know of?
@@ -280,6 +285,12 @@ impl Engine {
         alive: &mut dyn FnMut(),
     ) {
         let own_key = self.own_key(outcome);
+        let asks = options.thorough || options.accept_absent.is_some() || outcome.failed;
+        if let Some(changes) = self.tenant.changes().filter(|_| !asks) {
+            return self
+                .changed_cycle(cycle, &changes, own_key.as_ref(), outcome, alive)
+                .await;
+        }
         let before = if self.tenant.is_told() {
             let told = std::mem::take(&mut self.told);
             self.beat(cycle, told).await.ok().flatten()
@@ -287,7 +298,6 @@ impl Engine {
             None
         };
         alive();
-        let asks = options.thorough || options.accept_absent.is_some() || outcome.failed;
         if !asks && self.tenant.is_settled(before.as_ref()) {
             self.publish(outcome, alive).await;
             if !self.authority(&Proposal::Unknown, outcome) || outcome.worked {
@@ -316,7 +326,9 @@ impl Engine {
         outcome: &mut Outcome,
         alive: &mut dyn FnMut(),
     ) -> bool {
-        let mut reached = self.sources(cycle, options, own_key, outcome, alive).await;
+        let sources = self.config.fetched().cloned().collect();
+        let accept = options.accept_absent.as_ref();
+        let mut reached = self.sources(cycle, sources, accept, own_key, outcome, alive).await;
         alive();
         let mut rules_known = self.paths.access_rules().exists();
         if reached {
@@ -340,12 +352,12 @@ impl Engine {
             Proposal::Unknown
         };
         let authority_rests = self.authority(&proposal, outcome);
-        let streaks = self.state.deleted.is_empty() && self.state.refused.is_empty();
+        let streaks = !self.state.has_streaks();
         reached && fetched_well && !outcome.failed && streaks && authority_rests && proposal != Proposal::Unknown
     }
 
     /// Reports duplicate names, and what this host serves now unless the heartbeat before said the same.
-    async fn report_back(&mut self, cycle: &Cycle, before: &Option<ETag>, outcome: &mut Outcome) {
+    pub(super) async fn report_back(&mut self, cycle: &Cycle, before: &Option<ETag>, outcome: &mut Outcome) {
         let report = self.report();
         self.duplicates(cycle, report.as_ref(), outcome).await;
         if before.is_none() || outcome.worked || outcome.problems != self.told {
@@ -384,19 +396,19 @@ impl Engine {
     }
 
     /// Fetches every source. False when there is nobody to talk to.
-    async fn sources(
+    pub(super) async fn sources(
         &mut self,
         cycle: &Cycle,
-        options: &CycleOptions,
+        sources: Vec<SourceName>,
+        accept_absent: Option<&SourceName>,
         own_key: Option<&AgePublicKey>,
         outcome: &mut Outcome,
         alive: &mut dyn FnMut(),
     ) -> bool {
         let mut answered = false;
-        let sources: Vec<SourceName> = self.config.fetched().cloned().collect();
         for source in sources {
             alive();
-            let accept = options.accept_absent.as_ref() == Some(&source);
+            let accept = accept_absent == Some(&source);
             let now = self.clock.now();
             let step = fetch::source(cycle, &self.paths, &mut self.state, &source, own_key, accept, now).await;
             let give_up = step.give_up;

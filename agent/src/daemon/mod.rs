@@ -6,6 +6,7 @@
 //! changed writes nothing and starts no worker.
 
 mod authority;
+mod changed;
 pub mod control;
 pub mod cycle;
 mod engine;

@@ -66,6 +66,7 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
                 }
                 match listening.calls.pause(Instant::now().into_std()) {
                     None => {
+                        engine.called(&notice);
                         next = loop_state.cycle(&mut engine, &CycleOptions::default()).await;
                         next = listening.settle(&engine, notice, next);
                     }

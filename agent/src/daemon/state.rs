@@ -28,6 +28,14 @@ pub struct DaemonState {
     pub built_from: Option<String>,
 }
 
+impl DaemonState {
+    /// Is anything under way that further cycles with the same answers lead on?
+    #[must_use]
+    pub fn has_streaks(&self) -> bool {
+        !self.deleted.is_empty() || !self.refused.is_empty()
+    }
+}
+
 /// A body that is refused as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Refused {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dirless_testkit::eventually;
 
-use dirless_wire::{ETag, Notice};
+use dirless_wire::{ETag, Notice, TenantState};
 
 use crate::common::{Answer, CA, CLOUD, Fake, HEARTBEAT, Host, LOCAL, users};
 
@@ -141,7 +141,7 @@ fn it_is_ready_after_the_first_cycle_refreshes_on_request_and_stops_cleanly() {
 fn a_notice_begins_a_cycle_at_once_and_one_of_what_is_known_begins_none() {
     let (fake, host) = start(3600);
     let state = |tag: &str| Answer::json(200, "{}").with("X-Dirless-Tenant-State", tag);
-    let notice = |tag: &str| Notice::State(ETag::parse(tag).unwrap()).to_bytes();
+    let notice = |tag: &str| Notice::State(ETag::parse(tag).unwrap(), None).to_bytes();
     fake.answer(HEARTBEAT, state("\"t1\""));
     let (events, say) = Answer::events();
     fake.answer(WATCH, events);
@@ -176,6 +176,62 @@ fn a_notice_begins_a_cycle_at_once_and_one_of_what_is_known_begins_none() {
     fake.answer(HEARTBEAT, state("\"t3\""));
     say.send(notice("\"t3\"")).unwrap();
     eventually(SOON, "carol", || host.has("carol").then_some(())).unwrap();
+}
+
+#[test]
+fn a_notice_that_tells_what_changed_is_followed_by_two_requests() {
+    let (fake, host) = start(3600);
+    let state = |tag: &str| Answer::json(200, "{}").with("X-Dirless-Tenant-State", tag);
+    let notice = |tag: &str, cloud: &str, other: u32| {
+        let parts = serde_json::json!({
+            "sources": {"aws-identity-center": format!("\"{cloud}\""), "other": format!("\"{other}\"")},
+            "authz_config": null, "ca_public_key": null,
+            "public_key": "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s",
+        });
+        let parts: TenantState = serde_json::from_value(parts).unwrap();
+        Notice::State(ETag::parse(tag).unwrap(), Some(Box::new(parts))).to_bytes()
+    };
+    fake.answer(HEARTBEAT, state("\"t1\""));
+    let (events, say) = Answer::events();
+    fake.answer(WATCH, events);
+    let _daemon = Daemon::start(&host);
+    eventually(SOON, "listening", || {
+        let (_, said) = dirless(&host, &["status"]);
+        said.contains("tells of changes as they happen").then_some(())
+    })
+    .unwrap();
+    fake.asked();
+    say.send(notice("\"t1\"", "c1", 1)).unwrap();
+    let asked = |last: &str| {
+        let mut lines = Vec::new();
+        eventually(SOON, last, || {
+            lines.extend(fake.asked().into_iter().map(|asked| asked.line));
+            lines.iter().any(|line| line == last).then_some(())
+        })
+        .unwrap();
+        lines
+    };
+    assert!(asked(CA).contains(&LOCAL.to_owned()), "the first asks for everything");
+
+    let change = |tag: &str, user: &str, body: &str| {
+        fake.answer(CLOUD, Answer::sealed(&host.identity, &users(&[user], 70_002), body));
+        fake.answer(HEARTBEAT, state(tag));
+    };
+    change("\"t2\"", "bob", "c2");
+    say.send(notice("\"t2\"", "c2", 1)).unwrap();
+    assert_eq!(asked(HEARTBEAT), [CLOUD, HEARTBEAT]);
+    assert!(host.has("bob"), "the heartbeat says what is served");
+    // What is of no concern to this host costs nothing: the next requests are those of the next change.
+    change("\"t4\"", "carol", "c4");
+    say.send(notice("\"t3\"", "c2", 2)).unwrap();
+    say.send(notice("\"t4\"", "c4", 2)).unwrap();
+    assert_eq!(asked(HEARTBEAT), [CLOUD, HEARTBEAT]);
+    // A backend that does not have what was told yet is asked again, and for everything.
+    say.send(notice("\"t5\"", "c5", 2)).unwrap();
+    let lines = asked(CLOUD);
+    assert_eq!(lines.first().map(String::as_str), Some(CLOUD));
+    change("\"t5\"", "dave", "c5");
+    eventually(SOON, "dave", || host.has("dave").then_some(())).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use dirless_wire::{ETag, ErrorReply, TenantState};
+use dirless_wire::{ErrorReply, Notice, TenantState};
 use http::HeaderValue;
 
 use super::documents::{self, Reading};
@@ -41,10 +41,15 @@ pub(super) async fn tag(app: &App, tenant: &TenantHandle) -> Result<Option<Heade
     Ok(answer.tag.as_ref().map(|(_, value)| value.clone()))
 }
 
-/// The tag of the tenant's state.
-pub(super) async fn etag(app: &App, tenant: &TenantHandle) -> Result<Option<ETag>, StoreError> {
+/// The tenant's state as those are told it who wait for news.
+pub(super) async fn notice(app: &App, tenant: &TenantHandle) -> Result<Notice, StoreError> {
     let answer = at_hand_or_read(app, tenant).await?;
-    Ok(answer.tag.as_ref().map(|(tag, _)| tag.clone()))
+    let parts = answer.body.as_ref();
+    let parts = parts.and_then(|body| serde_json::from_slice(body.bytes()).ok());
+    Ok(match &answer.tag {
+        Some((tag, _)) => Notice::State(tag.clone(), parts),
+        None => Notice::Changed,
+    })
 }
 
 async fn at_hand_or_read(app: &App, tenant: &TenantHandle) -> Result<Arc<Answer>, StoreError> {

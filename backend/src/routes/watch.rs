@@ -37,8 +37,9 @@ const HEADS: usize = 128;
 
 /// What is new for hosts of a tenant, as it happens.
 ///
-/// Event `state`: the tag over everything that hosts read, as in answers to heartbeats; the first one at once. Other
-/// events are to be passed over. The stream ends after about an hour, and when the credential is not good any more.
+/// Event `state`: the tag over everything that hosts read, as in answers to heartbeats, and in a second line of data what
+/// `GET /v1/snapshot` answers, unless that is long; the first one at once. Other events are to be passed over. The stream
+/// ends after about an hour, and when the credential is not good any more.
 #[utoipa::path(get, path = "/v1/watch", tag = "tenant", operation_id = "watchState",
     responses(
         (status = 200, body = String, content_type = "text/event-stream"),
@@ -82,8 +83,7 @@ impl Watching {
     async fn read(&self, app: &Arc<App>) -> Result<Vec<(Box<str>, Bytes)>, StoreError> {
         match self {
             Self::State(tenant) => {
-                let tag = state::etag(app, tenant).await?;
-                let notice = tag.map_or(Notice::Changed, Notice::State);
+                let notice = state::notice(app, tenant).await?;
                 Ok(vec![("state".into(), notice.to_bytes().into())])
             }
             Self::Heads(tenant) => {

@@ -81,7 +81,8 @@ fn of_state() -> Ask {
 
 fn state(site: &Site) -> Notice {
     let reply = site.get("/v1/snapshot").expect_status(200);
-    Notice::State(ETag::parse(reply.header("etag").unwrap()).unwrap())
+    let parts = serde_json::from_slice(&reply.body).unwrap();
+    Notice::State(ETag::parse(reply.header("etag").unwrap()).unwrap(), Some(parts))
 }
 
 #[test]

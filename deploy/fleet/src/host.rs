@@ -114,6 +114,7 @@ impl Host {
                     living.host.board.note_notice(number, last.as_ref() != Some(&notice));
                     last = Some(notice.clone());
                     if living.tenant.is_news(&notice) {
+                        living.tenant.called(&notice);
                         living.looks.begin(notice);
                         next = living.cycle().await;
                     }
@@ -144,10 +145,22 @@ impl Living {
         Instant::now() + pause.map_or(wait, |pause| pause.min(wait))
     }
 
-    /// Asks in the order of the agent: the heartbeat first where it tells the tenant's state, which may be all;
+    /// Asks in the order of the agent: what a notice told to have changed, and then the heartbeat; otherwise the heartbeat first where it tells the tenant's state, which may be all;
     /// otherwise the source, the access rules, the heartbeat that says what is served now, the CA key.
     async fn ask(&mut self) -> Result<(), Error> {
         let cycle = self.host.client.cycle();
+        if let Some(changes) = self.tenant.changes() {
+            self.tenant.unsettle();
+            let source = self.host.source.clone();
+            if changes.has(&source) {
+                self.fetch(&cycle).await?;
+                self.beat(&cycle).await?;
+            }
+            if !changes.has(&source) || changes.is_found(&source, self.etag.as_ref()) {
+                self.tenant.settle_changes(&changes);
+            }
+            return Ok(());
+        }
         let before = if self.tenant.is_told() {
             self.beat(&cycle).await?
         } else {

@@ -1,8 +1,9 @@
 //! What a host has heard of its tenant's state, and what follows from it: pure.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dirless_wire::{ETag, Notice};
+use dirless_wire::{ETag, Notice, SourceName, TenantState as Parts};
 
 /// Most looks after a notice that leads to nothing.
 const LOOKS: u32 = 4;
@@ -17,6 +18,41 @@ pub struct TenantState {
     latest: Option<ETag>,
     /// The tag that was there before a cycle which left nothing to be done.
     settled: Option<ETag>,
+    /// What that state consists of, where a notice told.
+    settled_parts: Option<Box<Parts>>,
+    /// The last notice that told of parts.
+    told: Option<(ETag, Box<Parts>)>,
+    /// It has called for a cycle that did not begin yet.
+    is_called: bool,
+}
+
+/// What a notice tells to have changed since the last settled state: bodies of sources, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    tag: ETag,
+    sources: BTreeMap<SourceName, ETag>,
+}
+
+impl Changes {
+    /// The tag of the state that they lead to.
+    #[must_use]
+    pub fn tag(&self) -> &ETag {
+        &self.tag
+    }
+
+    /// Is it among what changed?
+    #[must_use]
+    pub fn has(&self, source: &SourceName) -> bool {
+        self.sources.contains_key(source)
+    }
+
+    /// Is this tag of a source's body the one that was told? A backend may be asked that does not know of it yet, or knows a
+    /// newer one.
+    #[must_use]
+    pub fn is_found(&self, source: &SourceName, tag: Option<&ETag>) -> bool {
+        let wanted = self.sources.get(source);
+        wanted.is_some_and(|wanted| tag.is_some_and(|tag| tag.opaque() == wanted.opaque()))
+    }
 }
 
 impl TenantState {
@@ -40,6 +76,62 @@ impl TenantState {
     /// A cycle that began in this state left nothing to be done.
     pub fn settle(&mut self, tag: Option<&ETag>) {
         self.settled = tag.cloned();
+        let told = self.told.as_ref().filter(|(told, _)| Some(told) == tag);
+        self.settled_parts = told.map(|(_, parts)| parts.clone());
+    }
+
+    /// A notice calls for a cycle.
+    pub fn called(&mut self, notice: &Notice) {
+        self.told = match notice {
+            Notice::State(tag, Some(parts)) => Some((tag.clone(), parts.clone())),
+            _ => None,
+        };
+        self.is_called = self.told.is_some();
+    }
+
+    /// All that the next cycle has to ask for, where the notice that called for it leaves no doubt: the bodies of sources that
+    /// changed since a cycle left nothing to be done. Told once for each notice. `None`: ask as ever.
+    ///
+    /// Whoever has them all calls [`TenantState::settle_changes`], everybody else [`TenantState::unsettle`].
+    pub fn changes(&mut self) -> Option<Changes> {
+        if !std::mem::take(&mut self.is_called) {
+            return None;
+        }
+        let before = self.settled.as_ref().and(self.settled_parts.as_deref())?;
+        let (tag, now) = self.told.as_ref()?;
+        let others = |parts: &Parts| {
+            let Parts {
+                sources: _,
+                authz_config,
+                ca_public_key,
+                public_key,
+            } = parts;
+            (authz_config.clone(), ca_public_key.clone(), public_key.clone())
+        };
+        // A source that is deleted is not believed at once.
+        let deleted = |(source, tag): (&SourceName, &Option<ETag>)| {
+            tag.is_some() && now.sources.get(source).is_none_or(Option::is_none)
+        };
+        if others(before) != others(now) || before.sources.iter().any(deleted) {
+            return None;
+        }
+        let changed = now
+            .sources
+            .iter()
+            .filter(|(name, tag)| before.sources.get(*name) != Some(*tag));
+        Some(Changes {
+            tag: tag.clone(),
+            sources: changed
+                .filter_map(|(name, tag)| Some((name.clone(), tag.clone()?)))
+                .collect(),
+        })
+    }
+
+    /// Nothing is left to be done of these changes.
+    pub fn settle_changes(&mut self, changes: &Changes) {
+        self.settle(Some(&changes.tag));
+        // Seen with one's own eyes, whatever the last heartbeat was answered with.
+        self.latest = Some(changes.tag.clone());
     }
 
     /// The next cycle has to ask for everything.
@@ -51,7 +143,7 @@ impl TenantState {
     #[must_use]
     pub fn is_news(&self, notice: &Notice) -> bool {
         match notice {
-            Notice::State(tag) => !self.is_settled(Some(tag)),
+            Notice::State(tag, _) => !self.is_settled(Some(tag)),
             Notice::Head(_) | Notice::Changed => true,
         }
     }
@@ -59,7 +151,7 @@ impl TenantState {
     /// Is a notice of something that the backend which was asked did not know of?
     #[must_use]
     pub fn is_ahead(&self, notice: &Notice) -> bool {
-        matches!(notice, Notice::State(tag) if self.latest.as_ref() != Some(tag))
+        matches!(notice, Notice::State(tag, _) if self.latest.as_ref() != Some(tag))
     }
 }
 
@@ -140,15 +232,93 @@ mod tests {
         let mut state = TenantState::default();
         assert!(!state.is_told() && !state.is_settled(None));
         state.heard(Some(old.clone()));
-        assert!(state.is_told() && state.is_news(&Notice::State(old.clone())));
+        assert!(state.is_told() && state.is_news(&Notice::State(old.clone(), None)));
         state.settle(Some(&old));
-        assert!(!state.is_news(&Notice::State(old.clone())) && state.is_news(&Notice::State(new.clone())));
-        assert!(state.is_ahead(&Notice::State(new)) && !state.is_ahead(&Notice::State(old.clone())));
+        assert!(!state.is_news(&Notice::State(old.clone(), None)) && state.is_news(&Notice::State(new.clone(), None)));
+        assert!(state.is_ahead(&Notice::State(new, None)) && !state.is_ahead(&Notice::State(old.clone(), None)));
         assert!(state.is_news(&Notice::Changed) && !state.is_ahead(&Notice::Changed));
         state.unsettle();
-        assert!(state.is_news(&Notice::State(old)));
+        assert!(state.is_news(&Notice::State(old, None)));
         state.settle(None);
         assert!(!state.is_settled(None), "a backend that tells nothing settles nothing");
+    }
+
+    /// A state of these sources (`-` is a deleted one), and its tag.
+    fn told(sources: &[(&str, &str)], ca: Option<&str>) -> Notice {
+        let source = |(name, tag): &(&str, &str)| {
+            let tag = (*tag != "-").then(|| ETag::strong(tag).unwrap());
+            (SourceName::new(name).unwrap(), tag)
+        };
+        let key = "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s";
+        let parts = Parts {
+            sources: sources.iter().map(source).collect(),
+            authz_config: None,
+            ca_public_key: ca.map(str::to_owned),
+            public_key: dirless_wire::AgePublicKey::new(key).unwrap(),
+        };
+        let text: String = sources.iter().map(|(name, tag)| format!("{name}{tag}")).collect();
+        let tag = ETag::strong(&format!("{text}{}", ca.unwrap_or_default())).unwrap();
+        Notice::State(tag, Some(Box::new(parts)))
+    }
+
+    fn settled(notice: &Notice) -> TenantState {
+        let mut state = TenantState::default();
+        state.called(notice);
+        assert_eq!(state.changes(), None, "nothing is settled yet");
+        let Notice::State(tag, _) = notice else {
+            unreachable!("made above")
+        };
+        state.settle(Some(tag));
+        state
+    }
+
+    #[test]
+    fn a_notice_that_tells_all_names_the_bodies_that_changed_once() {
+        let (a, b) = (SourceName::new("a").unwrap(), SourceName::new("b").unwrap());
+        let mut state = settled(&told(&[("a", "1"), ("b", "1")], None));
+        let next = told(&[("a", "2"), ("b", "1")], None);
+        state.called(&next);
+        let changes = state.changes().unwrap();
+        assert!(changes.has(&a) && !changes.has(&b));
+        assert!(changes.is_found(&a, Some(&tag("\"2\""))) && changes.is_found(&a, Some(&tag("W/\"2\""))));
+        assert!(!changes.is_found(&a, Some(&tag("\"1\""))) && !changes.is_found(&a, None));
+        assert_eq!(state.changes(), None);
+        assert!(state.is_ahead(&next));
+        state.settle_changes(&changes);
+        assert!(!state.is_news(&next) && !state.is_ahead(&next));
+        state.called(&told(&[("a", "2"), ("b", "2"), ("c", "1")], None));
+        let changes = state.changes().unwrap();
+        assert!(!changes.has(&a) && changes.has(&b) && changes.sources.len() == 2);
+    }
+
+    #[test]
+    fn whatever_else_changed_is_asked_for_as_ever() {
+        let first = told(&[("a", "1"), ("b", "-")], None);
+        for next in [
+            told(&[("a", "2"), ("b", "-")], Some("ca")),
+            told(&[("a", "-"), ("b", "-")], None),
+            told(&[("b", "-")], None),
+            Notice::State(tag("\"x\""), None),
+            Notice::Changed,
+        ] {
+            let mut state = settled(&first);
+            state.called(&next);
+            assert_eq!(state.changes(), None, "{next:?}");
+        }
+        let mut state = settled(&first);
+        state.unsettle();
+        state.called(&told(&[("a", "2"), ("b", "-")], None));
+        assert_eq!(state.changes(), None, "something was left to be done");
+        let mut state = settled(&first);
+        state.settle(Some(&tag("\"other\"")));
+        state.called(&told(&[("a", "2"), ("b", "-")], None));
+        assert_eq!(state.changes(), None, "of that state no parts are known");
+        let mut state = settled(&first);
+        state.called(&told(&[("a", "1"), ("b", "1")], None));
+        assert!(
+            state.changes().unwrap().has(&SourceName::new("b").unwrap()),
+            "it is there again"
+        );
     }
 
     #[test]

@@ -14,8 +14,9 @@ use crate::backends::BackendKey;
 use crate::builder::{BuildError, Timeouts};
 use crate::{BaseUrl, RequestKey};
 
-/// How long a quiet connection is kept for the next call.
-const POOL_IDLE: Duration = Duration::from_secs(10);
+/// How long a quiet connection is kept for the next call: those of a cycle follow each other, and what a backend keeps for a
+/// connection costs it more than another one once a minute.
+const POOL_IDLE: Duration = Duration::from_secs(3);
 
 /// Who a call says it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! A notice is a hint: what it says is checked as if it had been fetched, and a host that gets none still asks at its
 //! interval. Lines that begin with a colon are comments, which keep the way open.
 
-use crate::ETag;
+use crate::{ETag, TenantState};
 
 /// Media type of the answer.
 pub const NOTICES_MEDIA_TYPE: &str = "text/event-stream";
@@ -12,13 +12,15 @@ pub const KEEP_OPEN: &[u8] = b":\n\n";
 
 /// Longest line that a [`NoticeReader`] keeps, and longest data of one event, in bytes: a head of the largest size.
 const LONGEST: usize = 512 * 1024;
+/// Longest JSON of a state's parts: all hosts of the tenant get it with each change.
+const LONGEST_PARTS: usize = 16 * 1024;
 
 /// What is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The tag over everything that hosts read of the tenant, as in answers to heartbeats. First of all the one of
-    /// the moment.
-    State(ETag),
+    /// The tag over everything that hosts read of the tenant, as in answers to heartbeats, and what it consists of where
+    /// that is short. First of all the one of the moment.
+    State(ETag, Option<Box<TenantState>>),
     /// The bytes of a head that was stored; first those of the moment.
     Head(Vec<u8>),
     /// Something else was stored that hosts read, or what cannot be said here: ask.
@@ -30,7 +32,7 @@ impl Notice {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Self::State(tag) => format!("event: state\ndata: {tag}\n\n").into_bytes(),
+            Self::State(tag, parts) => state(tag, parts.as_deref()),
             Self::Head(note) => head(note).unwrap_or_else(|| Self::Changed.to_bytes()),
             // Without data an event is none.
             Self::Changed => b"event: changed\ndata: -\n\n".to_vec(),
@@ -40,12 +42,26 @@ impl Notice {
     /// What an event says; `None` for those that this version does not know.
     fn of(event: &[u8], data: Vec<u8>) -> Option<Self> {
         match event {
-            b"state" => ETag::parse(std::str::from_utf8(&data).ok()?).ok().map(Self::State),
+            b"state" => {
+                let text = std::str::from_utf8(&data).ok()?;
+                let (tag, parts) = text.split_once('\n').unwrap_or((text, ""));
+                // A hint: without its parts everything is asked for.
+                let parts = serde_json::from_str(parts).ok();
+                ETag::parse(tag).ok().map(|tag| Self::State(tag, parts))
+            }
             b"head" => Some(Self::Head(data)),
             b"changed" => Some(Self::Changed),
             _ => None,
         }
     }
+}
+
+/// The tag in the first line, the parts as JSON in the second.
+fn state(tag: &ETag, parts: Option<&TenantState>) -> Vec<u8> {
+    let parts = parts.and_then(|parts| serde_json::to_string(parts).ok());
+    let parts = parts.filter(|parts| parts.len() <= LONGEST_PARTS);
+    let more = parts.map_or_else(String::new, |parts| format!("data: {parts}\n"));
+    format!("event: state\ndata: {tag}\n{more}\n").into_bytes()
 }
 
 /// A note as an event: its lines as lines of data. `None` when a reader would not get the same bytes back.
@@ -183,7 +199,10 @@ mod tests {
     #[test]
     fn other_events_fields_comments_and_line_ends_are_passed_over() {
         let stream = b"retry: 10\r\n: hello\revent: other\ndata: x\n\nid: 7\nevent:state\ndata:\"a\"\r\n\r\n\n\nevent: state\n\ndata\n\nevent: state\ndata: no tag\n\n";
-        assert_eq!(read(&[stream]).unwrap(), [Notice::State(ETag::parse("\"a\"").unwrap())]);
+        assert_eq!(
+            read(&[stream]).unwrap(),
+            [Notice::State(ETag::parse("\"a\"").unwrap(), None)]
+        );
     }
 
     #[test]
@@ -196,9 +215,29 @@ mod tests {
         assert!((0..100).any(|_| reader.push(&line, |_| ()).is_err()));
     }
 
+    fn parts() -> Box<TenantState> {
+        let text = r#"{"sources":{"a":"\"1\"","b":null},"authz_config":null,"ca_public_key":"ssh-ed25519 AAAA x",
+            "public_key":"age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s"}"#;
+        Box::new(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn parts_that_are_too_long_or_none_leave_the_tag() {
+        let tag = ETag::parse("\"t\"").unwrap();
+        let mut long = parts();
+        long.ca_public_key = Some("x".repeat(LONGEST_PARTS));
+        let told = Notice::State(tag.clone(), Some(long)).to_bytes();
+        assert_eq!(told, b"event: state\ndata: \"t\"\n\n");
+        for second in ["", "{}", "[", "\"t\""] {
+            let event = format!("event: state\ndata: \"t\"\ndata: {second}\n\n");
+            assert_eq!(read(&[event.as_bytes()]).unwrap(), [Notice::State(tag.clone(), None)]);
+        }
+    }
+
     fn notice() -> impl Strategy<Value = Notice> {
         prop_oneof![
-            "[!#-~]{0,20}".prop_map(|text| Notice::State(ETag::strong(&text).unwrap())),
+            ("[!#-~]{0,20}", any::<bool>())
+                .prop_map(|(text, told)| Notice::State(ETag::strong(&text).unwrap(), told.then(parts))),
             "[a-z :\n\u{e4}]{0,60}".prop_map(|text| Notice::Head(text.into_bytes())),
             Just(Notice::Changed),
         ]

@@ -11,7 +11,7 @@ use crate::support::{builder, raw};
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
 fn state(tag: &str) -> Notice {
-    Notice::State(ETag::parse(tag).unwrap())
+    Notice::State(ETag::parse(tag).unwrap(), None)
 }
 
 #[tokio::test]
