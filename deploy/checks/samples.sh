@@ -18,7 +18,22 @@ chmod 0600 "$scratch/cluster.toml"
 "$built/dirless-ldapd" check --config "$scratch/ldapd.toml"
 caddy validate --adapter caddyfile --config samples/Caddyfile 2>&1 | tail -n1
 caddy validate --adapter caddyfile --config samples/cluster/Caddyfile 2>&1 | tail -n1
-../target/tools/venv/bin/python -c 'import sys, yaml; yaml.safe_load(open(sys.argv[1]))' samples/cluster/patroni.yml
+# The files of a database's machine name the same three machines, ports and user as each other and as the backends' URL.
+../target/tools/venv/bin/python - samples/cluster <<'PYTHON'
+import re, sys, tomllib, yaml
+folder = sys.argv[1]
+patroni = yaml.safe_load(open(f"{folder}/patroni.yml"))
+etcd = dict(line.strip().split("=", 1) for line in open(f"{folder}/etcd") if re.match(r"[A-Z]", line))
+members = dict(member.split("=") for member in etcd["ETCD_INITIAL_CLUSTER"].split(","))
+clients = [url.replace("http://", "").replace(":2380", ":2379") for url in members.values()]
+assert patroni["etcd3"]["hosts"] == clients, (patroni["etcd3"], clients)
+assert members[patroni["name"]] == etcd["ETCD_INITIAL_ADVERTISE_PEER_URLS"] and patroni["name"] == etcd["ETCD_NAME"]
+assert patroni["bootstrap"]["dcs"]["synchronous_mode"] is True
+url = tomllib.load(open(f"{folder}/dirless.toml", "rb"))["storage"]["url"]
+user, hosts, name = re.match(r"postgres://(\w+)@([^/]+)/(\w+)\?", url).groups()
+assert [host.split(".")[0] for host in hosts.split(",")] == list(members), (hosts, members)
+assert any(line.split()[:3] == ["hostssl", name, user] for line in patroni["postgresql"]["pg_hba"])
+PYTHON
 for program in dirless-backend dirless-syncer dirless-agent dirless-ldapd dirless; do
     "$built/$program" generate man --folder "$scratch/man"
     "$built/$program" generate completions --folder "$scratch/completions"
