@@ -96,10 +96,7 @@ fn tenant_of(app: &App, headers: &HeaderMap, bearer: &[u8]) -> Option<TenantHand
 
 /// The tenant, when the bearer with this hash is good for it now.
 pub(crate) fn tenant_of_bearer(app: &App, bearer: &SecretHash, tenant: &str) -> Option<TenantHandle> {
-    match app.store.authenticate(bearer) {
-        Some(Principal::Realm(credential)) => app.store.tenant(&credential, tenant),
-        _ => None,
-    }
+    app.store.tenant_of_bearer(bearer, tenant)
 }
 
 /// [`tenant`], counted against the tenant's rate limit.
@@ -123,6 +120,14 @@ pub(crate) fn credential(app: &App, headers: &HeaderMap, client: &Client) -> Res
             app.limits.failed(client);
             Err(Failure::unauthorized())
         }
+    }
+}
+
+/// An operator's token, if one is presented, without a verdict on others.
+pub(crate) fn operator_if_known(app: &App, headers: &HeaderMap) -> Option<Arc<Operator>> {
+    match app.store.authenticate(&SecretHash::of(bearer(headers)?)) {
+        Some(Principal::Operator(operator)) => Some(operator),
+        _ => None,
     }
 }
 

@@ -164,6 +164,29 @@ impl Directory {
         (alive && bearer.hash == *hash).then(|| bearer.principal.clone())
     }
 
+    /// The tenant and the credential of a bearer, when that is known, not expired at `now`, and of the realm that enrolled the
+    /// tenant. Both are looked up whatever becomes of the other: a bearer that somebody has takes as long as one that
+    /// nobody has.
+    pub(crate) fn binding_for(
+        &self,
+        hash: &SecretHash,
+        tenant: &str,
+        now: Timestamp,
+    ) -> Option<(Arc<Binding>, Arc<Credential>)> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let (bearer, binding) = (entries.bearers.get(hash), entries.tenants.get(tenant));
+        let nobody = SecretHash([0; 32]);
+        let same = hash == bearer.map_or(&nobody, |bearer| &bearer.hash);
+        let (bearer, binding) = (bearer?, binding?);
+        let alive = same && bearer.expires_at.is_none_or(|end| millis(now) < end);
+        match &bearer.principal {
+            Principal::Realm(credential) if alive && binding.realm_row == credential.realm_row => {
+                Some((Arc::clone(binding), Arc::clone(credential)))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn binding(&self, tenant: &str) -> Option<Arc<Binding>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.tenants.get(tenant).cloned()

@@ -230,6 +230,14 @@ impl Store {
         TenantHandle::new(self.clone(), binding, Arc::clone(credential))
     }
 
+    /// The tenant, for whoever presents a bearer with this hash: [`Store::authenticate`] and [`Store::tenant`] in one step, which
+    /// takes as long for an unknown bearer as for an unknown tenant.
+    #[must_use]
+    pub fn tenant_of_bearer(&self, bearer: &SecretHash, tenant: &str) -> Option<TenantHandle> {
+        let (binding, credential) = self.0.directory.binding_for(bearer, tenant, self.0.clock.now())?;
+        TenantHandle::new(self.clone(), binding, credential)
+    }
+
     /// A number that changes before any answer of [`Store::authenticate`] and [`Store::tenant`] does,
     /// other than by a bearer's expiry. Memory only, never waits.
     #[must_use]

@@ -17,6 +17,7 @@ pub mod ldap_host;
 pub mod machine;
 pub mod moto;
 pub mod recorded;
+pub mod refusals;
 pub mod secrets;
 pub mod site;
 pub mod story;

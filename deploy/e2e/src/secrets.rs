@@ -56,7 +56,8 @@ impl Secrets {
     pub fn signing_key(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
         let line = text.lines().find(|line| line.starts_with("PRIVATE+KEY+"));
         let text = line.with_context(|| format!("{name} is no signing key"))?.trim();
-        let end = text.rsplit('+').next().unwrap_or_default();
+        // Base64 has its own plus signs.
+        let end = text.splitn(5, '+').nth(4).unwrap_or_default();
         let typed = STANDARD
             .decode(end)
             .with_context(|| format!("{name} is no signing key"))?;
@@ -200,6 +201,13 @@ impl Watch {
             seen,
             threads: vec![processes, journal],
         })
+    }
+
+    /// Whether `text` was seen so far.
+    #[must_use]
+    pub fn has_seen(&self, text: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().any(|bytes| latin(bytes).contains(text))
     }
 
     /// Ends, and gives back all that was seen, each once.

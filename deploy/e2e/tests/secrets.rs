@@ -13,7 +13,21 @@ use dirless_seal::trust::{JoinCode, Wrap};
 use dirless_seal::{Identity, unlock};
 use dirless_testkit::{Program, Running, eventually, isolated};
 
-const PLACES: [&str; 6] = ["/srv", "/etc/dirless", "/var/lib/dirless", "/run", "/tmp", "/home"];
+/// All that was written since the machine of its own began ([`isolated`]), but for the programs themselves, and what lies in
+/// memory only.
+const PLACES: [&str; 8] = [
+    "/run/layers/etc/upper",
+    "/run/layers/home/upper",
+    "/run/layers/root/upper",
+    "/run/layers/srv/upper",
+    "/run/layers/tmp/upper",
+    "/run/layers/var/upper",
+    "/run/work",
+    "/run/dirless-agent",
+];
+
+/// How long anything is waited for.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Everything that programs said.
 #[derive(Default)]
@@ -60,7 +74,7 @@ fn crash(daemon: Running, name: &str) -> anyhow::Result<String> {
         .succeed()?;
     let entry = format!("/proc/{}/status", daemon.id());
     let dead = || std::fs::read_to_string(&entry).map_or(true, |status| status.contains("State:\tZ"));
-    eventually(Duration::from_secs(60), "the crash", || dead().then_some(()))?;
+    eventually(WAIT, "the crash", || dead().then_some(()))?;
     let log = daemon.log();
     let outcome = daemon.stop()?;
     ensure!(
@@ -218,6 +232,10 @@ fn no_secret_shows_where_others_look() {
         let syncer = with_cores("dirless-syncer", &syncer)?;
         let config = hosts[0].config().to_string_lossy().into_owned();
         let agent = with_cores("dirless-agent", &["--config", &config, "run"])?;
+        // They are at work, and were looked at.
+        for seen in ["PRIORITY\n", "dirless-syncer\0", "dirless-agent\0", "dirless-backend\0"] {
+            eventually(WAIT, seen, || watch.has_seen(seen).then_some(()))?;
+        }
         for (daemon, name) in [(syncer, "the syncer"), (agent, "the agent"), (backend, "the backend")] {
             let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id()))?;
             let core = limits
@@ -230,7 +248,7 @@ fn no_secret_shows_where_others_look() {
 
         let mut secrets = secrets_of_the_tenant(&[&hosts[0], &hosts[1]])?;
         // The search finds what is there: keys in the files of their owners, and nothing that only looks like one.
-        let kept = secrets.kept_in(&["/srv", "/etc/dirless"]);
+        let kept = secrets.kept_in(&PLACES);
         let sealed: Vec<_> = secrets
             .names()
             .into_iter()
@@ -245,16 +263,6 @@ fn no_secret_shows_where_others_look() {
         secrets.text("operator token", &token);
 
         let seen = watch.end();
-        ensure!(
-            seen.len() > 50,
-            "only {} command lines and environments were seen",
-            seen.len()
-        );
-        let journal = seen
-            .iter()
-            .filter(|bytes| bytes.windows(8).any(|at| at == b"PRIORITY"))
-            .count();
-        ensure!(journal > 0, "the journal heard nothing");
         for bytes in &seen {
             let found = secrets.found_in(bytes);
             ensure!(

@@ -94,7 +94,14 @@ impl Store {
     /// `None` when there is no such tenant or it is another realm's: the caller cannot tell which.
     #[must_use]
     pub fn tenant_of_operator(&self, operator: &Arc<Operator>, tenant: &str) -> Option<TrustHandle> {
-        let (binding, realm) = self.directory().binding_with_realm(tenant)?;
+        self.tenant_of_token(Some(operator), tenant)
+    }
+
+    /// The same for a token that may be nobody's, in the same time.
+    #[must_use]
+    pub fn tenant_of_token(&self, operator: Option<&Arc<Operator>>, tenant: &str) -> Option<TrustHandle> {
+        let found = self.directory().binding_with_realm(tenant);
+        let (operator, (binding, realm)) = operator.zip(found)?;
         let reaches = operator.realm().is_none_or(|only| *only == realm.name);
         reaches.then(|| TrustHandle {
             store: self.clone(),

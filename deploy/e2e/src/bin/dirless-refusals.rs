@@ -1,8 +1,8 @@
 //! `dirless-refusals [SAMPLES]`: how long the backend takes to refuse, by what is wrong, to see that the time tells nothing.
 //!
-//! Each round asks once for each case, in another order, on one connection. Printed for each case: median and 90th percentile;
-//! against the first case of its protocol, how often a sample of it is the slower one (a half when nobody can tell them
-//! apart) and the z-value of the rank test (Mann and Whitney).
+//! Each round asks once for each case of one request, in another order, on one connection. For each case: median and 90th
+//! percentile; against the first case of its request, how often a sample of it is the slower one (a half when nobody can tell
+//! them apart) and the z-value of the rank test of Mann and Whitney.
 
 #![forbid(unsafe_code)]
 
@@ -12,16 +12,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use dirless_e2e::http::request;
-use dirless_e2e::site::{self, BACKEND, SECRET, TENANT, private};
-use dirless_e2e::vectors;
-use dirless_seal::{Digest, SigningKey};
-use dirless_testkit::{Program, inside, isolated_command};
+use dirless_e2e::refusals::{Question, Scene};
+use dirless_e2e::site::BACKEND;
+use dirless_testkit::{inside, isolated_command};
 
 /// Rounds that are asked and not counted.
-const WARM_UP: usize = 500;
+const WARM_UP: usize = 200;
 
 struct Case {
     name: &'static str,
@@ -30,7 +26,7 @@ struct Case {
 }
 
 fn main() -> ExitCode {
-    let samples = std::env::args().nth(1).unwrap_or_else(|| "10000".to_owned());
+    let samples = std::env::args().nth(1).unwrap_or_else(|| "2000".to_owned());
     let outcome = if inside() {
         samples.parse().map_err(anyhow::Error::from).and_then(measure)
     } else {
@@ -49,135 +45,38 @@ fn main() -> ExitCode {
 }
 
 fn measure(samples: usize) -> anyhow::Result<()> {
-    let limits = "address_per_minute = 0\nfailed_authentication_cost = 0\ntenant_per_minute = 0\n";
-    let config = format!("[hmac]\nsecret = \"{SECRET}\"\n[storage]\npath = \"/srv/backend\"\n[limits]\n{limits}");
-    private("/etc/dirless/dirless.toml", &config)?;
-    let _backend = site::start_backend()?;
-    enroll()?;
-    for (protocol, mut cases) in [("classic", classic()), ("verified", verified()?)] {
+    let scene = Scene::start()?;
+    println!("{samples} samples each                       median µs    p90 µs   slower      z");
+    let (mut pairs, mut far, mut most) = (0, 0, 0.0_f64);
+    for Question { name, cases } in [scene.classic(), scene.verified()?].concat() {
+        println!("{name}");
+        let mut cases: Vec<Case> = cases
+            .into_iter()
+            .map(|(name, request)| Case {
+                name,
+                request,
+                nanoseconds: Vec::with_capacity(samples),
+            })
+            .collect();
         run(&mut cases, samples)?;
-        println!("{protocol}, {samples} samples each   median µs    p90 µs   slower      z");
-        for case in &cases {
-            let first = cases.first().context("no case")?;
-            let (slower, z) = ranks(&case.nanoseconds, &first.nanoseconds);
+        let first = cases.first().context("no case")?.nanoseconds.clone();
+        for (at, case) in cases.iter().enumerate() {
+            let (slower, z) = ranks(&case.nanoseconds, &first);
             let mut sorted = case.nanoseconds.clone();
             sorted.sort_unstable();
-            let at = |part: usize| sorted.get(sorted.len() * part / 10).copied().unwrap_or_default() as f64 / 1000.0;
-            println!(
-                "{:<34} {:>9.1} {:>9.1} {:>8.3} {:>6.1}",
-                case.name,
-                at(5),
-                at(9),
-                slower,
-                z
-            );
+            let at_part =
+                |part: usize| sorted.get(sorted.len() * part / 10).copied().unwrap_or_default() as f64 / 1000.0;
+            let (median, late) = (at_part(5), at_part(9));
+            println!("  {:<36} {median:>9.1} {late:>9.1} {slower:>8.3} {z:>6.1}", case.name);
+            if at > 0 {
+                pairs += 1;
+                far += usize::from(z.abs() > 3.0);
+                most = most.max((slower - 0.5).abs());
+            }
         }
     }
+    println!("{pairs} comparisons: {far} with |z| above 3; slower differs from a half by {most:.3} at most");
     Ok(())
-}
-
-/// The tenant in both protocols.
-fn enroll() -> anyhow::Result<()> {
-    private("/srv/age.key", vectors::IDENTITY)?;
-    private("/srv/token", SECRET)?;
-    let url = format!("http://{BACKEND}");
-    Program::ours("dirless")?
-        .args(["enroll", "--server", &url, "--tenant-id", TENANT])
-        .args(["--token-file", "/srv/token", "--age-key", "/srv/age.key"])
-        .succeed()
-        .map(drop)
-}
-
-fn get(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-    request("GET", path, BACKEND, headers, b"")
-}
-
-fn case(name: &'static str, request: Vec<u8>) -> Case {
-    Case {
-        name,
-        request,
-        nanoseconds: Vec::new(),
-    }
-}
-
-fn classic() -> Vec<Case> {
-    let wrong: String = SECRET.chars().rev().collect();
-    let nobody: String = TENANT.chars().rev().collect();
-    let ask = |secret: &str, tenant: &str| {
-        let bearer = format!("Bearer {secret}");
-        get(
-            "/v1/snapshot/local",
-            &[("Authorization", &bearer), ("X-Tenant-ID", tenant)],
-        )
-    };
-    vec![
-        case("wrong token, known tenant", ask(&wrong, TENANT)),
-        case("right token, unknown tenant", ask(SECRET, &nobody)),
-        case("wrong token, unknown tenant", ask(&wrong, &nobody)),
-    ]
-}
-
-fn verified() -> anyhow::Result<Vec<Case>> {
-    let token = Program::ours("dirless-backend")?;
-    let token = token
-        .args(["token", "create", "--label", "x", "--scope", "tenants"])
-        .succeed()?;
-    let token = token
-        .split_whitespace()
-        .max_by_key(|word| word.len())
-        .context("no token")?;
-    let generate = || {
-        SigningKey::generate("syncer-1".parse()?)
-            .ok()
-            .context("no random bytes")
-    };
-    let (known, unknown) = (generate()?, generate()?);
-    let (whole, bearer) = (known.verifying().to_string(), format!("Bearer {token}"));
-    let body = format!(r#"{{"key":"{whole}","role":"publisher"}}"#);
-    let path = format!("/v2/{TENANT}/credential/{}", id(&known));
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let reply = dirless_e2e::http::exchange(BACKEND, &request("PUT", &path, BACKEND, &headers, body.as_bytes()))?;
-    ensure!(
-        reply.status < 300,
-        "registering the key: {} {}",
-        reply.status,
-        reply.text()
-    );
-    // Good for five minutes, which is longer than this takes.
-    let time = Program::system("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).succeed()?;
-    let time = time.trim();
-    let nobody: String = TENANT.chars().rev().collect();
-    let ask = |key: &SigningKey, tenant: &str, spoilt: bool| {
-        let path = format!("/v2/{tenant}/policy/1");
-        let signed = if spoilt {
-            "another text".to_owned()
-        } else {
-            canonical(&path, tenant, time)
-        };
-        let signature = STANDARD.encode(key.sign(signed.as_bytes()));
-        let value = format!(
-            r#"Dirless-Ed25519 key="{}", time="{time}", signature="{signature}""#,
-            id(key)
-        );
-        get(&path, &[("Authorization", &value)])
-    };
-    Ok(vec![
-        case("known key, bad signature", ask(&known, TENANT, true)),
-        case("unknown key, known tenant", ask(&unknown, TENANT, false)),
-        case("known key, unknown tenant", ask(&known, &nobody, false)),
-        case("unknown key, unknown tenant", ask(&unknown, &nobody, false)),
-    ])
-}
-
-fn id(key: &SigningKey) -> String {
-    format!("{}+{}", key.verifying().name(), key.verifying().hash())
-}
-
-fn canonical(path: &str, tenant: &str, time: &str) -> String {
-    format!(
-        "dirless/request/v1\nGET\n{path}\n{tenant}\n{time}\n{}\n",
-        Digest::of(b"")
-    )
 }
 
 /// Asks in rounds, each in another order.
@@ -263,6 +162,8 @@ fn ranks(these: &[u64], those: &[u64]) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "sums of halves are exact")]
+
     use super::*;
 
     #[test]
