@@ -24,7 +24,7 @@ use dirless_syncer::config::{HostsConfig, PrimaryGroup};
 use dirless_syncer::document::Mapped;
 use dirless_syncer::sources::{Complete, Page, SourceDirectory, SourceGroup, SourceUser, read_to_end};
 use dirless_syncer::tree::reconcile::{apply, plan};
-use dirless_syncer::tree::{Actor, Expect, Modification, Query, Scope, Settings, TreeError, TreeStore, derive, people};
+use dirless_syncer::tree::{Actor, Expect, Modification, Query, Scope, Settings, TreeError, TreeStore, people};
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
@@ -386,8 +386,7 @@ fn reconcile(store: &TreeStore, count: usize) {
         let wanted = people::entries("synced", store.base(), store.schema(), &directory, &document);
         let compared = Instant::now();
         let planned = store.read(|reader| plan(&reader, &wanted)).unwrap();
-        let derived = derive::document(store.schema(), &planned.people).0;
-        assert_eq!(derived, document);
+        assert_eq!(planned.derived.document, document);
         let compared = compared.elapsed();
         let written = Instant::now();
         if !planned.is_empty() {

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::sources::{SourceDirectory, SourceKind};
 use crate::state::State;
 use crate::tree::reconcile::{self, Nothing, SourceEntries};
-use crate::tree::{Actor, TreeError, TreeStore, by_hand, derive, people};
+use crate::tree::{Actor, TreeError, TreeStore, by_hand, people};
 
 /// What a read would do to the tree.
 #[derive(Clone, Debug)]
@@ -165,13 +165,13 @@ impl Cycle<'_> {
             return Ok(TreeWork { wanted, plan, state });
         }
         // They have told what they are for.
-        let (derived, unfit) = derive::document(tree.schema(), &std::mem::take(&mut plan.people));
-        for unfit in unfit {
+        let derived = std::mem::take(&mut plan.derived);
+        for unfit in derived.unfit {
             tracing::warn!(event = "entry.unfit", dn = %unfit.dn, "{}", unfit.reason);
         }
-        document.users = derived.users;
-        document.groups = derived.groups;
-        document.ssh_keys = derived.ssh_keys;
+        document.users = derived.document.users;
+        document.groups = derived.document.groups;
+        document.ssh_keys = derived.document.ssh_keys;
         Ok(TreeWork { wanted, plan, state })
     }
 
@@ -187,7 +187,7 @@ impl Cycle<'_> {
             // Only where somebody wrote meanwhile does it have to be made again, to be held against.
             if batch.reader().state()? != work.state {
                 let mut now = reconcile::plan(&batch.reader(), &work.wanted)?;
-                now.people.clone_from(&work.plan.people);
+                now.derived.clone_from(&work.plan.derived);
                 if now != work.plan {
                     return Ok(false);
                 }

@@ -59,7 +59,7 @@ impl Range {
         })
     }
 
-    fn whole() -> Self {
+    pub(super) fn whole() -> Self {
         Self::Keys {
             from: Vec::new(),
             end: vec![u8::MAX],

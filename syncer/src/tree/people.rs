@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use dirless_directory::encoded::Attributes;
 use dirless_directory::schema::object_class;
 use dirless_directory::{Dn, Entry, Rdn, Schema, Value};
 use dirless_model::snapshot::Document;
 use dirless_model::{Gecos, Name, User};
 
 use super::operational::{holds, name};
-use super::reconcile::SourceEntries;
+use super::reconcile::{Packed, SourceEntries};
 use super::skeleton::unit;
 use crate::sources::{SourceDirectory, SourceGroup, SourceUser};
 
@@ -49,6 +50,16 @@ pub fn is_person(entry: &Entry) -> bool {
     has_class(entry, "posixAccount") || has_class(entry, "posixGroup")
 }
 
+/// The same of an encoded entry.
+pub(super) fn is_person_encoded(attributes: Attributes<'_>) -> bool {
+    let classes = attributes
+        .attribute("objectClass")
+        .into_iter()
+        .flat_map(|one| one.values);
+    let mut classes = classes.filter_map(|class| std::str::from_utf8(class).ok());
+    classes.any(|class| class.eq_ignore_ascii_case("posixAccount") || class.eq_ignore_ascii_case("posixGroup"))
+}
+
 /// Is the entry of exactly that class, by that name of it?
 pub(super) fn has_class(entry: &Entry, class: &str) -> bool {
     let classes = entry.values(&object_class()).iter();
@@ -76,6 +87,15 @@ pub fn entries(
             of.extend(group.roles.iter().map(String::as_str));
         }
     }
+    // Login names need no escaping; whether the base's text leads back to it is known from one look.
+    let leads_back = Dn::parse(&base.to_string()).is_ok_and(|back| back == *base);
+    let pack = |entry: &Entry| {
+        if leads_back {
+            Packed::plain(entry)
+        } else {
+            Packed::of(entry)
+        }
+    };
     let made_users = document.users.iter().map(|user| {
         let id = user.id.as_ref().map(ToString::to_string).unwrap_or_default();
         let raw = users.get(id.as_str()).copied();
@@ -88,7 +108,7 @@ pub fn entries(
         for key in keys.into_iter().flat_map(|keys| keys.lines()) {
             entry.add("sshPublicKey", key);
         }
-        entry.entry
+        pack(&entry.entry)
     });
     let made_groups = document.groups.iter().map(|group| {
         let id = group.id.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -102,13 +122,9 @@ pub fn entries(
         for role in groups.get(id.as_str()).into_iter().flat_map(|group| &group.roles) {
             entry.add("aitherRoles", role);
         }
-        entry.entry
+        pack(&entry.entry)
     });
-    SourceEntries {
-        source: source.to_owned(),
-        people: made_users.chain(made_groups).collect(),
-        further: directory.entries().to_vec(),
-    }
+    SourceEntries::of(source, made_users.chain(made_groups), directory.entries().iter())
 }
 
 struct Builder<'a> {

@@ -6,7 +6,7 @@ use dirless_directory::encoded::{Attributes, Matcher, Subject};
 use dirless_directory::filter::Truth;
 use dirless_directory::{Dn, DnKey, Filter, Schema};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Rows, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Rows, params};
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -285,6 +285,40 @@ impl<'a> Reader<'a> {
             }
             Candidates::Anything => self.scan(&range, query.after, offer),
         }
+    }
+
+    /// Shows every entry that may match `filter`, in the order of keys, as it stands in its row: key, name, attributes,
+    /// and the whole record for whoever keeps it.
+    pub(super) fn each(
+        &self,
+        filter: &Filter,
+        mut take: impl FnMut(&[u8], &str, &[u8], &dyn Fn() -> Result<Record, TreeError>) -> Result<(), TreeError>,
+    ) -> Result<(), TreeError> {
+        let mut show = |row: &Row<'_>| {
+            let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+            let dn = row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?;
+            take(blob(1)?, dn, blob(6)?, &|| Record::read(row))
+        };
+        match Candidates::of(*self, filter, &Range::whole())? {
+            Candidates::These(keys) => {
+                let sql = format!("SELECT {COLUMNS} FROM entries WHERE id = ?1");
+                let mut select = self.connection.prepare_cached(&sql)?;
+                for (_, slot) in keys {
+                    if let Some(row) = select.query(params![slot.id])?.next()? {
+                        show(row)?;
+                    }
+                }
+            }
+            Candidates::Anything => {
+                let sql = format!("SELECT {COLUMNS} FROM entries ORDER BY key");
+                let mut select = self.connection.prepare_cached(&sql)?;
+                let mut rows = select.query([])?;
+                while let Some(row) = rows.next()? {
+                    show(row)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn scan(

@@ -8,16 +8,21 @@
 //! made is taken over.
 
 mod compare;
+mod packed;
+mod same;
 mod view;
+mod walk;
 
 use std::collections::BTreeSet;
 
 use dirless_directory::{AttributeName, Dn, Entry, Rdn, Value};
+use dirless_model::snapshot::Document;
 use dirless_program::service;
 
-pub use compare::plan;
-pub use view::{Nothing, View};
+pub(super) use packed::Packed;
+pub use view::{HeldRow, Nothing, View};
 
+use super::derive::Unfit;
 use super::operational::name;
 use super::write::{Batch, Expect};
 use super::{TreeError, skeleton};
@@ -27,14 +32,14 @@ use crate::sources::Complete;
 /// Entries after which the watchdog is told that the work goes on.
 const ALIVE_EVERY: usize = 1_000;
 
-/// Everything that a source has for the tree.
+/// Everything that a source has for the tree, each entry encoded.
 #[derive(Clone, Debug)]
 pub struct SourceEntries {
-    pub(super) source: String,
+    source: String,
     /// Users and groups for hosts.
-    pub(super) people: Vec<Entry>,
+    people: Vec<Packed>,
     /// Whatever else.
-    pub(super) further: Vec<Entry>,
+    further: Vec<Packed>,
 }
 
 impl SourceEntries {
@@ -42,10 +47,19 @@ impl SourceEntries {
     /// from [`super::people::entries`] alone.
     #[must_use]
     pub fn new(source: &str, entries: Complete<Vec<Entry>>) -> Self {
+        Self::of(source, std::iter::empty(), entries.into_inner().iter())
+    }
+
+    /// Users and groups for hosts, and whatever else, of `source`.
+    pub(super) fn of<'e>(
+        source: &str,
+        people: impl Iterator<Item = Packed>,
+        further: impl Iterator<Item = &'e Entry>,
+    ) -> Self {
         Self {
             source: source.to_owned(),
-            people: Vec::new(),
-            further: entries.into_inner(),
+            people: people.collect(),
+            further: further.map(Packed::of).collect(),
         }
     }
 
@@ -98,14 +112,32 @@ pub struct Plan {
     pub kept: Vec<Dn>,
     /// Entries that cannot stand in the tree.
     pub refused: Vec<Refused>,
-    /// The users and groups that the source shows, as their entries will be.
-    pub people: Vec<Entry>,
+    /// Users, groups and keys for hosts, as the entries of the source's users and groups will say.
+    pub derived: Derived,
     /// How many entries the source will have.
     pub entries: usize,
     /// What changes among entries that are neither users nor groups.
     pub further: Changes,
     /// How many of those the source had.
     pub further_before: usize,
+}
+
+/// What hosts will know of a source's users and groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Derived {
+    /// The users, groups and keys.
+    pub document: Document,
+    /// Entries of which none can be made, or only a part.
+    pub unfit: Vec<Unfit>,
+}
+
+/// Compares what the source has with what the tree has, in the order of names: what stands there as the source has it
+/// is passed by without being taken apart, so that memory follows what changes.
+///
+/// # Errors
+/// When the database fails or the source itself makes no sense.
+pub fn plan(view: &dyn View, wanted: &SourceEntries) -> Result<Plan, TreeError> {
+    walk::plan(view, wanted, true)
 }
 
 impl Plan {

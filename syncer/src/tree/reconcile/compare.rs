@@ -2,68 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use dirless_directory::schema::object_class;
-use dirless_directory::{AttributeName, Dn, DnKey, Entry, Schema, Value};
-use dirless_program::service;
-
 use super::view::View;
-use super::{ALIVE_EVERY, Plan, Refused, Rename, SourceEntries, beside, managed_before, source_of};
+use super::{Packed, Plan, Refused, Rename, beside, managed_before, source_of};
 use crate::guard::Change;
+use crate::tree::derive::Deriving;
 use crate::tree::operational::{
     add_naming_values, add_owner, canonical, holds, is_kept_by_server, name, says_the_same,
 };
 use crate::tree::people::{MANAGED, is_person};
 use crate::tree::record::Record;
 use crate::tree::{Actor, TreeError};
-
-/// Compares what the source has with what the tree has.
-///
-/// # Errors
-/// When the database fails or the source itself makes no sense.
-pub fn plan(view: &dyn View, wanted: &SourceEntries) -> Result<Plan, TreeError> {
-    let held = view.held(wanted.source())?;
-    let mut by_id: HashMap<Identity, Option<DnKey>> = HashMap::new();
-    let mut further_before = 0;
-    for (key, record) in &held {
-        let entry = record.entry()?;
-        further_before += usize::from(!is_person(&entry));
-        if let Some(identity) = Identity::of(view.schema(), &entry) {
-            // An id that two entries have identifies neither.
-            let twice = by_id.contains_key(&identity);
-            by_id.insert(identity, (!twice).then(|| key.clone()));
-        }
-    }
-    let mut compare = Compare {
-        view,
-        source: wanted.source(),
-        plan: Plan {
-            further_before,
-            ..Plan::default()
-        },
-        held,
-        by_id,
-        after: BTreeSet::new(),
-    };
-    for (count, entry) in wanted.people.iter().enumerate() {
-        compare.person(entry)?;
-        if count % ALIVE_EVERY == 0 {
-            service::alive();
-        }
-    }
-    let mut further: Vec<&Entry> = wanted.further.iter().collect();
-    // Those above first, so that those below find them.
-    further.sort_by_key(|entry| entry.dn().rdns().len());
-    for entry in further {
-        compare.further(entry)?;
-    }
-    compare.finish()
-}
+use dirless_directory::encoded::Attributes;
+use dirless_directory::schema::object_class;
+use dirless_directory::{AttributeName, Dn, DnKey, Entry, Schema, Value};
 
 /// What a source calls an entry, among those right below one entry.
-#[derive(PartialEq, Eq, Hash)]
-struct Identity {
-    above: Vec<u8>,
-    id: Vec<u8>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    above: Box<[u8]>,
+    id: Box<[u8]>,
 }
 
 impl Identity {
@@ -71,21 +28,38 @@ impl Identity {
         let id = entry.values(&name("aitherSourceId")).first()?;
         let above = entry.dn().parent().and_then(|above| schema.dn_key(&above))?;
         Some(Self {
-            above: above.into(),
-            id: id.as_bytes().to_vec(),
+            above: Vec::from(above).into(),
+            id: id.as_bytes().into(),
+        })
+    }
+
+    /// The same of an encoded entry of that key.
+    pub(super) fn stored(key: &[u8], attributes: Attributes<'_>) -> Option<Self> {
+        let id = attributes.attribute("aitherSourceId")?.values.next()?;
+        let (_, inner) = key.split_last()?;
+        // Each component ends in a zero byte, which stands nowhere else.
+        let above = inner.iter().rposition(|byte| *byte == 0).map_or(0, |end| end + 1);
+        Some(Self {
+            above: key.get(..above)?.into(),
+            id: id.into(),
         })
     }
 }
 
-struct Compare<'a> {
+pub(super) struct Compare<'a> {
     view: &'a dyn View,
     source: &'a str,
     plan: Plan,
     /// The source's entries that are not accounted for yet.
     held: BTreeMap<DnKey, Record>,
     by_id: HashMap<Identity, Option<DnKey>>,
-    /// The names of all entries that the source will have.
+    /// The names of entries that the source will have, beyond those that stay as they are.
     after: BTreeSet<DnKey>,
+    /// The names of entries that stay as they are, in their order.
+    settled: Vec<DnKey>,
+    /// The names of entries that get another one; what is not the source's moves along from below them.
+    vacated: BTreeSet<DnKey>,
+    deriving: Deriving,
 }
 
 /// Who has the name that an entry wants.
@@ -98,9 +72,49 @@ enum Place {
     Taken(String),
 }
 
-impl Compare<'_> {
-    fn person(&mut self, entry: &Entry) -> Result<(), TreeError> {
-        let mut entry = entry.clone();
+impl<'a> Compare<'a> {
+    pub(super) fn new(
+        view: &'a dyn View,
+        source: &'a str,
+        plan: Plan,
+        held: BTreeMap<DnKey, Record>,
+        by_id: HashMap<Identity, Option<DnKey>>,
+        settled: Vec<DnKey>,
+        deriving: Deriving,
+    ) -> Self {
+        Self {
+            view,
+            source,
+            plan,
+            held,
+            by_id,
+            after: BTreeSet::new(),
+            settled,
+            vacated: BTreeSet::new(),
+            deriving,
+        }
+    }
+
+    /// Will the source have an entry of that name, as far as is known?
+    fn is_after(&self, key: &DnKey) -> bool {
+        self.after.contains(key) || self.settled.binary_search(key).is_ok()
+    }
+
+    /// Does the entry of that name get another one, by itself or with one above it?
+    fn moves(&self, key: &DnKey) -> bool {
+        // What has entries of the source below it keeps its name, so none of these is within another.
+        let above = self.vacated.range::<DnKey, _>(..=key).next_back();
+        above.is_some_and(|above| key.is_within(above))
+    }
+
+    /// Does one of the entries that stay as they are stand below `key`?
+    fn has_settled_below(&self, key: &DnKey) -> bool {
+        let from = self.settled.partition_point(|settled| settled <= key);
+        self.settled.get(from).is_some_and(|below| below.is_within(key))
+    }
+
+    pub(super) fn person(&mut self, packed: &Packed) -> Result<(), TreeError> {
+        let mut entry = packed.entry()?;
         let Some(mut key) = self.key(&entry, true) else {
             return Ok(());
         };
@@ -114,7 +128,7 @@ impl Compare<'_> {
         self.put(&entry, key, true)
     }
 
-    fn further(&mut self, entry: &Entry) -> Result<(), TreeError> {
+    pub(super) fn further(&mut self, entry: &Entry) -> Result<(), TreeError> {
         if is_person(entry) {
             let reason = "accounts and groups for hosts stand among the source's people and groups".to_owned();
             self.refuse(entry.dn(), false, reason);
@@ -125,7 +139,7 @@ impl Compare<'_> {
         };
         let above = entry.dn().parent().and_then(|above| self.view.schema().dn_key(&above));
         let stands = match &above {
-            Some(above) => self.after.contains(above) || self.view.has(above)?,
+            Some(above) => self.is_after(above) || (self.view.has(above)? && !self.moves(above)),
             None => false,
         };
         if !stands {
@@ -153,7 +167,7 @@ impl Compare<'_> {
     }
 
     fn place(&self, key: &DnKey) -> Result<Place, TreeError> {
-        if self.held.contains_key(key) || self.after.contains(key) {
+        if self.held.contains_key(key) || self.is_after(key) {
             return Ok(Place::Free);
         }
         let Some(other) = self.view.get(key)? else {
@@ -201,11 +215,11 @@ impl Compare<'_> {
 
     fn has_own_below(&self, key: &DnKey) -> bool {
         let mut from = self.held.range(key.clone()..).skip(1);
-        from.next().is_some_and(|(below, _)| below.is_within(key))
+        from.next().is_some_and(|(below, _)| below.is_within(key)) || self.has_settled_below(key)
     }
 
     fn put(&mut self, entry: &Entry, key: DnKey, is_person: bool) -> Result<(), TreeError> {
-        if self.after.contains(&key) {
+        if self.is_after(&key) {
             self.refuse(entry.dn(), is_person, "the source has that name twice".to_owned());
             return Ok(());
         }
@@ -241,6 +255,7 @@ impl Compare<'_> {
                         from: old.dn().clone(),
                         to: new.dn().clone(),
                     });
+                    self.vacated.insert(old_key);
                 }
                 if moves || !says_the_same(schema, &old, &new) {
                     changed = Some(&mut self.plan.further.changed);
@@ -253,12 +268,12 @@ impl Compare<'_> {
         }
         self.after.insert(key);
         if is_person {
-            self.plan.people.push(new);
+            self.deriving.take(&new);
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Plan, TreeError> {
+    pub(super) fn finish(mut self) -> Result<(Plan, Deriving), TreeError> {
         // From the deepest up, so that an entry goes after those below it.
         for (key, record) in std::mem::take(&mut self.held).into_iter().rev() {
             let entry = record.entry()?;
@@ -273,8 +288,8 @@ impl Compare<'_> {
             self.plan.disappear.push(entry.dn().clone());
         }
         self.plan.appear.sort_by_key(|entry| entry.dn().rdns().len());
-        self.plan.entries = self.after.len();
-        Ok(self.plan)
+        self.plan.entries = self.after.len() + self.settled.len();
+        Ok((self.plan, self.deriving))
     }
 
     /// Must an entry that the source no longer has stay, because something below it is not the source's
@@ -285,6 +300,9 @@ impl Compare<'_> {
             .find(|other| *other != key)
             .is_some_and(|below| below.is_within(key))
         {
+            return Ok(true);
+        }
+        if self.has_settled_below(key) {
             return Ok(true);
         }
         self.view.has_others_below(entry.dn(), self.source)

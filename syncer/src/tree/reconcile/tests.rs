@@ -1,5 +1,6 @@
 use dirless_directory::schema::object_class;
 use dirless_directory::{DnKey, Schema};
+use proptest::prelude::*;
 
 use super::*;
 use crate::tree::{Operation, Settings, TreeStore};
@@ -40,6 +41,10 @@ fn service(cn: &str, more: &[(&str, &str)]) -> Entry {
     entry(&format!("cn={cn},ou=services,dc=dirless"), &attributes)
 }
 
+fn entries(source: &str, people: &[Entry], further: &[Entry]) -> SourceEntries {
+    SourceEntries::of(source, people.iter().map(Packed::of), further.iter())
+}
+
 struct Tree {
     _folder: tempfile::TempDir,
     store: TreeStore,
@@ -60,11 +65,7 @@ impl Tree {
     }
 
     fn read(&self, source: &str, people: Vec<Entry>, further: Vec<Entry>) -> Plan {
-        let wanted = SourceEntries {
-            source: source.to_owned(),
-            people,
-            further,
-        };
+        let wanted = entries(source, &people, &further);
         let plan = self
             .store
             .write(&crate::tree::Actor::source(source), |batch| -> Result<_, TreeError> {
@@ -75,6 +76,8 @@ impl Tree {
             .unwrap();
         let again = self.store.read(|reader| super::plan(&reader, &wanted)).unwrap();
         assert!(again.is_empty(), "a second look finds something: {again:?}");
+        let taken_apart = self.store.read(|reader| walk::plan(&reader, &wanted, false)).unwrap();
+        assert_eq!(again, taken_apart);
         plan
     }
 
@@ -276,10 +279,35 @@ fn an_entry_with_others_below_it_stays() {
         &[("objectClass", "aitherMailbox"), ("aitherMailAddress", "a@example")],
     ));
     let plan = tree.read("git", vec![], vec![]);
-    assert_eq!((plan.kept.len(), plan.disappear.len(), plan.people.len()), (1, 0, 0));
+    assert_eq!(
+        (plan.kept.len(), plan.disappear.len(), plan.derived.document.users.len()),
+        (1, 0, 0)
+    );
     // It moves along with a rename.
     tree.read("git", vec![person("anna", "u1")], vec![]);
     assert!(tree.entry("cn=inbox,uid=anna,ou=users,dc=dirless").is_some());
+}
+
+#[test]
+fn an_entry_below_one_that_gets_another_name_is_refused_alone() {
+    let tree = Tree::new();
+    tree.read("git", vec![], vec![service("web", &[("aitherSourceId", "p")])]);
+    let below = |above: &str| {
+        entry(
+            &format!("cn=x,cn={above},ou=services,dc=dirless"),
+            &[("objectClass", "aitherService")],
+        )
+    };
+    let moved = || service("mail", &[("aitherSourceId", "p")]);
+    let plan = tree.read("git", vec![], vec![moved(), below("web")]);
+    assert_eq!((plan.rename.len(), plan.refused.len()), (1, 1));
+    assert_eq!(plan.refused[0].reason, "there is no entry above it");
+    let plan = tree.read(
+        "git",
+        vec![],
+        vec![moved(), below("mail"), service("web", &[]), below("web")],
+    );
+    assert_eq!((plan.appear.len(), plan.refused.len()), (3, 0));
 }
 
 #[test]
@@ -325,11 +353,7 @@ fn many_that_vanish_or_change_are_judged() {
         "what appears is no accident"
     );
     let look = |further: Vec<Entry>| {
-        let wanted = SourceEntries {
-            source: "git".to_owned(),
-            people: Vec::new(),
-            further,
-        };
+        let wanted = entries("git", &[], &further);
         tree.store.read(|reader| plan(&reader, &wanted)).unwrap()
     };
     for (further, reasons) in [
@@ -349,18 +373,141 @@ fn many_that_vanish_or_change_are_judged() {
 #[test]
 fn a_second_write_between_plan_and_apply_is_seen() {
     let tree = Tree::new();
-    let wanted = SourceEntries {
-        source: "idc".to_owned(),
-        people: vec![person("alice", "u1")],
-        further: Vec::new(),
-    };
+    let wanted = entries("idc", &[person("alice", "u1")], &[]);
     let first = tree.store.read(|reader| plan(&reader, &wanted)).unwrap();
     tree.by_people(&person("alice", "x"));
     let second = tree.store.read(|reader| plan(&reader, &wanted)).unwrap();
     assert_ne!(first, second);
     let key = |text| -> DnKey { tree.store.schema().dn_key(&dn(text)).unwrap() };
     assert_ne!(
-        key(&first.people[0].dn().to_string()),
-        key(&second.people[0].dn().to_string())
+        key(&first.appear[0].dn().to_string()),
+        key(&second.appear[0].dn().to_string())
     );
+}
+
+/// What a step of a story does: a source's read, or something that people do.
+#[derive(Clone, Debug)]
+enum Step {
+    Read(&'static str, Vec<Entry>, Vec<Entry>),
+    People(usize, usize),
+}
+
+fn any_person() -> impl Strategy<Value = Entry> {
+    let name = prop::sample::select(vec!["alice", "bob", "Bob", "eve"]);
+    let id = prop::sample::select(vec!["u1", "u2", "u3"]);
+    (name, id, 0..4_u8).prop_map(|(uid, id, more)| {
+        let mut entry = person(uid, id);
+        match more {
+            1 => entry.set(
+                name_of("mail"),
+                vec![Value::from("a@example"), Value::from("b@example")],
+            ),
+            2 => entry.set(
+                name_of("mail"),
+                vec![Value::from("b@example"), Value::from("a@example")],
+            ),
+            3 => entry.set(name_of("description"), vec![Value::from("one")]),
+            _ => {}
+        }
+        entry
+    })
+}
+
+fn name_of(text: &'static str) -> AttributeName {
+    name(text)
+}
+
+fn any_service() -> impl Strategy<Value = Entry> {
+    let cn = prop::sample::select(vec!["web", "WEB", "mail", "x,cn=web"]);
+    (cn, prop::option::of("[0-9]"), any::<bool>(), prop::option::of("[pq]")).prop_map(|(cn, port, alias, id)| {
+        let dn = match cn.split_once(',') {
+            Some((below, above)) => format!("cn={below},{above},ou=services,dc=dirless"),
+            None => format!("cn={cn},ou=services,dc=dirless"),
+        };
+        let cn = cn.split(',').next().unwrap();
+        let attribute = if alias { "commonName" } else { "cn" };
+        let mut made = entry(&dn, &[("objectClass", "aitherService"), (attribute, cn)]);
+        made.set(
+            name("aitherPort"),
+            port.as_deref().map(Value::from).into_iter().collect(),
+        );
+        made.set(
+            name("aitherSourceId"),
+            id.as_deref().map(Value::from).into_iter().collect(),
+        );
+        made
+    })
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let read = (
+        prop::sample::select(vec!["idc", "git"]),
+        prop::collection::vec(any_person(), 0..4),
+        prop::collection::vec(any_service(), 0..4),
+    );
+    prop_oneof![
+        3 => read.prop_map(|(source, people, further)| Step::Read(source, people, further)),
+        2 => (0..8_usize, 0..5_usize).prop_map(|(which, what)| Step::People(which, what)),
+    ]
+}
+
+/// People change, add to, or remove one of the entries that are there.
+fn do_by_people(tree: &Tree, which: usize, what: usize) {
+    let names = [
+        ALICE,
+        BOB,
+        "uid=eve,ou=users,dc=dirless",
+        "cn=web,ou=services,dc=dirless",
+        "cn=mail,ou=services,dc=dirless",
+        "cn=x,cn=web,ou=services,dc=dirless",
+        "uid=alice+aitherSource=git,ou=users,dc=dirless",
+        "uid=bob+aitherSource=idc,ou=users,dc=dirless",
+    ];
+    let actor = crate::tree::Actor::operator("ann");
+    let Some(mut held) = tree.entry(names[which]) else {
+        // What is refused is refused.
+        let _ = tree.store.put(&actor, &person("alice", "x"), Expect::Anything);
+        return;
+    };
+    match what {
+        0 => held.set(name("description"), vec![Value::from("by people")]),
+        1 => held.set(name("mail"), vec![Value::from("own@example")]),
+        2 => held.set(name("uidNumber"), vec![Value::from("7")]),
+        3 => held.set(name("aitherSourceId"), vec![Value::from("u1")]),
+        _ => {
+            let _ = tree.store.delete(&actor, held.dn(), Expect::Anything);
+            return;
+        }
+    }
+    let _ = tree.store.put(&actor, &held, Expect::Anything);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Passing by what stands as it is finds just what taking everything apart finds.
+    #[test]
+    fn the_walk_finds_what_taking_everything_apart_finds(steps in prop::collection::vec(any_step(), 1..7)) {
+        let tree = Tree::new();
+        for step in steps {
+            let (source, people, further) = match step {
+                Step::People(which, what) => {
+                    do_by_people(&tree, which, what);
+                    continue;
+                }
+                Step::Read(source, people, further) => (source, people, further),
+            };
+            let wanted = entries(source, &people, &further);
+            let both = tree.store.read(|reader| {
+                Ok::<_, TreeError>((walk::plan(&reader, &wanted, true)?, walk::plan(&reader, &wanted, false)?))
+            });
+            let (mut walked, mut apart) = both.unwrap();
+            // Doubts are told in the order in which entries are looked at.
+            for plan in [&mut walked, &mut apart] {
+                plan.derived.unfit.sort_by_key(|unfit| unfit.dn.to_string());
+            }
+            prop_assert_eq!(&walked, &apart);
+            tree.store.write(&crate::tree::Actor::source(source), |batch| apply(batch, &walked)).unwrap();
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use dirless_directory::encoded::Attributes;
 use dirless_directory::{Dn, DnKey, Entry, Filter, Schema, Value};
 
 use crate::tree::operational::name;
@@ -10,17 +11,38 @@ use crate::tree::read::{Query, Reader, Scope};
 use crate::tree::record::Record;
 use crate::tree::{TreeError, skeleton};
 
+/// An entry as it stands in the tree.
+pub struct HeldRow<'a> {
+    /// The bytes of its key.
+    pub key: &'a [u8],
+    /// Its name.
+    pub dn: &'a str,
+    /// Its attributes.
+    pub attributes: Attributes<'a>,
+    /// The whole of it, to be kept.
+    pub record: &'a dyn Fn() -> Result<Record, TreeError>,
+}
+
+impl std::fmt::Debug for HeldRow<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "HeldRow({})", self.dn)
+    }
+}
+
 /// One state of a tree.
 pub trait View {
     /// The schema that entries follow.
     fn schema(&self) -> &Schema;
 
-    /// The entries of a source, by name, as they are stored: a fifth of the memory that they take when
-    /// they are taken apart.
+    /// Shows the entries of a source, one after the other in the order of their keys.
     ///
     /// # Errors
-    /// When the database fails.
-    fn held(&self, source: &str) -> Result<BTreeMap<DnKey, Record>, TreeError>;
+    /// When the database fails, and what `take` reports.
+    fn each_held(
+        &self,
+        source: &str,
+        take: &mut dyn FnMut(&HeldRow<'_>) -> Result<(), TreeError>,
+    ) -> Result<(), TreeError>;
 
     /// The entry of that name.
     ///
@@ -48,20 +70,31 @@ impl View for Reader<'_> {
         Reader::schema(self)
     }
 
-    fn held(&self, source: &str) -> Result<BTreeMap<DnKey, Record>, TreeError> {
+    fn each_held(
+        &self,
+        source: &str,
+        take: &mut dyn FnMut(&HeldRow<'_>) -> Result<(), TreeError>,
+    ) -> Result<(), TreeError> {
         let filter = Filter::Equality(name("aitherSource"), Value::from(source));
-        let query = Query {
-            base: &Dn::ROOT,
-            scope: Scope::Subtree,
-            filter: &filter,
-            after: None,
-        };
-        let mut held = BTreeMap::new();
-        self.visit(&query, |record| {
-            held.insert(record.key().clone(), record);
-            ControlFlow::Continue(())
-        })?;
-        Ok(held)
+        let schema = Reader::schema(self);
+        let rule = schema.equality("aitherSource");
+        let compared = |value: &[u8]| rule.and_then(|rule| rule.key(schema, value));
+        let wanted = compared(source.as_bytes());
+        let is_theirs = |value: &[u8]| value == source.as_bytes() || (wanted.is_some() && compared(value) == wanted);
+        self.each(&filter, |key, dn, encoded, record| {
+            let attributes = Attributes::new(encoded).map_err(TreeError::damaged(dn.to_owned()))?;
+            let theirs = attributes.attribute("aitherSource");
+            if theirs.is_some_and(|mut theirs| theirs.values.any(is_theirs)) {
+                let row = HeldRow {
+                    key,
+                    dn,
+                    attributes,
+                    record,
+                };
+                take(&row)?;
+            }
+            Ok(())
+        })
     }
 
     fn get(&self, key: &DnKey) -> Result<Option<Entry>, TreeError> {
@@ -124,8 +157,8 @@ impl View for Nothing {
         &self.schema
     }
 
-    fn held(&self, _: &str) -> Result<BTreeMap<DnKey, Record>, TreeError> {
-        Ok(BTreeMap::new())
+    fn each_held(&self, _: &str, _: &mut dyn FnMut(&HeldRow<'_>) -> Result<(), TreeError>) -> Result<(), TreeError> {
+        Ok(())
     }
 
     fn get(&self, key: &DnKey) -> Result<Option<Entry>, TreeError> {
