@@ -108,6 +108,7 @@ pub(crate) struct Metrics {
     pub(crate) agents_in_memory: Gauge,
     pub(crate) watchers: Gauge,
     pub(crate) notices: Counter,
+    pub(crate) split_views: Gauge,
     pub(crate) store_reachable: [Gauge; 2],
     ticks: AtomicU32,
 }
@@ -142,6 +143,7 @@ impl Metrics {
                 agents_in_memory: gauge!("dirless_agents_in_memory"),
                 watchers: gauge!("dirless_watchers"),
                 notices: counter!("dirless_notices_total"),
+                split_views: gauge!("dirless_split_views"),
                 store_reachable: ENGINES.map(|engine| gauge!("dirless_store_reachable", "engine" => engine)),
                 ticks: AtomicU32::new(0),
             }
@@ -227,6 +229,10 @@ fn describe() {
         "Hosts that keep a request open to be told what is new"
     );
     describe_counter!("dirless_notices_total", "Notices sent to them");
+    describe_gauge!(
+        "dirless_split_views",
+        "Policies and heads of which hosts were shown different contents under one version; anything but 0 is an alarm"
+    );
 }
 
 #[cfg(test)]

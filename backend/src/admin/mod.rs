@@ -7,6 +7,7 @@
 mod audit;
 mod duration;
 mod realm;
+mod split_view;
 mod token;
 mod transfer;
 
@@ -23,6 +24,7 @@ use crate::store::{self, Location, Purpose, Store, StoreOptions, Verification};
 pub use audit::AuditArguments;
 pub use duration::Span;
 pub use realm::RealmCommand;
+pub use split_view::SplitViewCommand;
 pub use token::TokenCommand;
 pub use transfer::TransferArguments;
 
@@ -37,6 +39,9 @@ pub enum AdminCommand {
     Token(TokenCommand),
     /// Print the audit log as JSON, one line an entry, oldest first.
     Audit(AuditArguments),
+    /// List and forget split views: different contents under one version, as hosts' receipts tell.
+    #[command(subcommand)]
+    SplitView(SplitViewCommand),
     /// Copy the store to FILE, also while the server runs.
     Backup {
         /// The file to write (mode 0600); it is replaced whole, or left alone on any error.
@@ -124,6 +129,9 @@ pub fn run_on(command: AdminCommand, location: impl Into<Location>, console: &mu
         }),
         AdminCommand::Audit(arguments) => with_store(location, console, async |store, console| {
             audit::run(arguments, store, console).await
+        }),
+        AdminCommand::SplitView(command) => with_store(location, console, async |store, console| {
+            split_view::run(command, store, console).await
         }),
         AdminCommand::Token(command) => with_store(location, console, async |store, console| {
             token::run(command, store, console).await

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use axum::extract::{Extension, State};
 use axum::response::Response;
-use dirless_wire::{ErrorReply, Health, HealthAgent, HealthDetails};
+use dirless_wire::{ErrorReply, Health, HealthAgent, HealthDetails, HealthSplitContent, HealthSplitView};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use crate::app::App;
 use crate::http::address::Client;
 use crate::http::{Failure, auth, json};
-use crate::store::{Agent, Scope};
+use crate::store::{Agent, Scope, SplitView};
 
 /// Whether the server is up; to programs on this machine and operator tokens with the scope also
 /// what it holds. `[health] public` opens the full view to everyone.
@@ -51,6 +51,7 @@ async fn details(app: &App) -> Result<HealthDetails, Failure> {
     let active_agents = active.len() as u64;
     active.sort_by_key(|agent| Reverse(agent.last_seen_at));
     active.truncate(app.config.health.max_agents);
+    let splits = everything.split_views().await?;
     Ok(HealthDetails {
         tenants: totals.tenants,
         users: totals.users,
@@ -59,6 +60,7 @@ async fn details(app: &App) -> Result<HealthDetails, Failure> {
         agents: active.into_iter().map(shown).collect(),
         aws_account_id: totals.only_account,
         store_engine: Some(app.store.engine().name.to_owned()),
+        split_views: Some(splits.into_iter().map(split).collect()),
     })
 }
 
@@ -68,6 +70,21 @@ fn shown(agent: Agent) -> HealthAgent {
         agent_id: agent.agent_id,
         hostname: agent.hostname,
         last_seen_at: to_seconds(agent.last_seen_at),
+    }
+}
+
+fn split(view: SplitView) -> HealthSplitView {
+    let contents = view.views.into_iter().map(|content| HealthSplitContent {
+        digest: content.digest.to_string(),
+        nodes: content.nodes.into_iter().collect(),
+    });
+    HealthSplitView {
+        tenant_id: view.tenant.to_string(),
+        about: view.about,
+        version: view.version,
+        versions: view.versions,
+        since: to_seconds(view.since),
+        contents: contents.collect(),
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) async fn read_openly(State(app): State<Arc<App>>) -> Response {
     app.metrics.cache_bytes.set(app.cache.used() as f64);
     app.metrics.agents_in_memory.set(app.heartbeats.in_memory() as f64);
     app.metrics.watchers.set(app.watch.count() as f64);
+    app.metrics.split_views.set(app.store.split_views_known() as f64);
     app.metrics.engine(app.store.engine());
     let mut response = Response::new(Body::from(app.metrics.render()));
     response.headers_mut().insert(

@@ -96,6 +96,10 @@ impl AllTenants {
         sink.active_merged(None, since).await
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.0
+    }
+
     /// Names of tenants by their rows.
     pub(crate) fn names(store: &Store) -> HashMap<i64, TenantId> {
         store.directory().tenant_names()

@@ -70,7 +70,7 @@ pub use token::{NewToken, Token, TokenCreation};
 pub use transfer::{TransferError, Transferred, transfer};
 pub use trust::{
     Caller, JoinCode, JoinPost, JoinRequest, KeyCredential, KeyHolder, KeyInfo, NewTenant, News, ObjectMeta, ObjectPut,
-    PAGE_MAX, Page, Receipt, Registration, Revocation, TrustHandle,
+    PAGE_MAX, Page, Receipt, Registration, Revocation, SplitContent, SplitView, TrustHandle,
 };
 pub(crate) use types::sha256 as sha256_of;
 pub use types::{

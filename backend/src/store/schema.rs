@@ -24,6 +24,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STEPS: &[M<'_>] = &[
     M::up(include_str!("schema/0001-base.sql")),
     M::up(include_str!("schema/0002-trust.sql")),
+    M::up(include_str!("schema/0003-sightings.sql")),
 ];
 
 /// Newest schema number this program knows.

@@ -19,7 +19,7 @@ use super::body::{
 };
 use super::policy::{Admission, admit};
 use super::types::{millis, signed};
-use super::{Change, Expected, Generation, Origin, SpooledBody, Store, StoreError, TenantHandle};
+use super::{Change, Expected, Generation, Origin, SpooledBody, Store, StoreError, TenantHandle, trust};
 
 /// How long a replaced or deleted body stays readable.
 const KEPT_AFTER: Duration = Duration::from_secs(300);
@@ -355,16 +355,19 @@ impl BodyReader {
 }
 
 impl Store {
-    /// Removes bodies that were replaced or deleted some minutes ago; gives their number.
+    /// Removes bodies that were replaced or deleted some minutes ago, and forgets what nodes said of old versions; gives the
+    /// number of bodies.
     ///
     /// # Errors
     /// When writing fails.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
-        let before = millis(self.now()) - i64::try_from(KEPT_AFTER.as_millis()).unwrap_or(i64::MAX);
+        let now = self.now();
+        let before = millis(now) - i64::try_from(KEPT_AFTER.as_millis()).unwrap_or(i64::MAX);
         self.write(move |connection, _effects| {
             let swept = connection
                 .prepare("DELETE FROM generations WHERE superseded_at IS NOT NULL AND superseded_at <= ?1")?
                 .execute(params![before])?;
+            trust::sweep_sightings(connection, now)?;
             Ok(swept)
         })
         .await

@@ -627,3 +627,46 @@ fn the_log_says_who_wrote_what() {
     );
     assert_eq!(audit.last().unwrap().details["by"], id(&tenant.publisher));
 }
+
+#[test]
+fn hosts_that_are_shown_different_heads_raise_an_alarm_that_names_them() {
+    let tenant = Tenant::start();
+    let other = node();
+    tenant.admit(&other).expect_status(201);
+    let beat = |node: &SigningKey, content: char| {
+        let digest = |letter: char| letter.to_string().repeat(64);
+        let receipt = format!(
+            "dirless/receipt/v1\npolicy 1 {}\nhead syncer 7 {}\n\n",
+            digest('a'),
+            digest(content)
+        );
+        signed(node, "POST", "/v2/acme/heartbeat", receipt.as_bytes())
+            .send(&tenant.site)
+            .expect_status(200);
+    };
+    let splits = || ask("GET", "/v1/health").send(&tenant.site).json()["split_views"].clone();
+    let gauge = |value: u8| {
+        let reply = ask("GET", "/metrics").send(&tenant.site);
+        let text = reply.text();
+        assert!(text.contains(&format!("dirless_split_views {value}\n")), "{text}");
+    };
+    beat(&tenant.node, 'b');
+    assert_eq!(splits(), serde_json::json!([]));
+    gauge(0);
+    beat(&other, 'c');
+    let found = splits();
+    assert_eq!(found.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&found[0]["about"], &found[0]["version"]),
+        (&"head/syncer".into(), &7.into())
+    );
+    let named = |content: usize| found[0]["contents"][content]["nodes"].clone();
+    assert_eq!(
+        (named(0), named(1)),
+        (
+            serde_json::json!([tenant.node.name()]),
+            serde_json::json!([other.name()])
+        )
+    );
+    gauge(1);
+}

@@ -276,3 +276,37 @@ fn what_cannot_be_parsed_is_refused_before_anything_is_opened() {
         );
     }
 }
+
+#[test]
+fn split_views_are_listed_and_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = run(folder.path(), &["split-view", "list"]);
+    assert_eq!((none.error, none.output.as_str()), (None, ""));
+    assert!(none.notes.contains("no split views"), "{}", none.notes);
+    assert!(failed(folder.path(), &["split-view", "forget", "t1"]).contains("has no split view"));
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let store = open(folder.path());
+        crate::contract_trust::split(&store).await;
+        store.close().await;
+    });
+    let listed = done(folder.path(), &["split-view", "list"]);
+    assert!(
+        listed.starts_with("t1 head/syncer 7 (1 versions since 2026-01-01T00:00:00Z) is shown as\n  bbbb")
+            && listed.contains(" to n1\n"),
+        "{listed}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&done(folder.path(), &["split-view", "list", "--json"])).unwrap();
+    assert_eq!(
+        (&json["about"], &json["contents"][1]["nodes"]),
+        (&"head/syncer".into(), &serde_json::json!(["n2"]))
+    );
+    assert_eq!(done(folder.path(), &["split-view", "forget", "t1"]), "");
+    assert_eq!(done(folder.path(), &["split-view", "list"]), "");
+    assert!(done(folder.path(), &["audit"]).contains("split_view.forget"));
+}

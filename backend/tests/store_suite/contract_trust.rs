@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dirless_backend::store::{
     Caller, Change, DeleteOutcome, Expected, JoinPost, NewTenant, News, ObjectMeta, ObjectPut, Registration,
-    Revocation, SecretHash, TrustHandle,
+    Revocation, SecretHash, Store, TrustHandle,
 };
 use dirless_wire::trust::{KeyId, KeyRole, Label, PublicKey};
 
@@ -387,4 +387,101 @@ pub(crate) async fn the_last_receipt_of_a_node_is_kept(fixture: &Fixture) {
     let last = public_key("n", 3).id().clone();
     let _revoked = tenant.revoke_key(&last, None, origin()).await.unwrap();
     assert_eq!(tenant.receipts("", 10).await.unwrap().entries.len(), 2);
+}
+
+fn applied(policy: char, head: (u64, char)) -> Bytes {
+    let digest = |letter: char| letter.to_string().repeat(64);
+    let (version, content) = head;
+    Bytes::from(format!(
+        "dirless/receipt/v1\ntenant {}\nnode n\nissued 2026-01-01T00:00:00Z\npolicy 1 {}\nhead syncer {version} {}\n\
+         head nobody 1 {}\ngeneration 1\nusers 1\ngroups 1\ndropped 0\n\n",
+        digest('0'),
+        digest(policy),
+        digest(content),
+        digest(content)
+    ))
+}
+
+/// Two nodes of `t1` that are shown different heads.
+pub(crate) async fn split(store: &Store) {
+    let tenant = trusted(store, "t1").await;
+    let publisher = public_key("syncer", 9);
+    let _made = tenant
+        .register_key(&publisher, KeyRole::Publisher, None, origin())
+        .await
+        .unwrap();
+    for (seed, content) in [(1, 'b'), (2, 'c')] {
+        let key = public_key(&format!("n{seed}"), seed);
+        let _made = tenant.register_key(&key, KeyRole::Node, None, origin()).await.unwrap();
+        let node = store.tenant_of_key(store.key_holder("t1", key.id()).unwrap());
+        assert!(node.put_receipt(&applied('a', (7, content))));
+    }
+    store.flush_receipts().await.unwrap();
+}
+
+pub(crate) async fn receipts_that_contradict_each_other_are_a_split_view(fixture: &Fixture) {
+    let store = &fixture.store;
+    let tenant = trusted(store, "t1").await;
+    let publisher = public_key("syncer", 9);
+    let _made = tenant
+        .register_key(&publisher, KeyRole::Publisher, None, origin())
+        .await
+        .unwrap();
+    let mut nodes = Vec::new();
+    for seed in 1..=4 {
+        let key = public_key(&format!("n{seed}"), seed);
+        let _made = tenant.register_key(&key, KeyRole::Node, None, origin()).await.unwrap();
+        nodes.push(store.tenant_of_key(store.key_holder("t1", key.id()).unwrap()));
+    }
+    let view = store.all_tenants_bypassing_realm_scope();
+    for node in &nodes {
+        assert!(node.put_receipt(&applied('a', (7, 'b'))));
+    }
+    assert_eq!(view.split_views().await.unwrap(), []);
+    assert_eq!(store.split_views_known(), 0);
+    // One goes on, and another says later that it was shown something else as the version before.
+    assert!(nodes[0].put_receipt(&applied('a', (8, 'c'))));
+    assert_eq!(view.split_views().await.unwrap(), []);
+    fixture.clock.advance(Duration::from_secs(60));
+    assert!(nodes[3].put_receipt(&applied('a', (7, 'd'))));
+    let found = view.split_views().await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let split = &found[0];
+    assert_eq!((split.tenant.as_str(), split.about.as_str()), ("t1", "head/syncer"));
+    assert_eq!((split.version, split.versions, store.split_views_known()), (7, 1, 1));
+    let named: Vec<Vec<&str>> = split
+        .views
+        .iter()
+        .map(|content| content.nodes.iter().map(String::as_str).collect())
+        .collect();
+    assert_eq!(
+        named,
+        [vec!["n1", "n2", "n3"], vec!["n4"]],
+        "whoever said so first, and who says so now"
+    );
+    // Not lost with what the nodes say next, told once, and seen by who comes later.
+    assert!(nodes[3].put_receipt(&applied('a', (8, 'c'))));
+    let found = view.split_views().await.unwrap();
+    assert_eq!(found[0].views[1].nodes.iter().collect::<Vec<_>>(), ["n4"]);
+    let told = view.audit(0, 1000).await.unwrap();
+    let told: Vec<_> = told.iter().filter(|entry| entry.action == "split_view.found").collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0].details["about"], &told[0].details["version"]),
+        (&"head/syncer".into(), &7.into())
+    );
+    // The policy as well; what is said of others' publishers is not kept.
+    assert!(nodes[1].put_receipt(&applied('e', (8, 'c'))));
+    let found = view.split_views().await.unwrap();
+    let about: Vec<_> = found.iter().map(|split| split.about.as_str()).collect();
+    assert_eq!(about, ["head/syncer", "policy"]);
+    // Sweeping leaves alarms alone; somebody has to see to them.
+    fixture.clock.advance(Duration::from_secs(3 * 24 * 3600));
+    store.sweep().await.unwrap();
+    assert_eq!(view.split_views().await.unwrap().len(), 2);
+    assert_eq!(view.forget_split_views(&"t1".parse().unwrap()).await.unwrap(), 2);
+    assert_eq!(view.split_views().await.unwrap(), []);
+    assert_eq!(view.forget_split_views(&"t1".parse().unwrap()).await.unwrap(), 0);
+    assert_eq!(view.forget_split_views(&"other".parse().unwrap()).await.unwrap(), 0);
+    assert_eq!(store.split_views_known(), 0);
 }

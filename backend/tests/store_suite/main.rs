@@ -83,6 +83,7 @@ contract!(
     beats_are_seen_at_once_and_survive_on_disk,
     a_tenant_sees_only_its_own_agents,
     memory_is_bounded_and_flushed_beats_make_room,
+    nobody_is_missing_while_beats_are_written,
     odd_beats_are_refused,
     extras_are_kept_until_others_come,
     a_failed_flush_keeps_its_beats,
@@ -104,4 +105,5 @@ contract!(
     publishers_are_few,
     a_join_code_admits_so_many,
     the_last_receipt_of_a_node_is_kept,
+    receipts_that_contradict_each_other_are_a_split_view,
 );

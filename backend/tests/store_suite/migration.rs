@@ -8,6 +8,7 @@ use crate::common::{body_of, open, put, tenant};
 const RELEASED: &[&str] = &[
     include_str!("../../src/store/schema/0001-base.sql"),
     include_str!("../../src/store/schema/0002-trust.sql"),
+    include_str!("../../src/store/schema/0003-sightings.sql"),
 ];
 
 fn schema(connection: &Connection) -> Vec<(String, String)> {

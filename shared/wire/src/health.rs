@@ -31,6 +31,36 @@ pub struct HealthDetails {
     /// What keeps the data: `sqlite` or `postgresql`. Deployed backends do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_engine: Option<String>,
+    /// Where hosts were shown different contents under one version, of the last thirty days. Anything in it is an alarm.
+    /// Deployed backends do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_views: Option<Vec<HealthSplitView>>,
+}
+
+/// A policy or a head of which hosts applied different contents under one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthSplitView {
+    /// Its tenant.
+    pub tenant_id: String,
+    /// `policy` or `head/PUBLISHER`.
+    pub about: String,
+    /// The latest version that is split.
+    pub version: u64,
+    /// How many versions are.
+    pub versions: u64,
+    /// When the first of them was noticed, RFC 3339 in UTC.
+    pub since: String,
+    /// The contents of the latest.
+    pub contents: Vec<HealthSplitContent>,
+}
+
+/// One of several contents under one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthSplitContent {
+    /// Its SHA-256.
+    pub digest: String,
+    /// Nodes that say that they applied it; at most sixteen.
+    pub nodes: Vec<String>,
 }
 
 /// One host that has sent a heartbeat.

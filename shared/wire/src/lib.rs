@@ -34,7 +34,7 @@ pub use admin::{CaPublicKeyReply, Setting, StatusReply};
 pub use enrollment::{EnrollReply, EnrollRequest, PublicKeyReply, PublicKeyRequest};
 pub use error::{ErrorCode, ErrorReply};
 pub use etag::{ETag, ETagError, if_none_match};
-pub use health::{Health, HealthAgent, HealthDetails};
+pub use health::{Health, HealthAgent, HealthDetails, HealthSplitContent, HealthSplitView};
 pub use heartbeat::{AppliedSource, DroppedEntry, Heartbeat, HostReport};
 pub use key::{AgePublicKey, AgePublicKeyError};
 pub use notice::{KEEP_OPEN, NOTICES_MEDIA_TYPE, Notice, NoticeReader, TooLongNotice};

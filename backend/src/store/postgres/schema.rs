@@ -6,7 +6,10 @@ use super::super::sql::{Connection, params};
 use super::{MIGRATING, PostgresPlace, Session};
 
 /// Number N brings schema N - 1 to N.
-const STEPS: &[&str] = &[include_str!("../schema/postgres/0001-base.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../schema/postgres/0001-base.sql"),
+    include_str!("../schema/postgres/0002-sightings.sql"),
+];
 
 /// Newest schema number this program knows.
 const NEWEST: i64 = STEPS.len() as i64;

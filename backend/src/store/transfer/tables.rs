@@ -33,7 +33,7 @@ const fn keyed(name: &'static str, columns: &'static str, key: &'static [&'stati
 }
 
 /// All tables, those that are pointed at first.
-pub(super) const TABLES: [Table; 18] = [
+pub(super) const TABLES: [Table; 19] = [
     counted("realms", "id, name, state, created_at, rotated_at"),
     counted("realm_secrets", "id, realm_id, hash, created_at, expires_at"),
     keyed(
@@ -78,6 +78,11 @@ pub(super) const TABLES: [Table; 18] = [
     ),
     counted("join_requests", "id, code_id, sha256, bytes, received_at"),
     keyed("receipts", "key_id, receipt, received_at", &["key_id"]),
+    keyed(
+        "sightings",
+        "tenant_id, about, version, sha256, key_id, seen_at, split",
+        &["tenant_id", "about", "version", "sha256"],
+    ),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod join;
 mod keys;
 mod objects;
 mod receipts;
+mod sightings;
 mod tenants;
 
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub(crate) use keys::{KeyUses, load as load_keys, load_of as load_keys_of};
 pub use objects::{News, ObjectMeta, ObjectPut, Page};
 pub use receipts::Receipt;
 pub(crate) use receipts::Receipts;
+pub(crate) use sightings::sweep as sweep_sightings;
+pub use sightings::{SplitContent, SplitView};
 pub use tenants::NewTenant;
 
 use super::audit::Actor;

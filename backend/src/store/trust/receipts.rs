@@ -2,8 +2,10 @@
 //! like heartbeats: in memory at once, on disk with the next flush.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::super::bypass::AllTenants;
 use super::super::sql::params;
 use bytes::Bytes;
 use dirless_wire::trust::{KeyId, RECEIPT_MAX};
@@ -13,6 +15,7 @@ use super::super::directory::parsed;
 use super::super::types::{millis, signed, timestamp};
 use super::super::{Store, StoreError};
 use super::objects::Page;
+use super::sightings::{self, Known, Sighting};
 use super::{Caller, PAGE_MAX, TrustHandle};
 
 /// Most bytes that wait for the disk.
@@ -35,42 +38,63 @@ pub struct Receipt {
     pub bytes: Bytes,
 }
 
+/// A receipt that waits for the disk.
+#[derive(Clone, Debug)]
+struct Kept {
+    /// The row of its tenant.
+    tenant: i64,
+    bytes: Bytes,
+    at: i64,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     /// By the row of the key.
-    receipts: HashMap<i64, (Bytes, i64)>,
+    receipts: HashMap<i64, Kept>,
     bytes: usize,
 }
 
-/// Receipts that wait for the disk.
+/// Receipts that wait for the disk, and what is known of those before.
 #[derive(Debug, Default)]
-pub(crate) struct Receipts(Mutex<Waiting>);
+pub(crate) struct Receipts {
+    waiting: Mutex<Waiting>,
+    known: Mutex<Known>,
+    splits: AtomicUsize,
+}
 
 impl Receipts {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_splits(&self, splits: usize) {
+        self.splits.store(splits, Ordering::Relaxed);
     }
 }
 
 impl Waiting {
     /// `false` when there is no room.
-    fn take(&mut self, key: i64, receipt: Bytes, at: i64) -> bool {
-        let before = self.receipts.get(&key).map_or(0, |(bytes, _)| bytes.len() + OVERHEAD);
-        let after = self.bytes - before + receipt.len() + OVERHEAD;
+    fn take(&mut self, key: i64, receipt: Kept) -> bool {
+        let before = self.receipts.get(&key).map_or(0, |kept| kept.bytes.len() + OVERHEAD);
+        let after = self.bytes - before + receipt.bytes.len() + OVERHEAD;
         if after > BYTES_MAX {
             return false;
         }
         self.bytes = after;
-        self.receipts.insert(key, (receipt, at));
+        self.receipts.insert(key, receipt);
         true
     }
 
     /// After a failed write: what came meanwhile is newer.
-    fn put_back(&mut self, batch: &[(i64, Bytes, i64)]) {
-        for (key, receipt, at) in batch {
+    fn put_back(&mut self, batch: &[(i64, Kept)]) {
+        for (key, receipt) in batch {
             if !self.receipts.contains_key(key) {
                 // Without room the node says it again in a minute.
-                let _no_room = self.take(*key, receipt.clone(), *at);
+                let _no_room = self.take(*key, receipt.clone());
             }
         }
     }
@@ -85,13 +109,12 @@ impl TrustHandle {
         let fits = (1..=RECEIPT_MAX).contains(&(receipt.len() as u64));
         let Caller::Key(key) = &self.caller else { return true };
         // Copied: the piece of the request that it came in may be far larger.
-        let kept = Bytes::copy_from_slice(receipt);
-        !fits
-            || self
-                .store
-                .receipts()
-                .lock()
-                .take(key.row, kept, millis(self.store.now()))
+        let kept = Kept {
+            tenant: self.row(),
+            bytes: Bytes::copy_from_slice(receipt),
+            at: millis(self.store.now()),
+        };
+        !fits || self.store.receipts().lock().take(key.row, kept)
     }
 
     /// The last receipts of nodes after `after`, by key; at most `limit` and [`PAGE_MAX`]. Of nodes whose key was
@@ -124,36 +147,19 @@ impl TrustHandle {
 }
 
 impl Store {
-    /// Writes the receipts that wait; [`super::super::HeartbeatSink::run`] calls it.
+    /// Writes the receipts that wait, and raises the alarm about those that contradict others;
+    /// [`super::super::HeartbeatSink::run`] calls it.
     ///
     /// # Errors
     /// When writing fails; what was not written waits for the next time.
     pub async fn flush_receipts(&self) -> Result<(), StoreError> {
         let waiting = std::mem::take(&mut *self.receipts().lock());
-        let mut due: Vec<_> = waiting
-            .receipts
-            .into_iter()
-            .map(|(key, (bytes, at))| (key, bytes, at))
-            .collect();
-        due.sort_unstable_by_key(|(key, ..)| *key);
+        let mut due: Vec<_> = waiting.receipts.into_iter().collect();
+        due.sort_unstable_by_key(|(key, _)| *key);
         while !due.is_empty() {
             let rest = due.split_off(due.len().min(BATCH));
             let batch = Arc::new(due);
-            let job = Arc::clone(&batch);
-            let written = self
-                .write(move |connection, _effects| {
-                    let mut upsert = connection.prepare(
-                        "INSERT INTO receipts (key_id, receipt, received_at) VALUES (?1, ?2, ?3) \
-                         ON CONFLICT (key_id) DO UPDATE SET receipt = excluded.receipt, \
-                         received_at = excluded.received_at WHERE excluded.received_at >= receipts.received_at",
-                    )?;
-                    for (key, receipt, at) in job.iter() {
-                        upsert.send(params![key, receipt.as_ref(), at])?;
-                    }
-                    Ok(())
-                })
-                .await;
-            if let Err(error) = written {
+            if let Err(error) = self.write_receipts(&batch).await {
                 let mut waiting = self.receipts().lock();
                 waiting.put_back(&batch);
                 waiting.put_back(&rest);
@@ -162,6 +168,45 @@ impl Store {
             due = rest;
         }
         Ok(())
+    }
+
+    async fn write_receipts(&self, batch: &Arc<Vec<(i64, Kept)>>) -> Result<(), StoreError> {
+        let news: Vec<Sighting> = {
+            let known = self.receipts().known();
+            let news = batch
+                .iter()
+                .map(|(key, kept)| known.news(kept.tenant, *key, &kept.bytes));
+            news.flatten().collect()
+        };
+        let names = if news.is_empty() {
+            Arc::default()
+        } else {
+            Arc::new(AllTenants::names(self))
+        };
+        let (job, now) = ((Arc::clone(batch), Arc::clone(&names)), self.now());
+        let written = self
+            .write(move |connection, _effects| {
+                let (batch, names) = &job;
+                let mut upsert = connection.prepare(
+                    "INSERT INTO receipts (key_id, receipt, received_at) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT (key_id) DO UPDATE SET receipt = excluded.receipt, \
+                     received_at = excluded.received_at WHERE excluded.received_at >= receipts.received_at",
+                )?;
+                for (key, Kept { bytes, at, .. }) in batch.iter() {
+                    upsert.send(params![key, bytes.as_ref(), at])?;
+                }
+                sightings::write(connection, &news, names, now)
+            })
+            .await?;
+        self.receipts().known().learn(&written);
+        written.tell(&names);
+        Ok(())
+    }
+
+    /// Split views there were when somebody looked last: [`AllTenants::split_views`]. Memory only, never waits.
+    #[must_use]
+    pub fn split_views_known(&self) -> usize {
+        self.receipts().splits.load(Ordering::Relaxed)
     }
 }
 
@@ -173,13 +218,18 @@ mod tests {
     fn memory_is_bounded_and_newer_receipts_stay() {
         let mut waiting = Waiting::default();
         let long = Bytes::from(vec![b'x'; 1 << 20]);
-        let taken = (0..100).filter(|key| waiting.take(*key, long.clone(), 1)).count();
+        let kept = |bytes: &Bytes, at| Kept {
+            tenant: 1,
+            bytes: bytes.clone(),
+            at,
+        };
+        let taken = (0..100).filter(|key| waiting.take(*key, kept(&long, 1))).count();
         assert_eq!(taken, BYTES_MAX / ((1 << 20) + OVERHEAD));
-        assert!(waiting.take(0, Bytes::from_static(b"short"), 2), "it makes room");
-        waiting.put_back(&[(0, long.clone(), 1), (5000, Bytes::from_static(b"y"), 1)]);
-        assert_eq!(waiting.receipts[&0].0, "short");
+        assert!(waiting.take(0, kept(&Bytes::from_static(b"short"), 2)), "it makes room");
+        waiting.put_back(&[(0, kept(&long, 1)), (5000, kept(&Bytes::from_static(b"y"), 1))]);
+        assert_eq!(waiting.receipts[&0].bytes, "short");
         assert!(waiting.receipts.contains_key(&5000));
-        let sum: usize = waiting.receipts.values().map(|(bytes, _)| bytes.len() + OVERHEAD).sum();
+        let sum: usize = waiting.receipts.values().map(|kept| kept.bytes.len() + OVERHEAD).sum();
         assert_eq!(sum, waiting.bytes);
     }
 }
