@@ -198,3 +198,49 @@ pub(crate) async fn running_flushes_until_stopped(fixture: &Fixture) {
     task.await.unwrap();
     assert_eq!(seen(&other(), &handle).await, ["a@vm", "b@vm"]);
 }
+
+/// Beats of new agents, flushes and counts at once, with so little memory that flushed ones are forgotten all the time: each
+/// count has everybody who had beaten before it began.
+pub(crate) async fn nobody_is_missing_while_beats_are_written(fixture: &Fixture) {
+    let handle = tenant(&fixture.store, "acme", "t1").await;
+    let limits = HeartbeatLimits {
+        bytes: 64 * 1024,
+        ..HeartbeatLimits::default()
+    };
+    let sink = std::sync::Arc::new(HeartbeatSink::new(fixture.store.clone(), limits));
+    let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let beating = tokio::spawn({
+        let (sink, handle, taken) = (
+            std::sync::Arc::clone(&sink),
+            handle.clone(),
+            std::sync::Arc::clone(&taken),
+        );
+        async move {
+            for number in 0..2000 {
+                let id = format!("agent-{number}");
+                while sink.beat(&handle, beat(&id, "vm")) == Absorbed::Full {
+                    tokio::task::yield_now().await;
+                }
+                taken.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+    });
+    let flushing = tokio::spawn({
+        let sink = std::sync::Arc::clone(&sink);
+        async move {
+            loop {
+                sink.flush().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    while !beating.is_finished() {
+        let before = taken.load(std::sync::atomic::Ordering::SeqCst);
+        let counted = seen(&sink, &handle).await.len();
+        let after = taken.load(std::sync::atomic::Ordering::SeqCst) + 1;
+        assert!((before..=after).contains(&counted), "{before} {counted} {after}");
+    }
+    beating.await.unwrap();
+    flushing.abort();
+    assert_eq!(seen(&sink, &handle).await.len(), 2000);
+}

@@ -232,7 +232,8 @@ impl HeartbeatSink {
             if let Err(error) = self.store.flush_key_uses().await {
                 tracing::warn!(%error, "the last use of keys was not written");
             }
-            if let Err(error) = self.store.flush_receipts().await {
+            // Which looks for split views when they are written.
+            if let Err(error) = self.store.all_tenants_bypassing_realm_scope().split_views().await {
                 tracing::warn!(%error, "receipts stay in memory until the next flush");
             }
             if stopping {
@@ -263,23 +264,25 @@ impl HeartbeatSink {
 
     pub(crate) async fn active_merged(&self, tenant: Option<i64>, since: Timestamp) -> Result<Vec<Agent>, StoreError> {
         let since = millis(since);
-        // Disk first: a beat between the two reads is newer in memory and wins.
+        // Memory first: what leaves it before the disk is read is on disk by then, so that nobody falls between.
+        let mut in_memory = Vec::new();
+        for shard in &self.shards {
+            locked(shard).each(tenant, |key, agent_id, entry| {
+                if entry.last_seen >= since {
+                    in_memory.push(((key, agent_id.to_owned()), entry.seen()));
+                }
+            });
+        }
         let mut found = self
             .store
             .read(move |connection| on_disk(connection, tenant, since))
             .await?;
-        for shard in &self.shards {
-            locked(shard).each(tenant, |key, agent_id, entry| {
-                if entry.last_seen >= since {
-                    let place = (key, agent_id.to_owned());
-                    let known = found.remove(&place);
-                    let mut seen = entry.seen();
-                    // It may have beaten at another server since.
-                    seen.last_seen = seen.last_seen.max(known.as_ref().map_or(0, |known| known.last_seen));
-                    seen.extras = seen.extras.or(known.and_then(|known| known.extras));
-                    found.insert(place, seen);
-                }
-            });
+        for (place, mut seen) in in_memory {
+            let known = found.remove(&place);
+            // It may have beaten since, here or at another server.
+            seen.last_seen = seen.last_seen.max(known.as_ref().map_or(0, |known| known.last_seen));
+            seen.extras = seen.extras.or(known.and_then(|known| known.extras));
+            found.insert(place, seen);
         }
         let names = AllTenants::names(&self.store);
         let mut agents = found

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     mark: Option<Mark>,
     pub(super) last_seen: i64,
     pub(super) ahead: Ahead,
+    /// Whether a copy is on its way to the disk: until it is there, this is the only other one.
+    writing: bool,
 }
 
 /// Stands for the whole text of a message: two messages of one mark are the same.
@@ -142,6 +144,7 @@ impl Shard {
             },
             last_seen: now,
             ahead: Ahead::Changed,
+            writing: before.as_ref().is_some_and(|entry| entry.writing),
         };
         self.bytes += entry.bytes(beat.agent_id);
         self.bytes -= before.map_or(0, |entry| entry.bytes(beat.agent_id));
@@ -154,7 +157,7 @@ impl Shard {
         let mut bytes = 0;
         for agents in self.agents.values_mut() {
             agents.retain(|agent_id, entry| {
-                let keep = entry.ahead != Ahead::No;
+                let keep = entry.ahead != Ahead::No || entry.writing;
                 bytes += if keep { entry.bytes(agent_id) } else { 0 };
                 keep
             });
@@ -169,6 +172,7 @@ impl Shard {
         for (tenant, agents) in &mut self.agents {
             for (agent_id, entry) in agents.iter_mut().filter(|(_, entry)| entry.ahead != Ahead::No) {
                 let ahead = std::mem::replace(&mut entry.ahead, Ahead::No);
+                entry.writing = true;
                 let texts = ahead == Ahead::Changed || entry.row.is_none();
                 due.push(Due {
                     tenant: *tenant,
@@ -191,12 +195,14 @@ impl Shard {
     pub(super) fn learn(&mut self, due: &Due, row: i64) {
         if let Some(entry) = self.entry(due) {
             entry.row = Some(row);
+            entry.writing = false;
         }
     }
 
     pub(super) fn put_back(&mut self, due: &Due) {
         if let Some(entry) = self.entry(due) {
             entry.ahead = entry.ahead.max(due.ahead);
+            entry.writing = false;
         }
     }
 
