@@ -21,6 +21,27 @@ pub enum Act {
     Restart,
     /// So many hosts close their streams at once and open others without waiting.
     Reconnect(usize),
+    /// So many writers begin to write without a pause; they stay, and at the end what was acknowledged is looked for.
+    Write(usize),
+    /// Something breaks, and is mended when every host has a change that was made after it.
+    Trouble(Trouble),
+}
+
+/// What breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A backend is killed outright.
+    KillBackend,
+    /// The primary of the database is killed outright, and its standby takes over.
+    KillPrimary,
+    /// Both at once.
+    KillBoth,
+    /// A backend's network carries nothing, for this long at least.
+    Cut(Duration),
+    /// The disk of a backend's store is full for this long.
+    FullDisk(Duration),
+    /// Whatever a backend brings to its disk takes this much longer.
+    SlowDisk(Duration),
 }
 
 /// A text that is no act.
@@ -32,7 +53,8 @@ impl fmt::Display for NoAct {
         write!(
             f,
             "{:?} is no act; there are connect=SECONDS, steady=SECONDS, churn=CHANGES, slow=READERS, outage=SECONDS, restart, \
-             reconnect=HOSTS",
+             reconnect=HOSTS, write=WRITERS, kill-backend, kill-primary, kill-both, cut=SECONDS, full-disk=SECONDS, \
+             slow-disk=MILLISECONDS",
             self.0
         )
     }
@@ -58,6 +80,16 @@ impl FromStr for Act {
             ("outage", Some(number)) => Ok(Self::Outage(seconds(number))),
             ("restart", None) => Ok(Self::Restart),
             ("reconnect", Some(number)) => Ok(Self::Reconnect(number as usize)),
+            ("write", Some(number)) => Ok(Self::Write(number as usize)),
+            ("kill-backend", None) => Ok(Self::Trouble(Trouble::KillBackend)),
+            ("kill-primary", None) => Ok(Self::Trouble(Trouble::KillPrimary)),
+            ("kill-both", None) => Ok(Self::Trouble(Trouble::KillBoth)),
+            ("cut", Some(number)) => Ok(Self::Trouble(Trouble::Cut(seconds(number)))),
+            ("full-disk", Some(number)) => Ok(Self::Trouble(Trouble::FullDisk(seconds(number)))),
+            ("slow-disk", Some(number)) => {
+                let each = Duration::from_millis(u64::from(number));
+                Ok(Self::Trouble(Trouble::SlowDisk(each)))
+            }
             _ => Err(wrong()),
         }
     }
@@ -73,6 +105,13 @@ impl fmt::Display for Act {
             Self::Outage(time) => write!(f, "outage={}", time.as_secs()),
             Self::Restart => write!(f, "restart"),
             Self::Reconnect(hosts) => write!(f, "reconnect={hosts}"),
+            Self::Write(writers) => write!(f, "write={writers}"),
+            Self::Trouble(Trouble::KillBackend) => write!(f, "kill-backend"),
+            Self::Trouble(Trouble::KillPrimary) => write!(f, "kill-primary"),
+            Self::Trouble(Trouble::KillBoth) => write!(f, "kill-both"),
+            Self::Trouble(Trouble::Cut(time)) => write!(f, "cut={}", time.as_secs()),
+            Self::Trouble(Trouble::FullDisk(time)) => write!(f, "full-disk={}", time.as_secs()),
+            Self::Trouble(Trouble::SlowDisk(each)) => write!(f, "slow-disk={}", each.as_millis()),
         }
     }
 }
@@ -91,10 +130,27 @@ mod tests {
             "outage=5",
             "restart",
             "reconnect=10000",
+            "write=4",
+            "kill-backend",
+            "kill-primary",
+            "kill-both",
+            "cut=5",
+            "full-disk=2",
+            "slow-disk=100",
         ] {
             assert_eq!(text.parse::<Act>().unwrap().to_string(), text);
         }
-        for text in ["", "churn", "churn=", "churn=-1", "restart=1", "dance=3", "steady=1.5"] {
+        for text in [
+            "",
+            "churn",
+            "churn=",
+            "churn=-1",
+            "restart=1",
+            "dance=3",
+            "steady=1.5",
+            "kill-primary=1",
+            "cut",
+        ] {
             let error = text.parse::<Act>().unwrap_err().to_string();
             assert!(error.contains("there are connect="), "{error}");
         }

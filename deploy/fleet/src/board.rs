@@ -1,5 +1,6 @@
 //! Where hosts note what happened to them, and when.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -49,6 +50,13 @@ impl Line {
     }
 }
 
+/// What was published at a site: each body by its hash, with its place in the order.
+#[derive(Debug, Default)]
+struct Published {
+    latest: Digest,
+    all: HashMap<Digest, u64>,
+}
+
 /// The board.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -60,7 +68,13 @@ pub(crate) struct Board {
     /// The body that is wanted was fetched and hashed.
     pub(crate) applied: Line,
     /// What is published, for each site.
-    published: Vec<RwLock<Digest>>,
+    published: Vec<RwLock<Published>>,
+    /// The place of the last body of each host.
+    had: Vec<AtomicU64>,
+    /// Bodies that nobody published.
+    wrong: AtomicUsize,
+    /// Bodies that came after a newer one.
+    older: AtomicUsize,
     /// Cycles in progress.
     busy: AtomicUsize,
     /// Cycles that failed.
@@ -75,6 +89,9 @@ impl Board {
             told: Line::new(hosts),
             applied: Line::new(hosts),
             published: (0..sites).map(|_| RwLock::default()).collect(),
+            had: (0..hosts).map(|_| AtomicU64::new(0)).collect(),
+            wrong: AtomicUsize::new(0),
+            older: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             failed: AtomicUsize::new(0),
         }
@@ -97,11 +114,23 @@ impl Board {
         }
     }
 
-    /// A host of this site fetched a body; another than the published one is a late answer and does not count.
+    /// A host of this site fetched a body. Another than the latest does not count as applied; one that was never published is
+    /// a wrong answer.
     pub(crate) fn note_body(&self, host: usize, site: usize, digest: &Digest) {
-        let wanted = self.published.get(site);
-        let is_wanted = wanted.is_some_and(|wanted| *wanted.read().unwrap_or_else(PoisonError::into_inner) == *digest);
-        if is_wanted {
+        let Some(published) = self.published.get(site) else {
+            return;
+        };
+        let published = published.read().unwrap_or_else(PoisonError::into_inner);
+        match published.all.get(digest) {
+            None => drop(self.wrong.fetch_add(1, Ordering::Relaxed)),
+            Some(place) => {
+                let before = self.had.get(host).map(|had| had.swap(*place, Ordering::Relaxed));
+                if before.is_some_and(|before| before > *place) {
+                    self.older.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        if published.latest == *digest {
             self.applied.note(host, self.micros());
         }
     }
@@ -109,8 +138,16 @@ impl Board {
     /// From now on hosts of this site are to have this body.
     pub(crate) fn publish(&self, site: usize, digest: Digest) {
         if let Some(published) = self.published.get(site) {
-            *published.write().unwrap_or_else(PoisonError::into_inner) = digest;
+            let mut published = published.write().unwrap_or_else(PoisonError::into_inner);
+            let place = published.all.len() as u64 + 1;
+            published.all.insert(digest, place);
+            published.latest = digest;
         }
+    }
+
+    /// Bodies that hosts got and nobody published, and bodies that they got after a newer one.
+    pub(crate) fn wrong_and_older(&self) -> (usize, usize) {
+        (self.wrong.load(Ordering::Relaxed), self.older.load(Ordering::Relaxed))
     }
 
     pub(crate) fn begin_cycle(&self) {

@@ -108,6 +108,10 @@ async fn run(play: Play, report: &mut Report) -> anyhow::Result<()> {
         eprintln!("{}: {:.1} s", played.act, played.seconds);
         report.acts.push(played);
     }
+    if let Some((played, verdict)) = Box::pin(fleet.verify()).await? {
+        report.acts.push(played);
+        verdict?;
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use crate::process::Usage;
 use crate::raw;
 use crate::report::{Played, per_second};
 use crate::site::{Elsewhere, Site, source};
+use crate::writers::Writers;
 
 /// How long anything may take that all hosts do. Far beyond what a busy machine needs.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is played, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +33,15 @@ pub(crate) struct Play {
     /// How many backends, each with a store and a tenant of its own; hosts belong to them in turn.
     #[arg(long, default_value_t = 1)]
     pub(crate) backends: usize,
+    /// All backends share one PostgreSQL with a synchronous standby, and serve one tenant to all hosts.
+    #[arg(long, conflicts_with = "urls")]
+    pub(crate) database: bool,
+    /// Each of those backends has a network of its own, which cut=SECONDS takes away; needs root.
+    #[arg(long, requires = "database")]
+    pub(crate) networks: bool,
+    /// Where folders of backends are made, such as a small file system for full-disk=SECONDS.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "database")]
+    pub(crate) storage: Option<PathBuf>,
     /// Length of a body.
     #[arg(long, default_value_t = 2048)]
     pub(crate) bytes: usize,
@@ -40,26 +51,28 @@ pub(crate) struct Play {
     /// Seconds over which hosts come back, as an agent's splay.
     #[arg(long, default_value_t = 15)]
     pub(crate) splay: u64,
-    /// Seconds of rest before each change. From 11 on hosts have closed the connections of their last cycle, as between
+    /// Seconds of rest before each change. From 7 on hosts have closed the connections of their last cycle, as between
     /// the rare changes of life.
-    #[arg(long, default_value_t = 11)]
+    #[arg(long, default_value_t = 7)]
     pub(crate) pause: u64,
     #[command(flatten)]
     pub(crate) elsewhere: Elsewhere,
     /// What is played: connect=SECONDS, steady=SECONDS, churn=CHANGES, slow=READERS, outage=SECONDS, restart,
-    /// reconnect=HOSTS.
+    /// reconnect=HOSTS, write=WRITERS; kill-backend, kill-primary, kill-both, cut=SECONDS, full-disk=SECONDS,
+    /// slow-disk=MILLISECONDS.
     #[arg(required = true, value_name = "ACT")]
     pub(crate) acts: Vec<Act>,
 }
 
 /// Everything that runs.
 pub(crate) struct Fleet {
-    play: Play,
-    sites: Vec<Site>,
-    board: Arc<Board>,
+    pub(crate) play: Play,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) board: Arc<Board>,
     orders: watch::Sender<Reconnect>,
     hosts: JoinSet<()>,
     slow: Vec<TcpStream>,
+    pub(crate) writers: Option<Writers>,
     /// What each backend used before the first host came.
     empty: Usage,
 }
@@ -68,9 +81,11 @@ impl Fleet {
     /// Starts the backends and publishes something. No host lives yet.
     pub(crate) async fn start(play: Play) -> anyhow::Result<Self> {
         let mut sites = Vec::new();
-        if play.elsewhere.urls.is_empty() {
+        if play.database {
+            sites.push(Site::cluster(play.backends, play.hosts, play.networks).await?);
+        } else if play.elsewhere.urls.is_empty() {
             for number in 0..play.backends.max(1) {
-                sites.push(Site::start(number, play.hosts).await?);
+                sites.push(Site::start(number, play.hosts, play.storage.clone()).await?);
             }
         } else {
             sites.push(Site::elsewhere(&play.elsewhere).await?);
@@ -83,6 +98,7 @@ impl Fleet {
             orders: watch::Sender::default(),
             hosts: JoinSet::new(),
             slow: Vec::new(),
+            writers: None,
             empty: Usage::default(),
         };
         fleet.publish().await?;
@@ -106,14 +122,21 @@ impl Fleet {
             Act::Outage(time) => self.outage(Some(time), &mut played).await,
             Act::Restart => self.outage(None, &mut played).await,
             Act::Reconnect(hosts) => self.reconnect(hosts, &mut played).await,
+            Act::Write(writers) => self.write(writers).await,
+            Act::Trouble(trouble) => self.trouble(trouble, &mut played).await,
         }
         .with_context(|| format!("playing {act}"))?;
+        let (wrong, older) = self.board.wrong_and_older();
+        if wrong > 0 {
+            bail!("playing {act}: hosts got {wrong} bodies that nobody published");
+        }
+        played.figure("older_bodies_so_far", older as f64);
         played.seconds = (self.board.now() - begun).as_secs_f64();
         played.figure("failed_cycles", (self.board.failures() - failures) as f64);
         Ok(played)
     }
 
-    fn everybody(&self) -> Range<usize> {
+    pub(crate) fn everybody(&self) -> Range<usize> {
         0..self.play.hosts
     }
 
@@ -182,7 +205,7 @@ impl Fleet {
     }
 
     /// Changes what every site has, and says when each had acknowledged it: from then on it is late.
-    async fn publish(&self) -> anyhow::Result<Vec<Duration>> {
+    pub(crate) async fn publish(&self) -> anyhow::Result<Vec<Duration>> {
         let mut acknowledged = Vec::new();
         for (number, site) in self.sites.iter().enumerate() {
             site.change(self.play.bytes, |digest| self.board.publish(number, digest))
@@ -228,7 +251,7 @@ impl Fleet {
     }
 
     /// One change; how long it took to each host's ear and hands.
-    async fn change(&self) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
+    pub(crate) async fn change(&self) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
         let board = &self.board;
         board.told.wipe();
         board.applied.wipe();
@@ -264,16 +287,21 @@ impl Fleet {
         let mut up = Vec::new();
         if let Some(down) = down {
             for site in &mut self.sites {
-                site.end(false).await?;
+                for backend in 0..site.backends().max(1) {
+                    site.backend(backend)?.end(false).await?;
+                }
             }
             tokio::time::sleep(down).await;
         }
         for number in 0..self.sites.len() {
             let site = self.sites.get_mut(number).context("there is no such site")?;
-            if down.is_none() {
-                site.end(true).await?;
+            for backend in 0..site.backends().max(1) {
+                let backend = site.backend(backend)?;
+                if down.is_none() {
+                    backend.end(true).await?;
+                }
+                backend.run().await?;
             }
-            site.start_again().await?;
             up.push(self.board.now());
         }
         let board = &self.board;
@@ -317,7 +345,7 @@ impl Fleet {
     }
 
     /// A change after trouble: nobody was forgotten.
-    async fn everybody_hears_of_the_next(&self, played: &mut Played) -> anyhow::Result<()> {
+    pub(crate) async fn everybody_hears_of_the_next(&self, played: &mut Played) -> anyhow::Result<()> {
         let (notice, applied) = self.change().await?;
         played.times("next_change_notice", notice);
         played.times("next_change_applied", applied);

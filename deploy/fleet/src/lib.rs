@@ -11,8 +11,11 @@
 #![forbid(unsafe_code)]
 
 pub mod act;
+mod backend;
 mod board;
+mod cable;
 mod chart;
+mod cluster;
 pub mod command;
 mod fleet;
 mod host;
@@ -22,3 +25,5 @@ mod process;
 pub mod raw;
 pub mod report;
 mod site;
+mod trouble;
+mod writers;

@@ -28,7 +28,7 @@ pub(crate) struct Compare {
     #[arg(long, default_value_t = 500)]
     pub(crate) pause: u64,
     /// The servers, in turns; what is not installed is left out.
-    #[arg(value_enum, default_values = ["dirless", "redis", "nats"], value_name = "SERVER")]
+    #[arg(value_enum, default_values = ["dirless", "nginx", "redis", "nats"], value_name = "SERVER")]
     pub(crate) servers: Vec<Kind>,
 }
 
@@ -48,8 +48,18 @@ impl Compare {
         // Once without listeners, so that what the first message costs is not theirs.
         peer.publish(&board).await?;
         let empty = peer.usage()?;
+        let connecting = board.now();
         let mut listeners = self.connect(&peer, &board).await.with_context(|| name.clone())?;
-        played.figure("connected_after_seconds", (board.now() - began).as_secs_f64());
+        let connecting = (board.now() - connecting).as_secs_f64();
+        played.figure(
+            "streams_opened_per_second",
+            self.hosts as f64 / connecting.max(f64::EPSILON),
+        );
+        let opening = peer.usage()?.processor.saturating_sub(empty.processor);
+        played.figure(
+            "processor_us_per_stream_opened",
+            opening.as_secs_f64() * 1e6 / self.hosts.max(1) as f64,
+        );
         let (mut sent, mut acknowledged, mut processor) = (Vec::new(), Vec::new(), Duration::ZERO);
         for _ in 0..self.changes {
             tokio::time::sleep(Duration::from_millis(self.pause)).await;

@@ -1,10 +1,12 @@
-//! Servers that tell many listeners: a backend, Redis, NATS.
+//! Servers that tell many listeners: a backend, nginx, Redis, NATS.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use dirless_testkit::{Program, Running};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -24,6 +26,8 @@ const ADDRESSES: usize = 8;
 pub(crate) enum Kind {
     /// `dirless-backend`: its notices, after a change that is on disk.
     Dirless,
+    /// `nginx` with nchan (Debian's libnginx-mod-nchan): server-sent events to who shows a bearer, kept in memory.
+    Nginx,
     /// `redis-server`: SUBSCRIBE and PUBLISH, nothing is kept.
     Redis,
     /// `nats-server`: SUB and PUB, nothing is kept.
@@ -38,7 +42,29 @@ pub(crate) enum Peer {
         running: Running,
         port: u16,
         publisher: TcpStream,
+        /// What it needs of a disk.
+        _folder: TempDir,
     },
+}
+
+/// Where Debian puts what nginx tells many with.
+const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+/// What listeners at nginx show.
+const BEARER: &str = "Bearer fleet-secret";
+
+/// Two workers, as the backend has here; the same refusal as in backend/benches/nginx.sh.
+fn nginx(folder: &Path, port: u16, connections: usize) -> String {
+    let folder = folder.display();
+    format!(
+        "load_module {NCHAN};\nworker_processes 2;\nworker_rlimit_nofile {files};\ndaemon off;\npid {folder}/pid;\n\
+         error_log {folder}/error.log;\nevents {{ worker_connections {connections}; }}\nhttp {{\n access_log off;\n\
+         client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};\n\
+         uwsgi_temp_path {folder}; scgi_temp_path {folder};\n keepalive_requests 1000000;\n server {{\n\
+         listen 0.0.0.0:{port} reuseport;\n if ($http_authorization != {BEARER:?}) {{ return 401; }}\n\
+         location = /sub {{ nchan_subscriber eventsource; nchan_channel_id c; nchan_subscriber_first_message newest; }}\n\
+         location = /pub {{ nchan_publisher; nchan_channel_id c; nchan_message_buffer_length 1; }}\n }}\n}}\n",
+        files = connections * 2,
+    )
 }
 
 impl Peer {
@@ -48,8 +74,17 @@ impl Peer {
         let connections = (hosts + 1000).to_string();
         let port = free_port()?;
         let number = port.to_string();
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("nginx.conf");
+        let configuration = file.display().to_string();
         let (name, arguments) = match kind {
-            Kind::Dirless => return Ok(Some(Self::Dirless(Site::start(0, hosts).await?))),
+            Kind::Dirless => return Ok(Some(Self::Dirless(Site::start(0, hosts, None).await?))),
+            Kind::Nginx => {
+                std::fs::write(&file, nginx(folder.path(), port, hosts + 1000))?;
+                // A program without the module counts as not installed.
+                let name = if Path::new(NCHAN).exists() { "nginx" } else { NCHAN };
+                (name, vec!["-c", &configuration, "-e", "/dev/null"])
+            }
             Kind::Redis => (
                 "redis-server",
                 vec![
@@ -68,7 +103,7 @@ impl Peer {
         let Some(path) = ["/usr/bin", "/usr/sbin", "/usr/local/bin"]
             .map(|folder| format!("{folder}/{name}"))
             .into_iter()
-            .find(|path| std::path::Path::new(path).exists())
+            .find(|path| Path::new(path).exists())
         else {
             return Ok(None);
         };
@@ -85,6 +120,7 @@ impl Peer {
             running,
             port,
             publisher,
+            _folder: folder,
         }))
     }
 
@@ -92,6 +128,14 @@ impl Peer {
     pub(crate) fn listening(&self) -> Listening {
         let (request, ready, message): (Vec<u8>, &'static [u8], &'static [u8]) = match self {
             Self::Dirless(site) => (site.listening(), b"event: state", b"event: state"),
+            Self::Other { kind: Kind::Nginx, .. } => (
+                format!(
+                    "GET /sub HTTP/1.1\r\nhost: fleet\r\naccept: text/event-stream\r\nauthorization: {BEARER}\r\n\r\n"
+                )
+                .into_bytes(),
+                b"event-stream",
+                b"data: ",
+            ),
             Self::Other { kind: Kind::Redis, .. } => (
                 b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n".to_vec(),
                 b"subscribe",
@@ -129,6 +173,12 @@ impl Peer {
                         format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n${MESSAGE}\r\n{text}\r\n"),
                         b":",
                     ),
+                    Kind::Nginx => (
+                        format!(
+                            "POST /pub HTTP/1.1\r\nhost: fleet\r\nauthorization: {BEARER}\r\ncontent-length: {MESSAGE}\r\n\r\n{text}"
+                        ),
+                        b"last message id",
+                    ),
                     _ => (format!("PUB c {MESSAGE}\r\n{text}\r\nPING\r\n"), b"PONG"),
                 };
                 publisher.write_all(command.as_bytes()).await?;
@@ -140,7 +190,7 @@ impl Peer {
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         match self {
             Self::Dirless(site) => site.usage()?.context("its process is known"),
-            Self::Other { running, .. } => Usage::of(running.id()),
+            Self::Other { running, .. } => Usage::of_family(running.id()),
         }
     }
 }

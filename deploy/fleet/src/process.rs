@@ -27,6 +27,18 @@ impl Usage {
         let own_memory = own_memory(&read("status")?).context("/proc/PID/status is not as proc(5) has it")?;
         Ok(Self { processor, own_memory })
     }
+
+    /// What this process and those that it started have used until now.
+    pub(crate) fn of_family(process: u32) -> anyhow::Result<Self> {
+        let mut all = Self::of(process)?;
+        let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+            let usage = Self::of(child)?;
+            all.processor += usage.processor;
+            all.own_memory += usage.own_memory;
+        }
+        Ok(all)
+    }
 }
 
 /// Fields 14 and 15 (utime, stime), counted behind the name, which may hold anything.

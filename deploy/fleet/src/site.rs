@@ -1,19 +1,20 @@
-//! A backend with one tenant: started here, or pointed at.
+//! A store with one tenant, and one or several backends in front of it: started here, or pointed at.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::Bytes;
-use dirless_client::{Client, ClientBuilder, Expected, RetryPolicy, SnapshotHeaders};
+use dirless_client::{Client, ClientBuilder, Error, Expected, RetryPolicy, SnapshotHeaders, Timeouts};
 use dirless_program::Secret;
-use dirless_testkit::{Program, Running};
 use dirless_wire::{AgePublicKey, SourceName, TenantId};
 use rand::RngCore;
-use tempfile::TempDir;
 
+use crate::backend::{Backend, Setup};
 use crate::board::Digest;
+use crate::cable::Cable;
+use crate::cluster::Database;
 use crate::host::digest_of;
 use crate::process::Usage;
 
@@ -21,10 +22,17 @@ use crate::process::Usage;
 const RECIPIENT: &str = "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s";
 /// How sealed bodies begin.
 const SEALED: &[u8] = b"age-encryption.org/v1\n";
-/// Connections from one address to another that leave room among the system's ephemeral ports (28,000).
-const HOSTS_AN_ADDRESS: usize = 4000;
-/// Most addresses of the loopback network that hosts are spread over.
-const ADDRESSES: usize = 8;
+/// How long a change may be refused before it is a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Rest before it is tried again.
+const REST: Duration = Duration::from_millis(20);
+/// How long a publisher of ours waits for a backend: it has another one to go to.
+const IMPATIENT: Timeouts = Timeouts {
+    connect: Duration::from_secs(1),
+    call: Duration::from_secs(5),
+    fetch: Duration::from_secs(5),
+    probe: Duration::from_secs(1),
+};
 
 /// A backend that somebody else runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,22 +42,13 @@ pub(crate) struct Elsewhere {
     pub(crate) urls: Vec<String>,
     /// The file with its bearer, readable by its owner alone.
     #[arg(long, value_name = "FILE")]
-    pub(crate) bearer_file: Option<std::path::PathBuf>,
+    pub(crate) bearer_file: Option<PathBuf>,
     /// The tenant there; it is enrolled when it is not yet.
     #[arg(long, value_name = "ID", default_value = "fleet")]
     pub(crate) tenant: String,
     /// The backend's process on this machine, for what it costs.
     #[arg(long, value_name = "PID")]
     pub(crate) process: Option<u32>,
-}
-
-/// A backend process of ours and its folder.
-#[derive(Debug)]
-struct Own {
-    folder: TempDir,
-    hosts: usize,
-    port: u16,
-    running: Option<Running>,
 }
 
 /// A site.
@@ -59,7 +58,9 @@ pub(crate) struct Site {
     bearer: Secret,
     tenant: TenantId,
     writer: Client,
-    own: Option<Own>,
+    backends: Vec<Backend>,
+    database: Option<Database>,
+    /// A backend that was not started here.
     process: Option<u32>,
 }
 
@@ -70,44 +71,59 @@ pub(crate) fn source() -> SourceName {
 
 impl Site {
     /// Starts a backend that has room for so many hosts, and enrols a tenant.
-    pub(crate) async fn start(number: usize, hosts: usize) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let bearer = Secret::new(format!("fleet-secret-{:016x}", rand::random::<u64>()));
-        let secret = folder.path().join("secret");
-        std::fs::write(&secret, bearer.expose())?;
-        std::fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
-        let mut own = Own {
-            folder,
+    pub(crate) async fn start(number: usize, hosts: usize, storage: Option<PathBuf>) -> anyhow::Result<Self> {
+        let bearer = fresh_bearer();
+        let setup = Setup {
             hosts,
-            port: 0,
-            running: None,
+            storage,
+            ..Setup::default()
         };
-        own.start().await?;
-        let addresses = hosts.div_ceil(HOSTS_AN_ADDRESS).clamp(1, ADDRESSES);
-        let urls = (1..=addresses).map(|last| format!("http://127.0.0.{last}:{}", own.port));
-        let process = own.running.as_ref().map(Running::id);
-        Self::prepare(urls.collect(), bearer, &format!("fleet-{number}"), Some(own), process).await
+        let backend = Backend::start(setup, &bearer).await?;
+        Self::prepare(bearer, &format!("fleet-{number}"), vec![backend], None).await
+    }
+
+    /// Starts several backends that share a database with a standby; on request each in a network of its own.
+    pub(crate) async fn cluster(backends: usize, hosts: usize, networks: bool) -> anyhow::Result<Self> {
+        let bearer = fresh_bearer();
+        let mut database = tokio::task::spawn_blocking(Database::start).await??;
+        let mut all = Vec::new();
+        for number in 0..backends.max(1) {
+            let cable = networks.then(|| Cable::lay(number)).transpose()?;
+            let near = cable.as_ref().map_or(Ipv4Addr::LOCALHOST, Cable::near);
+            let setup = Setup {
+                hosts,
+                database: Some(database.reachable_at(near).await?),
+                cable,
+                storage: None,
+            };
+            all.push(Backend::start(setup, &bearer).await?);
+        }
+        Self::prepare(bearer, "fleet", all, Some(database)).await
     }
 
     /// Uses a backend that runs.
     pub(crate) async fn elsewhere(elsewhere: &Elsewhere) -> anyhow::Result<Self> {
         let file = elsewhere.bearer_file.as_deref().context("--url needs --bearer-file")?;
         let bearer = Secret::from_file(file)?;
-        Self::prepare(
-            elsewhere.urls.clone(),
-            bearer,
-            &elsewhere.tenant,
-            None,
-            elsewhere.process,
-        )
-        .await
+        let urls = elsewhere.urls.clone();
+        Self::enrolled(urls, bearer, &elsewhere.tenant, (Vec::new(), None), elsewhere.process).await
     }
 
     async fn prepare(
+        bearer: Secret,
+        tenant: &str,
+        backends: Vec<Backend>,
+        database: Option<Database>,
+    ) -> anyhow::Result<Self> {
+        let urls = backends.iter().flat_map(Backend::urls).collect();
+        Self::enrolled(urls, bearer, tenant, (backends, database), None).await
+    }
+
+    async fn enrolled(
         urls: Vec<String>,
         bearer: Secret,
         tenant: &str,
-        own: Option<Own>,
+        (backends, database): (Vec<Backend>, Option<Database>),
         process: Option<u32>,
     ) -> anyhow::Result<Self> {
         let tenant = TenantId::new(tenant)?;
@@ -115,30 +131,59 @@ impl Site {
             .urls(urls.iter().map(String::as_str))?
             .bearer(bearer.duplicate())
             .tenant(tenant.clone())
+            .timeouts(IMPATIENT)
+            .retry(RetryPolicy::none())
             .build()?;
         let site = Self {
             urls,
             bearer,
             tenant,
             writer,
-            own,
+            backends,
+            database,
             process,
         };
         let key = AgePublicKey::new(RECIPIENT)?;
         site.writer.cycle().enroll(&site.tenant, &key).await?;
+        // The backends that were not asked hear of it a moment later.
+        let until = Instant::now() + PATIENCE;
+        for url in &site.urls {
+            let client = site.towards([url.as_str()])?.build()?;
+            while let Err(error) = client.cycle().get_public_key().await {
+                if Instant::now() > until {
+                    return Err(error).with_context(|| format!("{url} does not know the tenant"));
+                }
+                tokio::time::sleep(REST).await;
+            }
+        }
         Ok(site)
     }
 
-    /// The way of a host: each to one address, all addresses alike.
+    /// The way of a host: to all backends that share the database, as it is configured then; otherwise to one address of the
+    /// one there is, all addresses alike.
     pub(crate) fn client(&self, host: usize) -> anyhow::Result<Client> {
-        let client = ClientBuilder::new()
-            .url(self.url(host))?
-            .bearer(self.bearer.duplicate())
-            .tenant(self.tenant.clone())
-            // Hosts have their own pace, as agents do.
-            .retry(RetryPolicy::none())
-            .build()?;
-        Ok(client)
+        let urls = match self.database {
+            Some(_) => self.urls.iter().map(String::as_str).collect(),
+            None => vec![self.url(host)],
+        };
+        // Hosts have their own pace, as agents do.
+        Ok(self.towards(urls)?.build()?)
+    }
+
+    fn towards<'a>(&self, urls: impl IntoIterator<Item = &'a str>) -> anyhow::Result<ClientBuilder> {
+        let builder = ClientBuilder::new().urls(urls)?;
+        let builder = builder.bearer(self.bearer.duplicate()).tenant(self.tenant.clone());
+        Ok(builder.retry(RetryPolicy::none()))
+    }
+
+    /// The way of a writer, to all backends.
+    pub(crate) fn publisher(&self) -> anyhow::Result<Client> {
+        let builder = self.towards(self.urls.iter().map(String::as_str))?;
+        // What is back is used again at once.
+        Ok(builder
+            .timeouts(IMPATIENT)
+            .readmit_after(Duration::from_secs(1))
+            .build()?)
     }
 
     /// Where a host asks.
@@ -165,80 +210,58 @@ impl Site {
         }
         before(digest_of(&body));
         let headers = SnapshotHeaders::for_recipient(AgePublicKey::new(RECIPIENT)?);
-        let cycle = self.writer.cycle();
-        cycle
-            .put_snapshot(&source(), &headers, Bytes::from(body), &Expected::Anything)
-            .await?;
-        Ok(())
-    }
-
-    /// What the backend has used, where its process is known.
-    pub(crate) fn usage(&self) -> anyhow::Result<Option<Usage>> {
-        self.process.map(Usage::of).transpose()
-    }
-
-    /// Kills the backend (SIGKILL), or stops it (SIGTERM).
-    pub(crate) async fn end(&mut self, kindly: bool) -> anyhow::Result<()> {
-        let running = self.own()?.running.take().context("the backend is not running")?;
-        tokio::task::spawn_blocking(move || {
-            if kindly {
-                let outcome = running.stop()?;
-                if outcome.code() != 0 {
-                    bail!("the backend ended with {}: {}", outcome.code(), outcome.stderr);
+        let (body, until) = (Bytes::from(body), Instant::now() + PATIENCE);
+        let source = source();
+        loop {
+            let cycle = self.writer.cycle();
+            let written = cycle.put_snapshot(&source, &headers, body.clone(), &Expected::Anything);
+            match written.await {
+                Ok(_) => return Ok(()),
+                // As publishers do: what is under way passes.
+                Err(Error::Unavailable { .. } | Error::RateLimited { .. } | Error::Rejected { status: 500.., .. })
+                    if Instant::now() < until =>
+                {
+                    tokio::time::sleep(REST).await;
                 }
-                return Ok(());
+                Err(error) => return Err(error.into()),
             }
-            running.kill()
-        })
-        .await?
+        }
     }
 
-    /// Starts it again, on the same port and store.
-    pub(crate) async fn start_again(&mut self) -> anyhow::Result<()> {
-        let own = self.own()?;
-        own.start().await?;
-        self.process = self.own()?.running.as_ref().map(Running::id);
-        Ok(())
+    /// What its backends have used, where their processes are known.
+    pub(crate) fn usage(&self) -> anyhow::Result<Option<Usage>> {
+        if self.backends.is_empty() {
+            return self.process.map(Usage::of).transpose();
+        }
+        let mut all = Usage::default();
+        for backend in &self.backends {
+            let usage = backend.usage()?;
+            all.processor += usage.processor;
+            all.own_memory += usage.own_memory;
+        }
+        Ok(Some(all))
     }
 
-    fn own(&mut self) -> anyhow::Result<&mut Own> {
-        let own = self.own.as_mut();
-        own.context("a backend that was not started here cannot be stopped here: leave out outage and restart")
+    /// How many backends were started here.
+    pub(crate) fn backends(&self) -> usize {
+        self.backends.len()
+    }
+
+    /// One of them.
+    pub(crate) fn backend(&mut self, number: usize) -> anyhow::Result<&mut Backend> {
+        let backend = self.backends.get_mut(number);
+        backend.context(
+            "a backend that was not started here is left alone: only connect, steady, churn, slow and reconnect",
+        )
+    }
+
+    /// The database of its backends.
+    pub(crate) fn database(&mut self) -> anyhow::Result<&mut Database> {
+        let database = self.database.as_mut();
+        database.context("the backends share no database: --database")
     }
 }
 
-impl Own {
-    async fn start(&mut self) -> anyhow::Result<()> {
-        let file = self.folder.path().join("dirless.toml");
-        std::fs::write(&file, self.configuration(self.folder.path()))?;
-        let program = Program::ours("dirless-backend")?.arg("--config").arg(&file).arg("run");
-        let running = tokio::task::spawn_blocking(move || program.serve()).await??;
-        let port = running
-            .ready()
-            .lines()
-            .find_map(|line| line.rsplit_once(':')?.1.trim().parse().ok());
-        self.port = port.with_context(|| format!("the backend names no port: {}", running.ready()))?;
-        self.running = Some(running);
-        Ok(())
-    }
-
-    fn configuration(&self, folder: &Path) -> String {
-        // All addresses of the loopback network only when one is too few for all hosts.
-        let host = if self.hosts > HOSTS_AN_ADDRESS {
-            "0.0.0.0"
-        } else {
-            "127.0.0.1"
-        };
-        // A stream, a call, and the streams of readers that do not read.
-        let (connections, watchers) = (self.hosts * 3 + 4000, self.hosts + 2000);
-        format!(
-            "[server]\nhost = {host:?}\nport = {}\nmax_connections = {connections}\nmax_watchers = {watchers}\n\
-             [storage]\npath = {:?}\n[hmac]\nsecret_file = {:?}\n\
-             [limits]\naddress_per_minute = 0\ntenant_per_minute = 0\n\
-             [log]\nformat = \"text\"\nlevel = \"warn\"\n",
-            self.port,
-            folder.join("store"),
-            folder.join("secret"),
-        )
-    }
+fn fresh_bearer() -> Secret {
+    Secret::new(format!("fleet-secret-{:016x}", rand::random::<u64>()))
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use dirless_fleet::report::{Played, Report};
-use dirless_testkit::Program;
+use dirless_testkit::{Program, isolated};
 
 fn fleet(arguments: &[&str]) -> Program {
     Program::system(env!("CARGO_BIN_EXE_dirless-fleet")).args(arguments)
@@ -92,4 +92,99 @@ fn what_cannot_be_played_says_why_and_keeps_what_was() {
     );
     let report: Report = serde_json::from_str(&again.stdout).unwrap();
     assert_eq!(report.acts.len(), 1);
+}
+
+/// The last thing a run with writers says: how many writes were acknowledged, and that none is lost.
+fn verified(report: &Report) -> usize {
+    let verify = report.acts.last().unwrap();
+    assert_eq!(verify.act, "verify");
+    assert_eq!(verify.figures.get("lost_writes"), Some(&0.0), "{verify:?}");
+    assert_eq!(verify.figures.get("wrong_bodies"), Some(&0.0), "{verify:?}");
+    *verify.figures.get("acknowledged_writes").unwrap() as usize
+}
+
+/// Each of these acts says how long it was felt, and everybody had the change after it and the next one.
+fn felt_by(report: &Report, acts: &[&str], hosts: usize) {
+    for name in acts {
+        let act = report.acts.iter().find(|act| act.act == *name).unwrap();
+        for figure in ["change_acknowledged_after_ms", "longest_time_without_a_write_ms"] {
+            assert!(act.figures.contains_key(figure), "{name}: {figure}");
+        }
+        for times in ["applied_after_the_event", "next_change_applied"] {
+            assert_eq!(count(act, times), hosts, "{name}: {times}");
+        }
+    }
+}
+
+const SMALL: [&str; 9] = [
+    "run",
+    "--hosts",
+    "30",
+    "--splay",
+    "1",
+    "--interval",
+    "3",
+    "--pause",
+    "0",
+];
+
+#[test]
+fn nothing_is_lost_when_backends_and_the_primary_are_killed() {
+    let troubles = ["kill-backend", "kill-primary", "kill-both"];
+    let acts = ["--backends", "2", "--database", "connect=0", "write=3", "restart"];
+    let report = report(&[&SMALL[..], &acts[..], &troubles[..]].concat());
+    felt_by(&report, &troubles, 30);
+    assert!(verified(&report) >= 100);
+}
+
+#[test]
+fn a_network_that_is_cut_leaves_the_other_backend_to_all() -> anyhow::Result<()> {
+    isolated("a_network_that_is_cut_leaves_the_other_backend_to_all", || {
+        let acts = [
+            "--backends",
+            "2",
+            "--database",
+            "--networks",
+            "connect=0",
+            "write=3",
+            "cut=2",
+        ];
+        // PostgreSQL runs as another user, who has to get there.
+        let said = fleet(&[&SMALL[..], &acts[..]].concat())
+            .env("TMPDIR", "/tmp")
+            .succeed()?;
+        let report: Report = serde_json::from_str(&said)?;
+        felt_by(&report, &["cut=2"], 30);
+        assert!(verified(&report) >= 40);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_disk_that_is_full_or_slow_is_borne() -> anyhow::Result<()> {
+    isolated("a_disk_that_is_full_or_slow_is_borne", || {
+        let folder = tempfile::tempdir()?;
+        let mount = [
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=48m",
+            "small",
+            folder.path().to_str().unwrap(),
+        ];
+        Program::system("mount").args(mount).succeed()?;
+        let acts = ["connect=0", "write=2", "full-disk=1", "slow-disk=50"];
+        let storage = ["--storage", folder.path().to_str().unwrap()];
+        let said = fleet(&[&SMALL[..], &storage[..], &acts[..]].concat()).succeed()?;
+        let report: Report = serde_json::from_str(&said)?;
+        felt_by(&report, &acts[2..], 30);
+        let full = &report.acts[2].figures;
+        assert!(
+            full.iter()
+                .any(|(name, count)| name.starts_with("writes_refused_") && *count > 0.0),
+            "{full:?}"
+        );
+        assert!(verified(&report) >= 40);
+        Ok(())
+    })
 }
