@@ -63,8 +63,8 @@ fn a_change_reaches_everybody_and_an_outage_heals() {
 }
 
 #[test]
-fn bare_listeners_are_told_too() {
-    let report = report(&["listen", "--hosts", "50", "--changes", "2", "--pause", "0", "dirless"]);
+fn bare_listeners_are_told_too_and_cost_little() {
+    let report = report(&["listen", "--hosts", "400", "--changes", "2", "--pause", "0", "dirless"]);
     let [dirless] = &report.acts[..] else {
         unreachable!("one server: {report:?}")
     };
@@ -73,7 +73,12 @@ fn bare_listeners_are_told_too() {
             count(dirless, "notice_since_sent"),
             count(dirless, "notice_since_acknowledged")
         ),
-        (100, 100)
+        (800, 800)
+    );
+    let each = dirless.figures.get("bytes_per_host").unwrap();
+    assert!(
+        *each <= 16.0 * 1024.0,
+        "a host that only waits costs the backend {each} bytes"
     );
 }
 
