@@ -64,6 +64,11 @@ impl Remote {
             tenant,
         })
     }
+
+    /// Its whole URL.
+    pub(crate) fn url(&self) -> String {
+        format!("{}/v2/{}", self.base, self.tenant)
+    }
 }
 
 impl Access {

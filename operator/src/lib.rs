@@ -24,6 +24,7 @@ mod policy;
 mod recover;
 mod sheet;
 mod show;
+mod syncer;
 mod tenant;
 mod terminal;
 mod verify;

@@ -12,7 +12,7 @@ use crate::change::{begin, keep};
 use crate::draft::Draft;
 use crate::folder::{Current, Folder};
 use crate::options::{PassphraseFrom, days_after, whole_seconds};
-use crate::{Surroundings, files, keys, show};
+use crate::{Surroundings, files, keys, show, syncer};
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
@@ -54,6 +54,9 @@ pub struct Edit {
     /// Days from now until hosts warn that nobody renewed the policy
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
     valid_for: Option<u16>,
+    /// Let a syncer publish and admit hosts: the lines that "dirless-syncer signing init" printed; may be repeated
+    #[arg(long, value_name = "FILE")]
+    syncer: Vec<PathBuf>,
 }
 
 /// Arguments of `dirless policy sign`.
@@ -137,7 +140,8 @@ impl Edit {
         let folder = self.at.open(surroundings)?;
         let now = whole_seconds(surroundings.clock.now());
         let (current, mut policy) = begin(&folder, now)?;
-        if self.threshold.is_none() && self.lease.is_none() && self.valid_for.is_none() {
+        let options = self.threshold.is_some() || self.lease.is_some() || self.valid_for.is_some();
+        if !options && self.syncer.is_empty() {
             policy = self.in_editor(&policy, surroundings)?;
         }
         if let Some(threshold) = self.threshold {
@@ -149,6 +153,7 @@ impl Edit {
         if let Some(days) = self.valid_for {
             policy.expires = days_after(now, days)?;
         }
+        syncer::admit(&mut policy, &self.syncer)?;
         keep(&folder, &current, &policy, surroundings)
     }
 

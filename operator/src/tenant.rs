@@ -1,5 +1,6 @@
 //! `dirless tenant`: begins a tenant.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -10,10 +11,11 @@ use dirless_seal::trust::{Compartment, FORMAT, OnExpiry, Policy};
 use dirless_seal::{Digest, Label, Recipient, SigningKey};
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::at::{Access, Remote};
 use crate::draft::Draft;
 use crate::folder::Folder;
 use crate::options::{Making, days_after, whole_seconds};
-use crate::{Surroundings, files, keys, sheet};
+use crate::{Surroundings, files, keys, sheet, syncer};
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
@@ -57,6 +59,17 @@ pub struct Init {
     /// Write a sheet with the secret keys in clear to this file, to be printed and destroyed
     #[arg(long, value_name = "FILE")]
     secret_sheet: Option<PathBuf>,
+    /// The public lines of a syncer, as "dirless-syncer signing init" prints them: it may publish and admit hosts; may be repeated
+    #[arg(long, value_name = "FILE")]
+    syncer: Vec<PathBuf>,
+    /// Bring it to the backend with this base URL at once, with an operator's token
+    #[arg(long, value_name = "URL")]
+    backend: Option<String>,
+    /// Write the [signed] table for the syncer's configuration to this file too
+    #[arg(long, value_name = "FILE")]
+    signed: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     #[command(flatten)]
     making: Making,
 }
@@ -76,30 +89,76 @@ impl Init {
             .iter()
             .map(|name| keys::generate(name.parse::<Label>().context("naming a root")?))
             .collect::<anyhow::Result<_>>()?;
-        let policy = self.policy(&roots, whole_seconds(surroundings.clock.now()))?;
+        let mut policy = self.policy(&roots, whole_seconds(surroundings.clock.now()))?;
+        syncer::admit(&mut policy, &self.syncer)?;
         let mut first = Draft::new(&policy)?;
         roots.iter().for_each(|root| first.sign(root));
+        // Before anything is written: a wrong address or token file ends it here.
+        let folder = self.place(policy.tenant, surroundings)?;
 
         self.write_keys(&roots, &passphrases)?;
-        let folder = Folder::new(&self.folder);
         ensure_folder(&self.folder.join("policy"), 0o755)
             .with_context(|| format!("making {}", self.folder.display()))?;
         let path = folder.publish(&first)?;
+        self.tell(&first, &roots, &path, surroundings.out)?;
+        let push = || {
+            format!(
+                "keys and policy are written, and not at the backend; bring them there with: dirless policy push {} {}",
+                self.folder.display(),
+                folder.name()
+            )
+        };
+        folder.push(surroundings.out).with_context(push)
+    }
 
+    /// The folder, and the backend that it is brought to.
+    fn place(&self, tenant: Digest, surroundings: &mut Surroundings<'_>) -> anyhow::Result<Folder> {
+        let Some(url) = &self.backend else {
+            return Ok(Folder::new(&self.folder));
+        };
+        let remote = Remote {
+            base: url.trim_end_matches('/').to_owned(),
+            tenant,
+        };
+        let backend = self.access.backend(&remote, surroundings)?;
+        Ok(Folder::of(&self.folder, &remote.url(), Some(backend)))
+    }
+
+    fn tell(&self, first: &Draft, roots: &[SigningKey], path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
         let sheet = sheet::text(first.policy(), None);
         if let Some(path) = &self.sheet {
             files::create(path, 0o644, sheet.as_bytes())?;
         }
         if let Some(path) = &self.secret_sheet {
-            files::create(path, 0o600, sheet::text(first.policy(), Some(&roots)).as_bytes())?;
+            files::create(path, 0o600, sheet::text(first.policy(), Some(roots)).as_bytes())?;
         }
-        let out = &mut surroundings.out;
+        let backend = self.backend.as_deref().map(|url| url.trim_end_matches('/'));
+        let table = syncer::table(first.policy(), backend, &self.folder)?;
+        if let Some(path) = &self.signed {
+            files::create(path, 0o644, table.as_bytes())?;
+        }
         writeln!(out, "{sheet}")?;
-        for name in &names {
-            writeln!(out, "wrote {}", self.key_path(name).display())?;
+        for root in roots {
+            writeln!(
+                out,
+                "wrote {}",
+                self.key_path(root.verifying().name().as_str()).display()
+            )?;
         }
         writeln!(out, "wrote {}", path.display())?;
-        writeln!(out, "next: dirless publisher add {} …", self.folder.display())?;
+        for publisher in &first.policy().publishers {
+            let key = &publisher.key;
+            writeln!(
+                out,
+                "admitted {}+{}; compare it with what its syncer printed",
+                key.name(),
+                key.hash()
+            )?;
+        }
+        writeln!(out, "for the configuration of a syncer:\n{table}")?;
+        if self.syncer.is_empty() {
+            writeln!(out, "next: dirless policy edit {} --syncer FILE", self.folder.display())?;
+        }
         Ok(())
     }
 
@@ -134,7 +193,10 @@ impl Init {
             );
         }
         let names = (1..=self.roots).map(|number| self.key_path(&format!("root-{number}")));
-        let sheets = [&self.sheet, &self.secret_sheet].into_iter().flatten().cloned();
+        let sheets = [&self.sheet, &self.secret_sheet, &self.signed]
+            .into_iter()
+            .flatten()
+            .cloned();
         for path in names.chain(sheets) {
             if path.exists() {
                 bail!(

@@ -30,8 +30,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use dirless_program::command::{GenerateArguments, generate};
+use dirless_program::config::ConfigError;
 use dirless_program::log::{LogConfig, LogFormat};
 use dirless_program::{Clock, Lookup};
+use dirless_wire::SourceName;
 
 use crate::audience::{Audiences, Target};
 use crate::config::Config;
@@ -39,6 +41,7 @@ use crate::cycle::publication::{Publication, Went};
 use crate::cycle::{Cycle, open_tree};
 use crate::keys::{self, Access};
 use crate::local::LocalCommand;
+use crate::remote::Remote;
 use crate::signed::Connections;
 use crate::sources::{self, Source, SourceSetting};
 use crate::state::State;
@@ -123,6 +126,11 @@ enum Command {
     Generate(GenerateArguments),
 }
 
+/// Why nothing is published as long as the file says nowhere to.
+const NOT_SET_UP: &str = "nothing says where to publish: run `dirless-syncer signing init NAME`, have the root keys admit it \
+                          (`dirless tenant init --syncer`), and add the [signed] table that this prints, see \
+                          docs/publishing-signed.md; [backend] url is for hosts of the classic protocol alone";
+
 /// What every command but `generate` starts from.
 struct Setting<'a> {
     path: PathBuf,
@@ -202,6 +210,14 @@ impl Setting<'_> {
     }
 
     fn access(&self) -> anyhow::Result<Access> {
+        if !self.config.is_set_up() {
+            return Err(ConfigError::Value {
+                path: self.path.clone(),
+                key: "signed".to_owned(),
+                reason: format!("is missing; {NOT_SET_UP}"),
+            }
+            .into());
+        }
         Ok(keys::load(&self.config, self.environment)?)
     }
 
@@ -258,6 +274,19 @@ impl Setting<'_> {
         let audiences = self.audiences();
         let audiences = audiences.iter().map(|target| target.state_folder(folder));
         sources.chain(audiences).collect()
+    }
+
+    /// The snapshot of `source` that is published, if there is one: at the backend of the classic protocol, or as it is kept
+    /// here for those who publish signed alone.
+    async fn published_text(&self, access: &Access, source: &str) -> anyhow::Result<Option<String>> {
+        if !access.classic {
+            let source = source.parse().context("naming the source")?;
+            return Ok(self.needed_signer()?.stocked_text(&source)?);
+        }
+        let client = keys::client(&self.config, &access.bearer, Some(&access.tenant))?;
+        Remote::new(client, SourceName::new(source)?, access)
+            .text_if_any()
+            .await
     }
 
     /// The source called `name`, or the first.

@@ -16,7 +16,8 @@ pub const DEFAULT_PATH: &str = "/etc/dirless/dirless-syncer.toml";
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The backend.
+    /// The backend of the classic protocol.
+    #[serde(default)]
     pub backend: BackendConfig,
     /// The sources, in the order of precedence; none means Identity Center alone.
     #[serde(default)]
@@ -69,14 +70,17 @@ pub struct Config {
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
+    /// Was this syncer enrolled with the classic protocol when the file was read?
+    #[serde(skip)]
+    pub enrolled: bool,
 }
 
 /// `[backend]`
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackendConfig {
-    /// Base URL, `http://` or `https://`.
-    pub url: String,
+    /// Base URL, `http://` or `https://`; only the classic protocol needs it.
+    pub url: Option<String>,
     /// The bearer, for the first enrolment. Better kept in a file or a service credential.
     pub enrollment_token: Option<Secret>,
     /// File that holds the bearer (mode 0600).
@@ -240,8 +244,9 @@ impl Config {
     /// # Errors
     /// When it cannot be read, has unknown keys, or values that make no sense.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = dirless_program::config::load(path)?;
+        let mut config: Self = dirless_program::config::load(path)?;
         config.check(path)?;
+        config.enrolled = crate::keys::KeyFolder::of(&config).is_enrolled();
         Ok(config)
     }
 
@@ -255,10 +260,37 @@ impl Config {
         Ok(config)
     }
 
-    /// Is the classic protocol spoken? Always, unless `[signed]` switches it off.
+    /// Is the classic protocol spoken? As `[signed] classic` says. Without a word it is by those who have nothing else, and
+    /// by those who were enrolled with it before `[signed]` came: their hosts may still need it.
     #[must_use]
     pub fn is_classic(&self) -> bool {
-        self.signed.as_ref().is_none_or(|signed| signed.classic)
+        match &self.signed {
+            None => self.backend.url.is_some(),
+            Some(signed) => signed.classic.unwrap_or(self.enrolled && self.backend.url.is_some()),
+        }
+    }
+
+    /// Does the file say where to publish at all?
+    #[must_use]
+    pub fn is_set_up(&self) -> bool {
+        self.signed.is_some() || self.is_classic()
+    }
+
+    /// What there is to say about the classic protocol: it is spoken, and nobody wrote that it should be.
+    #[must_use]
+    pub fn classic_note(&self) -> Option<&'static str> {
+        match &self.signed {
+            _ if !self.is_classic() => None,
+            None => Some(
+                "the classic protocol alone is spoken: hosts believe whoever runs the backend. To have them believe your own \
+                 keys, see docs/migrate-from-deployed.md",
+            ),
+            Some(signed) if signed.classic.is_none() => Some(
+                "this syncer was enrolled with the classic protocol, and goes on with it beside [signed]; write classic = \
+                 false under [signed] once every host has joined, see docs/migrate-from-deployed.md",
+            ),
+            Some(_) => None,
+        }
     }
 
     /// Where the id ledger is.
@@ -278,12 +310,18 @@ impl Config {
                 reason,
             })
         };
-        let url = &self.backend.url;
-        if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return refuse(
-                "backend.url",
-                "must start with https:// (or http:// on a trusted path)".to_owned(),
-            );
+        match &self.backend.url {
+            Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => {
+                let reason = "must start with https:// (or http:// on a trusted path)";
+                return refuse("backend.url", reason.to_owned());
+            }
+            None if self.is_classic() => {
+                return refuse(
+                    "backend.url",
+                    "is missing, and signed.classic = true needs it".to_owned(),
+                );
+            }
+            _ => {}
         }
         if !(10..=86_400).contains(&self.syncer.interval_seconds) {
             return refuse("syncer.interval_seconds", "must be 10 to 86400".to_owned());
@@ -379,8 +417,40 @@ interval_seconds = 60
         assert_eq!(config.syncer.interval_seconds, 60);
         assert_eq!(config.ids.range, IdRange::ASSIGNED);
         assert_eq!(config.guard.percent, 20);
+        assert!(parse(DEPLOYED).unwrap().is_classic());
         let config = parse("[backend]\nurl = \"https://d\"\n").unwrap();
         assert_eq!(config.ledger_path(), Path::new("/var/lib/dirless/syncer/ledger.db"));
+    }
+
+    /// `[signed]` with a folder.
+    const SIGNED: &str =
+        "[signed]\nfolder = \"/srv/t\"\nroots = \"1035a858d09bb40f583f65a01422ce15bdf25c8fd30f536d4790d7f42f9707b0\"\n";
+
+    #[test]
+    fn signed_stands_alone_unless_somebody_needs_the_classic_protocol() {
+        let with = |before: &str, after: &str, enrolled: bool| {
+            let mut config = parse(&format!("{before}{SIGNED}{after}")).unwrap();
+            config.enrolled = enrolled;
+            (config.is_classic(), config.is_set_up(), config.classic_note().is_some())
+        };
+        let url = "[backend]\nurl = \"https://d\"\n";
+        assert_eq!(with("", "", false), (false, true, false));
+        assert_eq!(with(url, "", false), (false, true, false));
+        // Its hosts still fetch what they are used to.
+        assert_eq!(with(url, "", true), (true, true, true));
+        assert_eq!(with("", "", true), (false, true, false));
+        assert_eq!(with(url, "classic = false", true), (false, true, false));
+        assert_eq!(with(url, "classic = true", false), (true, true, false));
+        let error = parse(&format!("{SIGNED}classic = true")).unwrap_err();
+        assert!(error.contains("backend.url"), "{error}");
+    }
+
+    #[test]
+    fn without_signed_there_is_the_classic_protocol_or_nothing() {
+        let config = parse(DEPLOYED).unwrap();
+        assert!(config.is_classic() && config.is_set_up() && config.classic_note().is_some());
+        let config = parse("").unwrap();
+        assert!(!config.is_classic() && !config.is_set_up() && config.classic_note().is_none());
     }
 
     #[test]
@@ -434,7 +504,7 @@ interval_seconds = 60
         ) {
             for text in [format!("[backend]\nurl = {url:?}\n[{table}]\n{line}\n"), line] {
                 if let Ok(config) = Config::parse(&text, Path::new("/x")) {
-                    proptest::prop_assert!(config.backend.url.starts_with("http"));
+                    proptest::prop_assert!(config.backend.url.is_none_or(|url| url.starts_with("http")));
                     proptest::prop_assert!((10..=86_400).contains(&config.syncer.interval_seconds));
                     proptest::prop_assert!(config.guard.percent <= 100);
                 }

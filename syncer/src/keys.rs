@@ -34,7 +34,10 @@ pub struct Access {
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// A file is missing.
-    #[error("{path} is missing: run `dirless-syncer enroll` first")]
+    #[error(
+        "{path} is missing: this syncer publishes nothing yet. Set up [signed] (docs/publishing-signed.md), or, for hosts of \
+         the classic protocol, run `dirless-syncer enroll`"
+    )]
     NotEnrolled {
         /// The file.
         path: PathBuf,
@@ -42,7 +45,7 @@ pub enum KeysError {
     /// No bearer anywhere.
     #[error(
         "there is no token: put it into hmac.key beside age.key, name a file with [backend] token_file, or hand it \
-         over as the credential {CREDENTIAL}"
+         over as the credential {CREDENTIAL}; without the classic protocol none is needed, see docs/publishing-signed.md"
     )]
     NoToken,
     /// A secret cannot be read.
@@ -285,6 +288,9 @@ fn signed_alone(config: &Config, folder: &KeyFolder) -> Result<Access, KeysError
     })
 }
 
+/// Stands for the backend where the classic protocol is not spoken, and is never asked (RFC 2606).
+const NOBODY: &str = "https://backend.invalid";
+
 /// How long a backend is waited for.
 pub(crate) fn timeouts() -> Timeouts {
     Timeouts {
@@ -304,7 +310,7 @@ pub fn client(
     tenant: Option<&TenantId>,
 ) -> Result<Client, dirless_client::BuildError> {
     let mut builder = ClientBuilder::new()
-        .url(&config.backend.url)?
+        .url(config.backend.url.as_deref().unwrap_or(NOBODY))?
         .bearer(bearer.duplicate())
         .timeouts(timeouts());
     if let Some(tenant) = tenant {

@@ -8,7 +8,9 @@
 mod blob;
 mod command;
 mod dispatch;
+mod editor;
 mod groups;
+mod here;
 mod keys;
 mod refusal;
 mod rules;
@@ -28,6 +30,7 @@ use dirless_program::Clock;
 use dirless_seal::Identity;
 
 pub use command::LocalCommand;
+pub use here::Here;
 use keys::Which;
 pub use refusal::Refusal;
 pub use session::LocalError;
@@ -80,13 +83,28 @@ impl LocalConfig {
     }
 }
 
+/// The source under which they travel.
+pub const LOCAL: &str = "local";
+
+/// Where people's entries are kept.
+#[derive(Debug)]
+pub enum Place {
+    /// At a backend of the classic protocol, which portals write to as well.
+    Backend {
+        /// The way there, with bearer and tenant.
+        client: Client,
+        /// Opens what is stored.
+        identity: Identity,
+    },
+    /// On this machine, from where they are published signed.
+    Here(Box<Here>),
+}
+
 /// What the commands work with.
 #[derive(Debug)]
 pub struct Context {
-    /// The way to the backend, with bearer and tenant.
-    pub client: Client,
-    /// Opens what is stored.
-    pub identity: Identity,
+    /// Where they are kept.
+    pub place: Place,
     /// `[local]`.
     pub config: LocalConfig,
     /// How group names of access rules are compared.

@@ -96,16 +96,7 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Fetches what the backend holds as JSON text.
-    ///
-    /// # Errors
-    /// When there is nothing, or it does not open.
-    pub async fn text(&self) -> anyhow::Result<String> {
-        let text = self.text_if_any().await?;
-        text.with_context(|| format!("the backend holds no snapshot of {}", self.source))
-    }
-
-    /// The same; `None` when there is nothing.
+    /// Fetches what the backend holds as JSON text; `None` when there is nothing.
     ///
     /// # Errors
     /// When the backend cannot say, or what it holds does not open.

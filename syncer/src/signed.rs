@@ -149,7 +149,7 @@ mod tests {
     fn two_lines_are_enough() {
         let config = parse("").unwrap();
         assert_eq!(config.compartments().len(), 1);
-        assert_eq!((config.policy, config.epoch_days, config.classic), (1, 30, true));
+        assert_eq!((config.policy, config.epoch_days, config.classic), (1, 30, None));
         let lease = config.lease(600);
         assert_eq!((lease.fresh, lease.expires), (600, 600));
         assert_eq!(config.lease(100_000).expires, 86_400);

@@ -1,5 +1,7 @@
 //! The demonstration: from people in AWS Identity Center to a login, an outage, and a leaver.
 
+mod protocol;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,8 +9,10 @@ use anyhow::{Context, ensure};
 use dirless_testkit::{Program, Running, eventually};
 
 use crate::machine::{self, Person, getent};
-use crate::site::{self, BACKEND, Site};
+use crate::site::{self, Site};
 use crate::story::Story;
+
+pub use protocol::Protocol;
 
 /// Where the tree begins when nobody says otherwise.
 const BASE: &str = "dc=dirless";
@@ -34,16 +38,19 @@ struct People {
 ///
 /// # Errors
 /// The first step that did not go as it should.
-pub fn run(story: &mut Story) -> anyhow::Result<()> {
-    let mut site = story.step("AWS: people and groups in IAM Identity Center (moto stands in)", aws)?;
+pub fn run(story: &mut Story, protocol: Protocol) -> anyhow::Result<()> {
+    let mut site = story.step(
+        "AWS: people and groups in IAM Identity Center (moto stands in)",
+        |story| aws(story, protocol),
+    )?;
     let people = story.step("A newcomer and a group", |story| newcomers(story, &site))?;
     story.step("The backend, with its embedded database", |story| {
         backend(story, &mut site)
     })?;
-    story.step("The syncer: enrol, then read, number, seal and push", |story| {
-        sync(story, &site)
+    story.step("The tenant, and the syncer: read, number, seal and publish", |story| {
+        protocol.begin(story, &site)
     })?;
-    let mut host = story.step("A host joins and runs the agent", |story| host(story, &site))?;
+    let mut host = story.step("A host joins and runs the agent", |story| host(story, &site, protocol))?;
     story.step("Linux knows alice, through glibc, from a local file", look_up)?;
     story.step("alice logs in through sshd with her key", |story| {
         login(story, &site, &host.alice)
@@ -57,18 +64,20 @@ pub fn run(story: &mut Story) -> anyhow::Result<()> {
         outage(story, &mut site, &mut host)
     })?;
     story.step("alice leaves the company", |story| {
-        leave(story, &mut site, &mut host, &people)
+        leave(story, &mut site, &mut host, &people)?;
+        protocol.verify(story, &site)
     })?;
     story.step("Everybody vanishes at the source, by mistake", |story| {
         mistake(story, &site, &people)
     })?;
+    story.found(protocol.believed());
     story.summary();
     Ok(())
 }
 
-fn aws(story: &mut Story) -> anyhow::Result<Site> {
+fn aws(story: &mut Story, protocol: Protocol) -> anyhow::Result<Site> {
     machine::install(&["dirless-backend", "dirless-syncer", "dirless-agent", "dirless-ldapd"])?;
-    let site = Site::new()?;
+    let site = protocol.site()?;
     site.publish_tree()?;
     story.remark(format!(
         "AWS answers at {}, the instance metadata service at {}",
@@ -94,33 +103,8 @@ fn backend(story: &mut Story, site: &mut Site) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sync(story: &mut Story, site: &Site) -> anyhow::Result<()> {
-    tell(story, "dirless-syncer enroll", site.syncer()?.arg("enroll"))?;
-    tell(story, "dirless-syncer once", site.syncer()?.arg("once"))?;
-    story.found("people read from AWS with credentials, region and account of the EC2 instance (IMDSv2)");
-    Ok(())
-}
-
-fn host(story: &mut Story, site: &Site) -> anyhow::Result<Host> {
-    let server = format!("http://{BACKEND}");
-    let key = Site::age_key();
-    let key = key.to_string_lossy();
-    let enroll = Program::ours("dirless")?
-        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", site.metadata_url())
-        .args([
-            "enroll",
-            "--server",
-            &server,
-            "--token-file",
-            "/srv/syncer/token",
-            "--age-key",
-            &key,
-        ]);
-    tell(
-        story,
-        &format!("dirless enroll --server {server} --token-file token --age-key age.key"),
-        enroll,
-    )?;
+fn host(story: &mut Story, site: &Site, protocol: Protocol) -> anyhow::Result<Host> {
+    protocol.join(story, site)?;
     quicken()?;
     tree_on_host()?;
     let install = ["install", "--nss", "--ssh", "--mkhomedir"];
@@ -311,6 +295,10 @@ pub fn quicken() -> anyhow::Result<()> {
             faster.push_str(line);
             faster.push('\n');
         }
+    }
+    // A host that joined has no such table yet.
+    if !text.lines().any(|line| line.trim() == "[agent]") {
+        faster.push_str("\n[agent]\ninterval_seconds = 1\nprobe_interval_seconds = 1\nreadmit_after_seconds = 1\n");
     }
     ensure!(faster != text, "no interval_seconds in {}", path.display());
     site::private(path, &faster)

@@ -39,17 +39,30 @@ impl Site {
     /// # Errors
     /// When something cannot be started or written.
     pub fn new() -> anyhow::Result<Self> {
+        private("/srv/syncer/token", SECRET)?;
+        Self::with(&format!(
+            "[backend]\nurl = \"http://{BACKEND}\"\ntoken_file = \"/srv/syncer/token\"\n"
+        ))
+    }
+
+    /// The same with a syncer that knows no classic protocol: who its tenant is comes later, by [`Site::append`].
+    ///
+    /// # Errors
+    /// When something cannot be started or written.
+    pub fn signed() -> anyhow::Result<Self> {
+        Self::with("")
+    }
+
+    fn with(backend: &str) -> anyhow::Result<Self> {
         private("/etc/dirless/backend-secret", SECRET)?;
         private(
             "/etc/dirless/dirless.toml",
             "[hmac]\nsecret_file = \"/etc/dirless/backend-secret\"\n",
         )?;
-        private("/srv/syncer/token", SECRET)?;
         private(
             SYNCER,
             &format!(
-                "[backend]\nurl = \"http://{BACKEND}\"\ntoken_file = \"/srv/syncer/token\"\n\
-                 [syncer]\nkey_folder = \"/srv/syncer/keys\"\nstate_folder = \"/srv/syncer/state\"\n\
+                "{backend}[syncer]\nkey_folder = \"/srv/syncer/keys\"\nstate_folder = \"/srv/syncer/state\"\n\
                  [tree]\npath = \"/srv/syncer/state/tree.db\"\n"
             ),
         )?;
@@ -65,9 +78,33 @@ impl Site {
     /// # Errors
     /// When the configuration cannot be written.
     pub fn publish_tree(&self) -> anyhow::Result<()> {
-        let text = std::fs::read_to_string(SYNCER)?;
         // The table of the tree is its last.
-        private(SYNCER, &format!("{text}publish = true\n"))
+        self.append("publish = true\n")
+    }
+
+    /// Adds to the syncer's configuration.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&self, more: &str) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(SYNCER)?;
+        private(SYNCER, &format!("{text}{more}"))
+    }
+
+    /// Roots and id of the tenant, as the syncer's `[signed]` has them.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn tenant(&self) -> anyhow::Result<(String, String)> {
+        let text = std::fs::read_to_string(SYNCER)?;
+        let value = |key: &str| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+            let value = line.with_context(|| format!("no {key} in {SYNCER}"))?;
+            Ok::<_, anyhow::Error>(value.trim_matches('"').to_owned())
+        };
+        Ok((value("roots")?, value("tenant")?))
     }
 
     /// Where the metadata service of this site answers, in place of 169.254.169.254.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use dirless_client::BaseUrl;
 use dirless_program::Secret;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Certificate, Client, Response, StatusCode};
@@ -24,7 +25,7 @@ pub(crate) struct HttpSource {
 impl HttpSource {
     pub(crate) fn new(base: &str, token: Option<&Secret>, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         dirless_program::command::start();
-        if token.is_some() && !base.starts_with("https://") {
+        if token.is_some() && BaseUrl::new(base)?.exposes_bearer() {
             bail!("a token is not sent without TLS; use an https:// URL");
         }
         let mut builder = Client::builder()

@@ -144,3 +144,66 @@ fn a_passphrase_file_must_be_ones_own_and_hold_the_right_number() {
     let locked = std::fs::read(place.path("k/root-2.age")).unwrap();
     assert!(unlock(&locked, "passphrase two").is_ok());
 }
+
+/// What `dirless-syncer signing init` prints.
+fn lines(place: &Place, name: &str, sources: &str) {
+    let lines = dirless_publish::Custody::generate(&name.parse().unwrap())
+        .unwrap()
+        .public();
+    let text = format!(
+        "publisher {} sources={sources} ids=1000-2000 names=* may=groups,users\nenroller {} {}\n",
+        lines.publisher, lines.enroller, lines.recipient
+    );
+    std::fs::write(place.path(name), text).unwrap();
+}
+
+#[test]
+fn a_syncer_is_admitted_by_the_first_policy() {
+    let place = Place::new();
+    lines(&place, "syncer-1", "local,tree");
+    lines(&place, "syncer-2", "corp");
+    lines(&place, "syncer-3", "local");
+    let out = place
+        .succeed("tenant init @/t --keys @/k --syncer @/syncer-1 --signed @/signed.toml --passphrase-file - --work 10");
+    let policy = place.policy(1);
+    let one = &policy.publishers[0];
+    assert_eq!((policy.publishers.len(), policy.enrollers.len()), (1, 1));
+    assert_eq!(one.key.name().as_str(), "syncer-1");
+    assert_eq!(one.scope.ids, vec!["1000-2000".parse().unwrap()]);
+    assert_eq!(policy.enrollers[0].key.name().as_str(), "syncer-1-enroller");
+    let table = std::fs::read_to_string(place.path("signed.toml")).unwrap();
+    assert!(out.contains("[signed]\nfolder = ") && !out.contains("next:"), "{out}");
+    assert!(out.contains(&format!("admitted syncer-1+{}", one.key.hash())), "{out}");
+    for value in [policy.tenant.to_string(), policy.fingerprint().to_string()] {
+        assert!(table.contains(&format!("\"{value}\"")), "{table}");
+    }
+    assert!(table.contains("\n[signed]\nfolder = \"/"), "{table}");
+
+    // Another one, later; nobody twice.
+    place.succeed("policy edit @/t --syncer @/syncer-2");
+    let said = place.fail("policy edit @/t --syncer @/syncer-2");
+    assert!(said.contains("source corp has two publishers"), "{said}");
+    let said = place.fail("policy edit @/t --syncer @/syncer-3");
+    assert!(said.contains("source local has two publishers"), "{said}");
+    place.sign();
+    let names: Vec<_> = place
+        .policy(2)
+        .publishers
+        .iter()
+        .map(|one| one.key.name().to_string())
+        .collect();
+    assert_eq!(names, ["syncer-1", "syncer-2"]);
+}
+
+#[test]
+fn lines_that_are_none_write_nothing() {
+    let place = Place::new();
+    for text in ["", "publisher nonsense\n", "publisher\n"] {
+        std::fs::write(place.path("lines"), text).unwrap();
+        let said = place.fail("tenant init @/t --keys @/k --syncer @/lines --passphrase-file - --work 10");
+        assert!(said.contains("@/lines") || said.contains("lines"), "{said}");
+        assert!(!place.path("t/policy/1").exists() && !place.path("k/root-1.age").exists());
+    }
+    let said = place.fail("tenant init @/t --keys @/k --backend ftp://x --passphrase-file - --work 10");
+    assert!(!place.path("k/root-1.age").exists(), "{said}");
+}

@@ -46,8 +46,7 @@ pub struct SignedConfig {
     #[serde(default = "log_percent")]
     pub log_percent: u8,
     /// Push to hosts that know only the classic protocol as well.
-    #[serde(default = "yes")]
-    pub classic: bool,
+    pub classic: Option<bool>,
     /// Who receives what; none means one compartment, `all`, with everything.
     #[serde(default)]
     pub compartment: Vec<CompartmentConfig>,
@@ -95,10 +94,6 @@ fn epoch_days() -> u16 {
 
 fn log_percent() -> u8 {
     25
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {

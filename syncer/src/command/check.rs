@@ -18,14 +18,21 @@ pub(super) struct CheckArguments {
 pub(super) async fn check(setting: &Setting<'_>, arguments: CheckArguments) -> anyhow::Result<ExitCode> {
     let config = &setting.config;
     Setting::print(&format!("{} is good", setting.path.display()))?;
-    if config.backend.url.starts_with("http://") {
+    let url = config.backend.url.as_deref().filter(|_| config.is_classic());
+    if url.is_some_and(|url| url.starts_with("http://")) {
         Setting::print("note: the backend is reached without TLS; the token crosses the network in clear")?;
+    }
+    if let Some(note) = config.classic_note() {
+        Setting::print(&format!("note: {note}"))?;
+    }
+    if !config.is_set_up() {
+        Setting::print(&format!("note: {}", super::NOT_SET_UP))?;
     }
     let allocator = Allocator::new(config.ids.range)?;
     Setting::print(&format!("ids: {} numbers in {}", allocator.size(), config.ids.range))?;
     signed(setting)?;
     if config.is_classic() && !KeyFolder::of(config).is_enrolled() {
-        Setting::print("not enrolled yet: run `dirless-syncer enroll`")?;
+        Setting::print("not enrolled with the classic protocol yet: run `dirless-syncer enroll`")?;
     }
     for own in setting.sources() {
         if let SourceKind::Files(files) = &own.kind {
@@ -86,10 +93,10 @@ fn signed(setting: &Setting<'_>) -> anyhow::Result<()> {
         "signed: into {} for compartments {}{}",
         own.place(),
         names.join(", "),
-        if own.classic {
-            ""
+        if config.is_classic() {
+            "; beside it the classic protocol"
         } else {
-            "; the classic protocol is switched off"
+            ""
         }
     ))?;
     for source in setting.sources() {

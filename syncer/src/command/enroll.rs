@@ -20,6 +20,13 @@ pub(super) struct EnrollArguments {
 }
 
 pub(super) async fn enroll(setting: &Setting<'_>, arguments: EnrollArguments) -> anyhow::Result<ExitCode> {
+    if setting.config.backend.url.is_none() {
+        bail!(
+            "{} has no [backend] url: enrolling is for hosts of the classic protocol. With [signed] there is no enrolment: the \
+             policy admits this syncer's key, see docs/publishing-signed.md",
+            setting.path.display()
+        );
+    }
     let token = token(setting, &arguments)?;
     let tenant = register(setting, &token).await?;
     Setting::print(&format!("enrolled tenant {tenant}; keys are in {}", folder(setting)))?;

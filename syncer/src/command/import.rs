@@ -4,14 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use dirless_wire::SourceName;
 
 use super::{Setting, progress};
 use crate::config::PrimaryGroup;
 use crate::import::{Format, Plan, parse, plan};
-use crate::keys;
 use crate::ledger::{Ledger, kind_text};
-use crate::remote::{Remote, open_text};
+use crate::remote::open_text;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArguments {
@@ -69,8 +67,8 @@ pub(super) async fn import(setting: &Setting<'_>, arguments: ImportArguments) ->
 async fn text(setting: &Setting<'_>, arguments: &ImportArguments, source: &str) -> anyhow::Result<String> {
     let Some(file) = &arguments.file else {
         let access = setting.access()?;
-        let client = keys::client(&setting.config, &access.bearer, Some(&access.tenant))?;
-        return Remote::new(client, SourceName::new(source)?, &access).text().await;
+        let text = setting.published_text(&access, source).await?;
+        return text.with_context(|| format!("nothing is published of source {source}"));
     };
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let text = String::from_utf8(bytes).with_context(|| format!("{} is no text", file.display()))?;

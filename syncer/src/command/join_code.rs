@@ -15,8 +15,8 @@ use crate::signed::NewCode;
 pub(super) enum JoinCodeCommand {
     /// Make a code and show it, once: on a terminal, or in a file that only its owner can read.
     Create {
-        /// What its hosts will read; several by repeating it.
-        #[arg(long = "compartment", value_name = "NAME", required_unless_present = "host_groups")]
+        /// What its hosts will read; several by repeating it. Not needed where there is one compartment alone.
+        #[arg(long = "compartment", value_name = "NAME")]
         compartments: Vec<Label>,
         /// A group of [host_groups]: its hosts alone are let in, and read its compartments; several by repeating it.
         #[arg(long = "host-group", value_name = "NAME")]
@@ -59,9 +59,7 @@ pub(super) fn join_code(setting: &Setting<'_>, command: JoinCodeCommand) -> anyh
             let mut compartments: BTreeSet<Label> = compartments.into_iter().collect();
             compartments.extend(groups.compartments.into_iter().flatten());
             if compartments.is_empty() {
-                bail!(
-                    "a group of hosts says not which compartments its hosts read: say it there, or give --compartment"
-                );
+                compartments = only(setting, !host_groups.is_empty())?;
             }
             let configured = || {
                 setting
@@ -119,4 +117,21 @@ pub(super) fn join_code(setting: &Setting<'_>, command: JoinCodeCommand) -> anyh
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The only compartment there is.
+fn only(setting: &Setting<'_>, of_group: bool) -> anyhow::Result<BTreeSet<Label>> {
+    let all = setting.config.signed.as_ref().map(|own| own.compartments());
+    let all: BTreeSet<Label> = all.unwrap_or_default().into_iter().map(|own| own.name).collect();
+    if all.len() > 1 && of_group {
+        bail!("a group of hosts says not which compartments its hosts read: say it there, or give --compartment");
+    }
+    if all.len() > 1 {
+        let names: Vec<_> = all.iter().map(Label::as_str).collect();
+        bail!(
+            "say with --host-group or --compartment what its hosts will read: {} are configured",
+            names.join(", ")
+        );
+    }
+    Ok(all)
 }

@@ -4,14 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use dirless_model::snapshot::ObjectKind;
-use dirless_wire::SourceName;
 use serde_json::json;
 
 use super::Setting;
 use crate::import::{Foreign, Format, parse};
-use crate::keys;
 use crate::ledger::{Entry, Ledger, Object, Origin, kind_text};
-use crate::remote::Remote;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum LedgerCommand {
@@ -106,12 +103,12 @@ async fn rebuild(setting: &Setting<'_>) -> anyhow::Result<()> {
     let mut all = 0;
     for own in setting.sources() {
         let source = own.name.as_str();
-        let client = keys::client(&setting.config, &access.bearer, Some(&access.tenant))?;
-        let text = Remote::new(client, SourceName::new(source)?, &access).text().await?;
+        let text = setting.published_text(&access, source).await?;
+        let text = text.with_context(|| format!("nothing is published of source {source}"))?;
         let records = parse(&text, Format::Snapshot)?;
         if let Some(record) = records.iter().find(|record| record.id.is_none()) {
             bail!(
-                "the snapshot at the backend was not made by this syncer ({} has no object id): use `dirless-syncer \
+                "the snapshot that is published was not made by this syncer ({} has no object id): use `dirless-syncer \
                  import --from-backend` instead",
                 record.name
             );

@@ -4,25 +4,28 @@ use anyhow::Context as _;
 
 use super::Setting;
 use crate::keys;
-use crate::local::{Context, LocalCommand, run};
+use crate::local::{Context, Here, LocalCommand, Place, run};
+use crate::signed::Wish;
 
 /// Remembers the version of the local users that was written last from this machine.
 const MEMORY: &str = "local-sequence";
+/// Keeps two edits on this machine apart.
+const LOCK: &str = "local.lock";
 
 pub(super) async fn local(setting: &Setting<'_>, command: LocalCommand) -> anyhow::Result<ExitCode> {
     let config = &setting.config;
-    if !config.is_classic() {
-        anyhow::bail!(
-            "local users are kept at the backend of the classic protocol, which [signed] classic = false switches off; \
-             enter them into the tree or into files instead"
-        );
-    }
     let access = setting.access()?;
     let folder = &config.syncer.state_folder;
     dirless_program::fs::ensure_folder(folder, 0o700).with_context(|| format!("making {}", folder.display()))?;
+    let place = match access.classic {
+        true => Place::Backend {
+            client: keys::client(config, &access.bearer, Some(&access.tenant))?,
+            identity: access.identity,
+        },
+        false => Place::Here(Box::new(Here::new(setting.needed_signer()?, folder.join(LOCK)))),
+    };
     let context = Context {
-        client: keys::client(config, &access.bearer, Some(&access.tenant))?,
-        identity: access.identity,
+        place,
         config: config.local.clone(),
         names: config.names.clone(),
         clock: setting.clock.clone(),
@@ -35,5 +38,13 @@ pub(super) async fn local(setting: &Setting<'_>, command: LocalCommand) -> anyho
     if !said.is_empty() {
         Setting::print(said.trim_end())?;
     }
-    outcome.map(|()| ExitCode::SUCCESS)
+    outcome?;
+    // A syncer that runs would do it within a minute.
+    if matches!(&context.place, Place::Here(here) if here.has_changed()) {
+        let settled = setting.settle(Wish::default()).await;
+        let settled =
+            settled.context("the change is kept, and published with the next head; publishing it at once failed")?;
+        settled.iter().try_for_each(super::settle::tell)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

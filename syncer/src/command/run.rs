@@ -76,6 +76,9 @@ fn failed(name: &str, error: &anyhow::Error) -> Part {
 /// The loop. Everything it writes is published whole, so that it may be dropped at any await.
 async fn forever(setting: &Setting<'_>, pokes: &mut Pokes) -> anyhow::Result<std::convert::Infallible> {
     let config = &setting.config;
+    if let Some(note) = config.classic_note() {
+        tracing::warn!(event = "protocol.classic", "{note}");
+    }
     if config.is_classic() && !KeyFolder::of(config).is_enrolled() {
         let token = keys::bearer(config, setting.environment)?;
         let tenant = enroll::register(setting, &token).await?;

@@ -1,11 +1,21 @@
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use dirless_seal::Label;
+use dirless_seal::trust::Right;
 use serde_json::json;
 
 use super::{Setting, settle};
-use crate::signed::{self, Custody, Wish};
+use crate::audience::REST;
+use crate::config::Config;
+use crate::local::LOCAL;
+use crate::signed::{self, ACCESS_RULES, Custody, Wish};
+use crate::sources::SourceSetting;
+use crate::tree::by_hand;
+
+/// Below are the system's own (systemd's users and groups, Debian's policy).
+const FIRST_ID: u32 = 1000;
 
 /// Publishing that hosts believe without believing the backend.
 #[derive(Debug, clap::Subcommand)]
@@ -76,8 +86,35 @@ fn init(setting: &Setting<'_>, name: &Label) -> anyhow::Result<()> {
     let folder = config.signed.as_ref().map(|own| signed::key_folder(own, config));
     let folder = folder.unwrap_or(&config.syncer.key_folder);
     let lines = Custody::init(folder, name)?;
-    eprintln!("the keys are in {}; the policy needs these lines:", folder.display());
-    Setting::print(&lines.to_string())
+    eprintln!(
+        "the keys are in {}; the policy needs these lines (dirless tenant init --syncer FILE, dirless policy edit --syncer \
+         FILE):",
+        folder.display()
+    );
+    Setting::print(&format!(
+        "publisher {} {}\nenroller {} {}",
+        lines.publisher,
+        scope(config),
+        lines.enroller,
+        lines.recipient
+    ))
+}
+
+/// What this syncer says by its configuration, as a policy writes it.
+fn scope(config: &Config) -> String {
+    let mut sources: BTreeSet<String> = SourceSetting::all(config).into_iter().map(|own| own.name).collect();
+    sources.extend([LOCAL, ACCESS_RULES, by_hand::NAME].map(str::to_owned));
+    sources.insert(REST.to_owned());
+    sources.extend(config.audience.iter().map(|rule| format!("{REST}-{}", rule.name)));
+    let sources: Vec<String> = sources.into_iter().collect();
+    let may = Right::ALL.map(|right| right.to_string());
+    // What hosts take at all; whoever has several publishers keeps their numbers apart.
+    format!(
+        "sources={} ids={FIRST_ID}-{} names=* may={}",
+        sources.join(","),
+        dirless_model::IdRange::ASSIGNED.last(),
+        may.join(",")
+    )
 }
 
 pub(super) async fn do_settle(setting: &Setting<'_>, wish: Wish) -> anyhow::Result<()> {

@@ -99,15 +99,15 @@ fn of_one(setting: &Setting<'_>, own: &SourceSetting, json: bool) -> anyhow::Res
     }
     let mut text = String::new();
     let or_never = |time: &Option<String>| time.clone().unwrap_or_else(|| "never".to_owned());
-    let _ = writeln!(
-        text,
-        "enrolled       {}",
-        if enrolled {
+    // Without the classic protocol there is nothing to enrol with.
+    if setting.config.is_classic() {
+        let enrolled = if enrolled {
             "yes"
         } else {
             "no: run `dirless-syncer enroll`"
-        }
-    );
+        };
+        let _ = writeln!(text, "enrolled       {enrolled}");
+    }
     let _ = writeln!(text, "last read      {}", or_never(&report.last_read));
     let _ = writeln!(text, "last push      {}", or_never(&report.last_push));
     let _ = writeln!(text, "last verified  {}", or_never(&report.last_verified));

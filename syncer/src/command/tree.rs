@@ -1,12 +1,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use dirless_wire::SourceName;
 
 use super::Setting;
 use crate::audience::Audiences;
-use crate::keys;
-use crate::remote::Remote;
 use crate::tree::restore::{Found, restore};
 use crate::tree::{Actor, TreeError, by_hand};
 
@@ -32,9 +29,7 @@ async fn rebuild(setting: &Setting<'_>) -> anyhow::Result<()> {
     let mut found = Found::default();
     let mut read = Vec::new();
     for name in names.chain([by_hand::NAME]) {
-        let client = keys::client(config, &access.bearer, Some(&access.tenant))?;
-        let remote = Remote::new(client, SourceName::new(name)?, &access);
-        if let Some(text) = remote.text_if_any().await? {
+        if let Some(text) = setting.published_text(&access, name).await? {
             found
                 .read(text.as_bytes())
                 .with_context(|| format!("reading the snapshot of {name}"))?;

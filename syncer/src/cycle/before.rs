@@ -60,6 +60,9 @@ impl Cycle<'_> {
             Holds::Nothing => {
                 before.missing_at_backend = true;
                 before.expected = Expected::Absent;
+                if let Some(back) = self.stocked_before(&before)? {
+                    self.other(back, ledger, used, &mut before)?;
+                }
             }
             Holds::Other { body, etag } => {
                 before.expected = expecting(etag);
@@ -78,6 +81,17 @@ impl Cycle<'_> {
             }
         }
         Ok(before)
+    }
+
+    /// What is published signed alone, when nothing else is known of it: state that came back without its ledger must not
+    /// begin to count anew.
+    fn stocked_before(&self, before: &Before) -> anyhow::Result<Option<ReadBack>> {
+        let signer = self.signer.as_ref().filter(|_| before.published.is_none());
+        let Some(signer) = signer else { return Ok(None) };
+        let source = self.source.name().parse().context("publishing signed")?;
+        let text = signer.stocked_text(&source)?;
+        let read = |text: String| Shape::read(text.as_bytes(), &self.setting.names);
+        text.map(read).transpose().context("reading what is published signed")
     }
 
     fn other(&self, back: ReadBack, ledger: &[Entry], used: u64, before: &mut Before) -> anyhow::Result<()> {

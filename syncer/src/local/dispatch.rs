@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::command::{AccessCommand, GroupCommand, KeyCommand, MemberCommand, Switch, UserCommand};
+use super::editor::Editor;
 use super::rules::Rules;
-use super::session::Session;
 use super::{Context, Edited, LocalCommand, Refusal, Which, groups, keys, show, users};
 
 /// Longest text of keys that is read, in bytes.
@@ -20,7 +20,7 @@ impl LocalCommand {
         out: &mut (dyn Write + Send),
         input: &mut (dyn Read + Send),
     ) -> anyhow::Result<()> {
-        let session = Session::new(context);
+        let session = Editor::new(context);
         match self {
             Self::User(command) => command.run(&session, out).await,
             Self::Group(command) => command.run(&session, out).await,
@@ -43,7 +43,7 @@ impl LocalCommand {
 }
 
 impl UserCommand {
-    async fn run(&self, session: &Session<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    async fn run(&self, session: &Editor<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
         let config = session.config();
         let (edit, edited) = match self {
             Self::List => return Ok(show::users(&session.read().await?, out)?),
@@ -64,7 +64,7 @@ impl UserCommand {
 }
 
 impl GroupCommand {
-    async fn run(&self, session: &Session<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    async fn run(&self, session: &Editor<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
         let config = session.config();
         let (edit, edited) = match self {
             Self::List => return Ok(show::groups(&session.read().await?, out)?),
@@ -89,7 +89,7 @@ impl GroupCommand {
 impl KeyCommand {
     async fn run(
         &self,
-        session: &Session<'_>,
+        session: &Editor<'_>,
         out: &mut (dyn Write + Send),
         input: &mut (dyn Read + Send),
     ) -> anyhow::Result<()> {
@@ -121,7 +121,7 @@ impl KeyCommand {
 }
 
 impl AccessCommand {
-    async fn run(&self, session: &Session<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    async fn run(&self, session: &Editor<'_>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
         let names = session.names();
         let (edit, edited) = match self {
             Self::Show { json } => {

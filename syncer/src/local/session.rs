@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use dirless_client::{Backoff, Cycle, Error as ClientError, Expected, Fetched, Previous, SnapshotHeaders};
-use dirless_model::NameRule;
-use dirless_seal::{Limits, Recipient, open, seal};
+use dirless_client::{Backoff, Client, Cycle, Error as ClientError, Expected, Fetched, Previous, SnapshotHeaders};
+use dirless_seal::{Identity, Limits, Recipient, open, seal};
 use dirless_wire::{AgePublicKey, ErrorCode, SourceName};
 
 use super::blob::Blob;
 use super::command::EditArguments;
 use super::rules::Rules;
-use super::{Context, Edited, LocalConfig, Refusal};
+use super::{Context, Edited, Refusal, here};
 
 /// How often an edit is done again before giving up.
 const TRIES: u32 = 8;
@@ -66,8 +65,11 @@ pub enum LocalError {
     },
 }
 
+/// Edits at a backend.
 pub(super) struct Session<'a> {
     context: &'a Context,
+    client: &'a Client,
+    identity: &'a Identity,
 }
 
 /// What is stored now.
@@ -79,21 +81,17 @@ struct Stored {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(context: &'a Context) -> Self {
-        Self { context }
-    }
-
-    pub(super) fn config(&self) -> &'a LocalConfig {
-        &self.context.config
-    }
-
-    pub(super) fn names(&self) -> &'a NameRule {
-        &self.context.names
+    pub(super) fn new(context: &'a Context, client: &'a Client, identity: &'a Identity) -> Self {
+        Self {
+            context,
+            client,
+            identity,
+        }
     }
 
     /// The local snapshot as it is stored now.
     pub(super) async fn read(&self) -> anyhow::Result<Blob> {
-        Ok(self.fetch(&self.context.client.cycle()).await?.blob)
+        Ok(self.fetch(&self.client.cycle()).await?.blob)
     }
 
     /// Carries `change` through, as often as it takes.
@@ -106,7 +104,7 @@ impl<'a> Session<'a> {
         let mut written: Option<Edited> = None;
         let mut last = None;
         for _ in 0..TRIES {
-            let cycle = self.context.client.cycle();
+            let cycle = self.client.cycle();
             let recipient = self.recipient(&cycle).await?;
             // Before the fetch: another edit on this machine may finish in between.
             let remembered = self.remembered()?;
@@ -121,10 +119,7 @@ impl<'a> Session<'a> {
                 return Ok(written.unwrap_or(edited));
             }
             let sequence = self.next_sequence(&blob, &stored.previous, remembered);
-            blob.stamp(
-                sequence,
-                &self.context.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            );
+            blob.stamp(sequence, &here::stamp(self.context.clock.now()));
             match self.write(&cycle, &recipient, &blob, &stored.previous).await? {
                 Ok(()) => {
                     self.remember(sequence)?;
@@ -146,7 +141,7 @@ impl<'a> Session<'a> {
 
     /// The access rules as they are stored now.
     pub(super) async fn read_rules(&self) -> anyhow::Result<Rules> {
-        let rules = self.context.client.cycle().get_access_rules().await;
+        let rules = self.client.cycle().get_access_rules().await;
         let rules = rules.context("fetching the access rules")?;
         Ok(rules.map_or_else(|| Ok(Rules::default()), |rules| Rules::new(rules.json))?)
     }
@@ -161,7 +156,7 @@ impl<'a> Session<'a> {
         let mut written: Option<Edited> = None;
         let mut last = None;
         for _ in 0..TRIES {
-            let cycle = self.context.client.cycle();
+            let cycle = self.client.cycle();
             let stored = cycle.get_access_rules().await.context("fetching the access rules")?;
             let (json, etag) = stored.map(|stored| (stored.json, stored.etag)).unwrap_or_default();
             let mut rules = Rules::new(json.clone())?;
@@ -201,7 +196,7 @@ impl<'a> Session<'a> {
     async fn recipient(&self, cycle: &Cycle) -> anyhow::Result<Recipient> {
         let registered = cycle.get_public_key().await.context("asking for the registered key")?;
         let registered = registered.ok_or(LocalError::NotEnrolled)?;
-        let own = self.context.identity.recipient();
+        let own = self.identity.recipient();
         if own.as_str() == registered.as_str() {
             return Ok(own);
         }
@@ -228,7 +223,7 @@ impl<'a> Session<'a> {
             Fetched::NotModified => anyhow::bail!("the backend says \"not modified\" without having been asked"),
         };
         let mut json = Vec::new();
-        open(&self.context.identity, sealed.as_slice(), Limits::default())
+        open(self.identity, sealed.as_slice(), Limits::default())
             .and_then(|mut opened| opened.read_to_end(&mut json).map_err(dirless_seal::OpenError::Read))
             .context("opening the local users with age.key; is it the tenant's key?")?;
         Ok(Stored {
@@ -263,14 +258,13 @@ impl<'a> Session<'a> {
 
     /// The number of the next version. A snapshot that a portal wrote has none, and portals drop
     /// what they do not know, while hosts refuse a snapshot that lost its number: so none is begun
-    /// there. A number is also a time, so that a snapshot begun anew is never below an older one.
+    /// there.
     fn next_sequence(&self, blob: &Blob, previous: &Previous, remembered: Option<u64>) -> Option<u64> {
         let last = blob.sequence().max(remembered);
         if last.is_none() && *previous != Previous::Absent {
             return None;
         }
-        let now = u64::try_from(self.context.clock.now().as_second()).unwrap_or(0);
-        Some(last.map_or(0, |last| last.saturating_add(1)).max(now))
+        Some(here::sequence_after(last, self.context.clock.now()))
     }
 
     fn remembered(&self) -> anyhow::Result<Option<u64>> {

@@ -8,7 +8,7 @@ use dirless_client::{ClientBuilder, RetryPolicy};
 use dirless_model::NameRule;
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
-use dirless_syncer::local::{Context, LocalCommand, LocalConfig, run};
+use dirless_syncer::local::{Context, LocalCommand, LocalConfig, Place, run};
 use dirless_wire::TenantId;
 
 #[derive(Parser)]
@@ -37,8 +37,7 @@ impl Desk {
             .unwrap();
         Self {
             context: Context {
-                client,
-                identity,
+                place: Place::Backend { client, identity },
                 config: LocalConfig::default(),
                 names: NameRule::default(),
                 clock: Clock::system(),

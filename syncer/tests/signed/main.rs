@@ -6,6 +6,7 @@ mod at_backend;
 mod backend;
 mod breaking;
 mod enrollers;
+mod fresh;
 mod join;
 mod logs;
 mod operator;

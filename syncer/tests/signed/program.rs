@@ -22,7 +22,10 @@ struct Site {
 
 impl Site {
     fn new(more: &str) -> Self {
-        let tenant = Tenant::new();
+        Self::of(Tenant::new(), more)
+    }
+
+    fn of(tenant: Tenant, more: &str) -> Self {
         let site = Self {
             folder: tempfile::tempdir().unwrap(),
             tenant,
@@ -96,7 +99,7 @@ impl Site {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let text = format!(
-            "[backend]\nurl = \"http://127.0.0.1:1\"\n[syncer]\ninterval_seconds = 10\nkey_folder = {:?}\nstate_folder = {:?}\n\
+            "[syncer]\ninterval_seconds = 10\nkey_folder = {:?}\nstate_folder = {:?}\n\
              [[source]]\nkind = \"files\"\nname = \"people\"\nfolder = {:?}\naccess = true\n\
              [log]\nformat = \"text\"\n\
              [signed]\n{}\nroots = \"{}\"\ntenant = \"{}\"\n{}\n",
@@ -132,16 +135,15 @@ impl Site {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// For the only compartment.
     fn code(&self, name: &str) -> JoinCode {
+        self.code_with(name, &[])
+    }
+
+    fn code_with(&self, name: &str, more: &[&str]) -> JoinCode {
         let out = self.path(name);
-        let said = self.good(&[
-            "join-code",
-            "create",
-            "--compartment",
-            "all",
-            "--out",
-            out.to_str().unwrap(),
-        ]);
+        let create = ["join-code", "create", "--out", out.to_str().unwrap()];
+        let said = self.good(&[&create[..], more].concat());
         let text = std::fs::read_to_string(out).unwrap();
         assert!(!said.contains(text.trim()), "the secret was printed");
         JoinCode::parse(&text).unwrap()
@@ -182,12 +184,12 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 #[test]
 fn it_publishes_lets_in_and_locks_out_in_a_folder() {
-    publishes_lets_in_and_locks_out(&Site::new("classic = false"));
+    publishes_lets_in_and_locks_out(&Site::new(""));
 }
 
 #[test]
 fn it_publishes_lets_in_and_locks_out_at_a_backend() {
-    let site = Site::at_backend("classic = false");
+    let site = Site::at_backend("");
     publishes_lets_in_and_locks_out(&site);
     assert!(site.code("three").url.starts_with("http://127.0.0.1:"));
 }
@@ -201,7 +203,7 @@ fn publishes_lets_in_and_locks_out(site: &Site) {
     );
     assert!(site.good(&["once"]).contains("nothing changed"));
 
-    let (ok, said) = site.ends(&["join-code", "create", "--compartment", "all"]);
+    let (ok, said) = site.ends(&["join-code", "create"]);
     assert!(!ok && said.contains("no terminal"), "{said}");
     let (mut one, mut two) = (Host::new(&site.tenant, "all"), Host::new(&site.tenant, "all"));
     site.ask(&one, &site.code("one"), "web-1");
@@ -244,7 +246,7 @@ fn publishes_lets_in_and_locks_out(site: &Site) {
 
 #[test]
 fn without_keys_or_a_role_it_says_what_to_do() {
-    let site = Site::new("classic = false");
+    let site = Site::new("");
     let other = Custody::generate(&label("syncer-1")).unwrap().public().to_string();
     site.tenant.put_policy(&site.policy(&other));
     let (ok, said) = site.ends(&["once"]);
@@ -259,7 +261,7 @@ fn without_keys_or_a_role_it_says_what_to_do() {
 
 #[test]
 fn rotating_and_withdrawing_by_hand() {
-    let site = Site::new("classic = false");
+    let site = Site::new("");
     site.good(&["once"]);
     assert!(site.good(&["signing", "rotate"]).contains("epoch 2 of all began"));
     let (ok, said) = site.ends(&["signing", "rotate", "--compartment", "none"]);
@@ -284,4 +286,62 @@ fn rotating_and_withdrawing_by_hand() {
     assert!(codes.contains("0 of 1 used"), "{codes}");
     site.good(&["join-code", "revoke", code.code.as_str()]);
     assert!(!site.ends(&["join-code", "revoke", code.code.as_str()]).0);
+}
+
+#[test]
+fn what_people_enter_is_published_at_once() {
+    let site = Site::new("");
+    site.good(&["once"]);
+    let mut host = Host::new(&site.tenant, "all");
+    site.ask(&host, &site.code("one"), "web-1");
+    site.good(&["node", "admit"]);
+    let said = site.good(&["local", "user", "add", "zoe", "--plan"]);
+    assert!(
+        said.contains("nothing is written") && !said.contains("signed"),
+        "{said}"
+    );
+    assert!(!site.look(&mut host).unwrap().contains_key("local"));
+    let said = site.good(&["local", "user", "add", "zoe"]);
+    assert!(
+        said.contains("uid 100001") && said.contains("signed version 1 of local for all"),
+        "{said}"
+    );
+    assert!(site.good(&["local", "user", "add", "zoe"]).contains("nothing to do"));
+    site.good(&["local", "user", "add", "yan"]);
+    let seen = site.look(&mut host).unwrap();
+    assert!(
+        seen["local"].contains("\"zoe\"") && seen["local"].contains("100002"),
+        "{seen:?}"
+    );
+    let shown: serde_json::Value = serde_json::from_str(&site.good(&["local", "show", "--json"])).unwrap();
+    assert_eq!(shown["users"].as_array().unwrap().len(), 2);
+    assert!(shown["sequence"].as_u64().unwrap() > 0);
+
+    // Rules as well, though files that have them win with the next read.
+    site.good(&["local", "access", "allow", "eng", "db-1"]);
+    assert!(site.look(&mut host).unwrap()["access-rules"].contains("db-1"));
+    assert!(site.good(&["local", "access", "show"]).contains("db-1"));
+    site.good(&["once"]);
+    assert!(!site.look(&mut host).unwrap()["access-rules"].contains("db-1"));
+}
+
+#[test]
+fn a_lost_ledger_moves_nobody() {
+    let site = Site::new("");
+    site.good(&["once"]);
+    let before = site.good(&["ledger", "show"]);
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let _ = std::fs::remove_file(site.path("state").join(name));
+    }
+    // Even where nothing else is left of it, what is published is known here.
+    std::fs::remove_dir_all(site.path("state/sources")).unwrap();
+    let (ok, said) = site.ends(&["once"]);
+    assert!(!ok && said.contains("ledger rebuild"), "{said}");
+    assert!(site.good(&["ledger", "rebuild"]).contains("put back"));
+    site.good(&["once"]);
+    let numbers = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| line.split_whitespace().next());
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(numbers(&site.good(&["ledger", "show"])), numbers(&before));
 }
