@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dirless_model::pattern;
 use dirless_seal::Label;
 
+use crate::signed::HostsOf;
+
 /// Longest kernel host name (HOST_NAME_MAX), and longest pattern for one.
 const LONGEST_HOST: usize = 64;
 
@@ -112,6 +114,17 @@ impl HostGroups {
             known.iter().filter(fits).chain(named).cloned().collect()
         };
         self.0.iter().map(|(name, group)| (name.clone(), of(group))).collect()
+    }
+
+    /// The groups whose hosts read certain compartments alone.
+    #[must_use]
+    pub fn of_compartments(&self) -> Vec<HostsOf> {
+        let groups = self.0.values().filter(|group| !group.compartments.is_empty());
+        let of = |group: &HostGroup| HostsOf {
+            hosts: group.hosts.clone(),
+            compartments: group.compartments.iter().filter_map(|text| text.parse().ok()).collect(),
+        };
+        groups.map(of).collect()
     }
 
     /// Names of groups with a pattern: which hosts are in them is known only where all hosts are.

@@ -49,6 +49,7 @@ pub fn signer(
     };
     let own = SignedConfig {
         compartment: compartments(own, config),
+        hosts_of: config.host_groups.of_compartments(),
         ..own.clone()
     };
     Ok(Some(Signer::over(own, tenant, keys, state, place, clock)))

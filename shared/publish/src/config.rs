@@ -50,6 +50,9 @@ pub struct SignedConfig {
     /// Who receives what; none means one compartment, `all`, with everything.
     #[serde(default)]
     pub compartment: Vec<CompartmentConfig>,
+    /// Hosts that read certain compartments alone: their access rules are told to nobody else.
+    #[serde(skip)]
+    pub hosts_of: Vec<crate::HostsOf>,
 }
 
 /// `[[signed.compartment]]`

@@ -33,6 +33,7 @@ mod publish;
 mod scope;
 mod settle;
 mod stock;
+mod view;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub use mirror::Mirrored;
 pub use nodes::NodeFacts;
 pub use settle::{Settled, Wish};
 pub use stock::{Kind, Stocked, content_root};
+pub use view::HostsOf;
 
 /// The source under which access rules travel.
 pub const ACCESS_RULES: &str = "access-rules";

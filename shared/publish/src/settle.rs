@@ -168,10 +168,7 @@ impl Signer {
         let wanted = self.wanted(step, scope)?;
         self.drop_unwanted(step, scope);
         let mut due = Vec::new();
-        for (pair, at) in &wanted {
-            let Some((_, stocked)) = step.stocked.get(*at) else {
-                continue;
-            };
+        for (pair, stocked) in &wanted {
             let Some((epoch, identity)) = epochs.get(&pair.1) else {
                 continue;
             };
@@ -211,10 +208,10 @@ impl Signer {
         Ok(())
     }
 
-    /// What is to be published of what was stocked: pairs, and places in it.
-    fn wanted(&self, step: &mut Step, scope: &Scope) -> Result<Vec<(Pair, usize)>, SignedError> {
+    /// What is to be published of what was stocked.
+    fn wanted(&self, step: &mut Step, scope: &Scope) -> Result<Vec<(Pair, Stocked)>, SignedError> {
         let mut wanted = Vec::new();
-        for (at, (source, stocked)) in step.stocked.iter().enumerate() {
+        for (source, stocked) in &step.stocked {
             let own: Vec<Label> = self.readers(source).collect();
             if own.is_empty() {
                 continue;
@@ -229,7 +226,10 @@ impl Signer {
                 ));
                 continue;
             }
-            wanted.extend(own.into_iter().map(|compartment| ((source.clone(), compartment), at)));
+            for compartment in own {
+                let view = self.view(source, stocked, &compartment)?;
+                wanted.push(((source.clone(), compartment), view));
+            }
         }
         Ok(wanted)
     }

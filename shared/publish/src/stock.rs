@@ -116,11 +116,9 @@ impl Signer {
             reason,
         })?;
         let digest = Digest::of(plaintext).to_string();
-        let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
-        compressed.write_all(plaintext)?;
         // The body before what names it.
         let body = paths::body(&digest);
-        self.state.create(&[(body, compressed.finish()?)])?;
+        self.state.create(&[(body, compressed(plaintext)?)])?;
         let stocked = Stocked {
             kind,
             says: says.to_owned(),
@@ -216,6 +214,13 @@ impl Signer {
         }
         Ok(())
     }
+}
+
+/// The body of a plaintext.
+pub(super) fn compressed(plaintext: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
+    compressed.write_all(plaintext)?;
+    compressed.finish()
 }
 
 /// The plaintext in `body`.

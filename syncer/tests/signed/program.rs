@@ -345,3 +345,39 @@ fn a_lost_ledger_moves_nobody() {
     };
     assert_eq!(numbers(&site.good(&["ledger", "show"])), numbers(&before));
 }
+
+#[test]
+fn hosts_are_told_the_access_rules_of_their_compartments_alone() {
+    let groups = "[[signed.compartment]]\nname = \"web\"\n[[signed.compartment]]\nname = \"db\"\n\
+                  [host_groups.web]\nhosts = [\"web-*\"]\ncompartments = [\"web\"]\n\
+                  [host_groups.db]\nhosts = [\"db-1\", \"db-2\"]\ncompartments = [\"db\"]\n";
+    let site = Site::of(Tenant::with(&[("db", None), ("web", None)]), groups);
+    let rules = |hosts: &str| {
+        let text = format!("access:\n  enforce: false\n  rules:\n    - {{group: eng, hosts: [{hosts}]}}\n");
+        std::fs::write(site.path("people/rules.yaml"), text).unwrap();
+        site.good(&["once"])
+    };
+    rules("web-1, db-1, build-1");
+    let (ok, said) = site.ends(&["join-code", "create", "--out", "/nowhere"]);
+    assert!(!ok && said.contains("--host-group or --compartment"), "{said}");
+    let (mut web, mut db) = (Host::new(&site.tenant, "web"), Host::new(&site.tenant, "db"));
+    site.ask(&web, &site.code_with("web-code", &["--host-group", "web"]), "web-1");
+    site.ask(&db, &site.code_with("db-code", &["--host-group", "db"]), "db-1");
+    site.good(&["node", "admit"]);
+    let (at_web, at_db) = (site.look(&mut web).unwrap(), site.look(&mut db).unwrap());
+    assert_eq!(at_web["people"], at_db["people"]);
+    let (at_web, at_db) = (&at_web["access-rules"], &at_db["access-rules"]);
+    assert!(at_web.contains("web-1") && at_web.contains("build-1"), "{at_web}");
+    assert!(at_db.contains("db-1") && at_db.contains("build-1"), "{at_db}");
+    assert!(!at_web.contains("db-1") && !at_db.contains("web-1"), "{at_web} {at_db}");
+
+    // What changes for others is not even told to have changed.
+    let said = rules("web-1, db-1, db-2, build-1");
+    assert!(
+        said.contains("of access-rules for db") && !said.contains("of access-rules for web"),
+        "{said}"
+    );
+    assert!(site.look(&mut db).unwrap()["access-rules"].contains("db-2"));
+    assert!(!site.look(&mut web).unwrap()["access-rules"].contains("db-"));
+    assert!(rules("web-1, db-1, db-2, build-1").contains("nothing changed"));
+}
