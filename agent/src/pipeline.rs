@@ -47,7 +47,7 @@ pub use input::{
 };
 pub use limits::{Accounts, HostLimits, Limit, LimitsError, PrivateGroups};
 pub use open::{BodyError, OUT_OF_SCOPE};
-pub use partial::{Change, Effect, GroupChange, PartialError, Shown, Store, StoreError, effect};
+
 pub use publish::{Content, publish, publish_changed};
 pub use ratchet::{Ratchet, RatchetError, Rollback, forget_sequence};
 pub use report::{

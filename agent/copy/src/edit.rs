@@ -19,7 +19,7 @@ use crate::{CopyError, Target};
 pub struct Edit {
     draft: Draft,
     /// Keys of entries below which one came or went.
-    parents: BTreeSet<Vec<u8>>,
+    parents: BTreeSet<DnKey>,
 }
 
 impl Edit {
@@ -54,9 +54,10 @@ impl Edit {
         let moved_from = self.draft.key_of(&record.uuid)?.filter(|old| old != key);
         self.draft.write(&record.into(), &digest, below)?;
         if held.is_none() {
-            self.parents.extend(parent(key));
+            self.parents.extend(record.key.parent());
         }
-        self.parents.extend(moved_from.as_deref().and_then(parent));
+        self.parents
+            .extend(moved_from.and_then(|old| DnKey::from(old).parent()));
         Ok(())
     }
 
@@ -65,15 +66,15 @@ impl Edit {
     /// # Errors
     /// When there are entries below it, or the file cannot be written; the edit is of no more use then.
     pub fn remove(&mut self, key: &DnKey) -> Result<bool, CopyError> {
-        let key = key.as_bytes();
-        if self.draft.held(key)?.is_none() {
+        let bytes = key.as_bytes();
+        if self.draft.held(bytes)?.is_none() {
             return Ok(false);
         }
-        if self.has_below(key)? {
-            return Err(CopyError::Order(String::from_utf8_lossy(key).into_owned()));
+        if self.has_below(bytes)? {
+            return Err(CopyError::Order(String::from_utf8_lossy(bytes).into_owned()));
         }
-        self.draft.delete(key)?;
-        self.parents.extend(parent(key));
+        self.draft.delete(bytes)?;
+        self.parents.extend(key.parent());
         Ok(true)
     }
 
@@ -83,7 +84,7 @@ impl Edit {
     /// When a file cannot be written; the generation before stays then.
     pub fn finish(mut self, content: &str) -> Result<Summary, CopyError> {
         for parent in std::mem::take(&mut self.parents) {
-            self.restamp(&parent)?;
+            self.restamp(parent.as_bytes())?;
         }
         self.draft.finish(content)
     }
@@ -150,13 +151,6 @@ impl Target for Edit {
     fn put(&mut self, record: &Record<'_>) -> Result<(), CopyError> {
         Self::put(self, record)
     }
-}
-
-/// The key of the entry above; none for a topmost one.
-fn parent(key: &[u8]) -> Option<Vec<u8>> {
-    let (_, inner) = key.split_last()?;
-    let end = inner.iter().rposition(|byte| *byte == 0)?;
-    key.get(..=end).map(<[u8]>::to_vec)
 }
 
 #[cfg(test)]

@@ -36,8 +36,8 @@ mod uuid;
 pub use draft::{Draft, Record, Summary};
 pub use edit::Edit;
 pub use hot::Hot;
-pub use overlay::{Layered, Overlay, Unfit};
-pub use posix::{Group, Posix, User};
+pub use overlay::{Layered, Named, Overlay, Unfit};
+pub use posix::{Account, Group, Posix, User};
 pub use reader::{Change, Kind, Position, Reader, Row, Scope, Wants};
 pub use search::Query;
 

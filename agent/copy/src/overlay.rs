@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dirless_directory::encoded::{Attributes, encode, put_attribute, walk};
 use dirless_directory::{AttributeName, Dn, DnKey, Schema, Value};
 
-use crate::draft::{Draft, Record};
+use crate::draft::Record;
 use crate::posix::{close_user_part, unit};
 use crate::uuid::{self, Uuid};
 use crate::{CopyError, Target};
@@ -200,6 +200,22 @@ impl Overlay {
         before - self.entries.len()
     }
 
+    /// Makes it empty; what it knows of the schema stays.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.uuids.clear();
+    }
+
+    /// The names of its entries and what else decides about them, in the order in which they stand.
+    pub fn names(&self) -> impl Iterator<Item = Named<'_>> {
+        self.entries.iter().map(|place| Named {
+            key: self.bytes.get(place.start..place.dn).unwrap_or_default(),
+            given: (!uuid::is_made(&place.uuid)).then_some(place.uuid),
+            is_account: place.is_account,
+        })
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -244,6 +260,17 @@ impl Overlay {
     }
 }
 
+/// Which entry of an overlay it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// The bytes of its key.
+    pub key: &'a [u8],
+    /// The identity that its source gave it.
+    pub given: Option<[u8; 16]>,
+    /// It says that it is an account, and counts where a record of one has its name alone.
+    pub is_account: bool,
+}
+
 /// An entry of an overlay.
 #[derive(Clone, Copy)]
 struct Laid<'a> {
@@ -254,10 +281,9 @@ struct Laid<'a> {
     is_account: bool,
 }
 
-/// A draft with an overlay over what is put into it.
-#[derive(Debug)]
+/// A draft, or something before one, with an overlay over what is put into it.
 pub struct Layered<'a> {
-    draft: &'a mut Draft,
+    target: &'a mut dyn Target,
     overlay: &'a Overlay,
     schema: &'a Schema,
     /// The next entry of the overlay.
@@ -269,11 +295,17 @@ pub struct Layered<'a> {
     kinds: Kinds,
 }
 
+impl std::fmt::Debug for Layered<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Layered({} of {})", self.next, self.overlay.len())
+    }
+}
+
 impl<'a> Layered<'a> {
     /// Begins. The overlay must be sorted.
-    pub fn new(draft: &'a mut Draft, overlay: &'a Overlay, schema: &'a Schema) -> Self {
+    pub fn new(target: &'a mut dyn Target, overlay: &'a Overlay, schema: &'a Schema) -> Self {
         Self {
-            draft,
+            target,
             overlay,
             schema,
             next: 0,
@@ -286,7 +318,7 @@ impl<'a> Layered<'a> {
     /// Puts what comes after the last record, and says how many accounts were left out.
     ///
     /// # Errors
-    /// As [`Draft::put`].
+    /// As [`Target::put`].
     pub fn finish(mut self) -> Result<usize, CopyError> {
         self.until(None)?;
         Ok(self.left_out)
@@ -335,11 +367,11 @@ impl<'a> Layered<'a> {
             }
             for dn in parents.iter().rev() {
                 let unit = unit(self.schema, dn)?;
-                self.draft.put(&unit.record())?;
+                self.target.put(&unit.record())?;
                 self.above.push(unit.key);
             }
         }
-        self.draft.put(record)?;
+        self.target.put(record)?;
         self.above.push(record.key.clone());
         Ok(())
     }

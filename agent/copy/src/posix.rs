@@ -50,6 +50,15 @@ pub struct Group<'a> {
     pub gid: u32,
 }
 
+/// Who an entry is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account<'a> {
+    /// The user of this name.
+    User(&'a str),
+    /// The group of this name.
+    Group(&'a str),
+}
+
 /// Makes entries of users and groups.
 #[derive(Debug)]
 pub struct Posix {
@@ -110,6 +119,34 @@ impl Posix {
             bytes: Vec::new(),
             value: Vec::new(),
         })
+    }
+
+    /// The keys of the entries that are there whoever is: the base, `ou=groups` and `ou=users`.
+    #[must_use]
+    pub fn tops(&self) -> Option<[DnKey; 3]> {
+        let base = self.schema.dn_key(&self.base)?;
+        Some([base, self.groups.key.clone(), self.users.key.clone()])
+    }
+
+    /// The key of the entry of an account.
+    #[must_use]
+    pub fn key(&self, account: Account<'_>) -> DnKey {
+        match account {
+            Account::User(name) => self.users.child_key(name),
+            Account::Group(name) => self.groups.child_key(name),
+        }
+    }
+
+    /// The account that has this key, if there is one of that name.
+    #[must_use]
+    pub fn account<'k>(&self, key: &'k DnKey) -> Option<Account<'k>> {
+        let name = |branch: &Branch| {
+            let rest = key.as_bytes().strip_prefix(branch.key.as_bytes())?;
+            let name = rest.strip_prefix(branch.before.as_bytes())?.strip_suffix(b"\0")?;
+            std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'))
+        };
+        let user = name(&self.users).map(Account::User);
+        user.or_else(|| name(&self.groups).map(Account::Group))
     }
 
     /// Puts the base and `ou=groups`. Groups in the order of their names come next.

@@ -128,6 +128,7 @@ mod tests {
         report.published = Some(Published {
             generation: 7,
             made_from: None,
+            copy: None,
             at: "2026-11-22T00:00:00Z".into(),
             users: 3,
             groups: 2,

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use dirless_copy::Draft;
 use dirless_model::NameRule;
 use dirless_model::access::AccessRules;
 use dirless_program::{Clock, Secret, SecretError};
@@ -246,36 +247,19 @@ fn anew(
     };
     let kept = |outcome: &Outcome| keep(paths, inputs, outcome).map_err(|error| error.to_string());
     let followed = before.as_ref().map(|before| worker.follow(before, &kept));
-    match followed {
-        Some(Ok(followed)) if options.directory.is_none() => return Ok(followed),
-        Some(Ok(followed)) => {
-            // The accounts did not wait for the copy, which is made of everything.
-            let mut whole = run(inputs, clock, None);
-            keep(paths, inputs, &whole)?;
-            whole.report.published = followed.report.published;
-            if let Some(content) = &whole.content {
-                whole.report.ending = followed.report.ending;
-                copy(
-                    paths,
-                    options,
-                    clock.now(),
-                    content,
-                    whole.tree.as_ref(),
-                    &mut whole.report,
-                );
-            }
-            whole.report.finished_at = clock.now().to_string();
-            return Ok(whole);
-        }
-        Some(Err(error)) => tracing::debug!(%error, "a run over everything"),
-        None => {}
-    }
+    let because = match followed {
+        Some(Ok(followed)) => return Ok(followed),
+        Some(Err(error)) => Some(error.to_string()),
+        None => None,
+    };
     let mut outcome = run(inputs, clock, None);
+    // Where nothing is signed there is no log that could have been followed.
+    outcome.report.whole_because = because.filter(|_| matches!(inputs.opener, Opener::Signed { .. }));
     keep(paths, inputs, &outcome)?;
     if outcome.report.ending != Ending::Unchanged {
         finish(paths, options, clock, before, inputs, &mut outcome);
     }
-    if let Err(error) = worker.remember(&outcome.report) {
+    if let Err(error) = worker.remember(&outcome) {
         // It makes the next change dearer, and nothing else.
         tracing::debug!(%error, "changes are not followed");
     }
@@ -284,11 +268,15 @@ fn anew(
 
 /// The outcome of the last run, when it was of the same inputs and its table is in place.
 fn again(paths: &Paths, options: &Options, clock: &Clock, before: Option<&Report>, inputs: &Inputs) -> Option<Outcome> {
+    let published = before?.published.as_ref()?;
     if options.directory.is_some() {
-        // Whether the directory copy says the same is for its own comparison to tell.
+        let copy = published.copy.as_ref()?;
+        if Draft::content(&paths.directory_copy()).as_ref() != Some(copy) {
+            return None;
+        }
+    } else if paths.directory_copy().exists() {
         return None;
     }
-    let published = before?.published.as_ref()?;
     let in_place = Table::open(&paths.table(), options.owner).ok()?.stats().generation;
     // A body that cannot be read is for the run to tell.
     let digest = unchanged::digest(options, inputs, &inputs.ratchet).ok()?;
@@ -528,13 +516,20 @@ fn copy(
     report: &mut Report,
 ) {
     let path = paths.directory_copy();
+    if let Some(published) = &mut report.published {
+        published.copy = None;
+    }
     let outcome = match (&options.directory, tree) {
-        (None, _) => dirless_copy::Draft::remove_all(&path),
+        (None, _) => Draft::remove_all(&path),
         // A source of the tree cannot be used, as its report tells: the copy in place says more.
         (Some(_), None) => Ok(()),
         (Some(directory), Some(tree)) => {
             let digest = content.digest(options.enumerate);
-            super::publish_directory(&path, &directory.base, content, tree, &digest, now).map(drop)
+            let done = super::publish_directory(&path, &directory.base, content, tree, &digest, now);
+            if let (Ok(_), Some(published)) = (&done, &mut report.published) {
+                published.copy = Draft::content(&path);
+            }
+            done.map(drop)
         }
     };
     if let Err(error) = outcome {
@@ -567,6 +562,7 @@ fn place(paths: &Paths, options: &Options, now: jiff::Timestamp, content: &Conte
             report.published = Some(Published {
                 generation: meta.generation,
                 made_from: None,
+                copy: None,
                 at: now.to_string(),
                 users: users.len(),
                 groups: content.groups(),

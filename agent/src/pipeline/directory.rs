@@ -1,15 +1,21 @@
 //! The directory copy for LDAP on this host: users and groups that passed the host limits, as entries.
 
+mod edit;
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use dirless_copy::{CopyError, Draft, Group, Layered, Posix, Summary, Target, User};
 use dirless_directory::Dn;
 use jiff::Timestamp;
 
+pub(crate) use edit::{FollowCopyError, Held, plan};
+
 use super::{Content, Tree};
 
 /// Stands in the copy for how entries are made of users and groups; another number makes them anew.
-const SHAPE: u32 = 1;
+pub(super) const SHAPE: u32 = 1;
 
 /// Brings the copy at `path` to `content`, whose digest is `digest`, with `tree` over it, below `base`. Nothing is written
 /// when it says so already. A copy that cannot be read is made anew.

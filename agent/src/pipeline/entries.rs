@@ -4,21 +4,26 @@
 //! They bring no accounts, so that nobody's login waits for them: what cannot be used leaves the copy in
 //! place, and one bad entry or definition costs that one.
 
+use std::borrow::Cow;
+
 use dirless_copy::{Overlay, Unfit};
 use dirless_directory::schema::Definition;
 use dirless_directory::{Dn, DnKey, Schema};
-use dirless_model::snapshot::{Caps, Field, Meta, RawEntry, RawGroup, RawSchema, RawUser, Sink};
+use dirless_model::snapshot::{Caps, Field, Meta, RawEntry, RawGroup, RawSchema, RawUser, RecordError, Sink};
 use dirless_seal::trust::Right;
 
 use super::drops::{Drops, Kind, shown};
 use super::input::{Body, DirectoryInput, Inputs, SourceInput, SourceState};
-use super::open::{self, BodyError};
+use super::open::{self, BodyError, Opening};
 use super::ratchet::Ratchet;
 use super::report::{Report, SourceReport, Taken};
 use super::schema;
 
 /// Most bytes of entries of all sources together: the worker's memory is limited, and holds accounts too.
-const MOST: usize = 384 << 20;
+pub(super) const MOST: usize = 384 << 20;
+
+/// Code of the caution that entries have the name of one in an earlier source.
+pub(super) const TWICE: &str = "entry-twice";
 
 /// What the sources of the tree say together.
 #[derive(Debug)]
@@ -83,10 +88,23 @@ pub(super) fn gather(
     }
     let mut overlay = all?;
     let twice = overlay.sort();
-    report.caution("entry-twice", twice, |count| {
-        format!("{count} entries of the tree have the name of one in an earlier source, which stands")
-    });
+    report.caution(TWICE, twice, said_twice);
     Some(Tree { overlay, schema })
+}
+
+/// In words how many entries are not those that stand under their names.
+pub(super) fn said_twice(count: usize) -> String {
+    format!("{count} entries of the tree have the name of one in an earlier source, which stands")
+}
+
+/// Entries alone, as one document of a source that was taken before; the schema is known.
+///
+/// # Errors
+/// When it is no snapshot.
+pub(super) fn part(source: &str, document: &[u8], schema: &Schema, base: &Dn) -> Result<(Overlay, Drops), BodyError> {
+    let mut reader = Reader::new(source, schema, base);
+    Opening::of_part(document, None).read(Caps::default(), &mut reader)?;
+    Ok((reader.overlay, reader.drops))
 }
 
 /// A source as it is under the schema of all of them: read once more when it was read by another one.
@@ -252,7 +270,7 @@ fn read(
 
 struct Reader<'a> {
     source: &'a str,
-    schema: Schema,
+    schema: Cow<'a, Schema>,
     base: &'a Dn,
     /// None when the base is no name under the schema.
     base_key: Option<DnKey>,
@@ -266,11 +284,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(source: &'a str, schema: &Schema, base: &'a Dn) -> Self {
+    fn new(source: &'a str, schema: &'a Schema, base: &'a Dn) -> Self {
         Self {
             source,
             base_key: schema.dn_key(base),
-            schema: schema.clone(),
+            schema: Cow::Borrowed(schema),
             base,
             overlay: Overlay::default(),
             drops: Drops::default(),
@@ -296,7 +314,9 @@ impl Sink for Reader<'_> {
             Err(reason) => self.bad_schema = Some(reason),
         }
         // What is refused is told when all sources are read.
-        self.schema.unite(self.definitions.iter());
+        if !self.definitions.is_empty() {
+            self.schema.to_mut().unite(self.definitions.iter());
+        }
         self.base_key = self.schema.dn_key(self.base);
         self.is_late = !self.overlay.is_empty();
     }
@@ -307,29 +327,44 @@ impl Sink for Reader<'_> {
             return;
         }
         let label = entry.label().to_owned();
-        let entry = match entry.check() {
-            Ok(entry) => entry,
-            Err(error) => {
-                return self.drops.add(self.source, Kind::Entry, &label, "entry", || {
-                    (
-                        error.to_string(),
-                        "the program that wrote the snapshot left something out: update it".to_owned(),
-                    )
-                });
-            }
-        };
-        let attributes = entry.attributes.iter();
-        let attributes = attributes.map(|(name, values)| (name.as_str(), values.as_slice()));
         let added = match &self.base_key {
-            Some(base) => self.overlay.add(&self.schema, base, &entry.dn, attributes),
-            None => Err(Unfit::Elsewhere),
+            Some(base) => lay(&mut self.overlay, &self.schema, base, entry),
+            None => Err(Unfit::Elsewhere.into()),
         };
-        if let Err(unfit) = added {
+        if let Err(error) = added {
             self.drops.add(self.source, Kind::Entry, &label, "entry", || {
-                (unfit.to_string(), hint(unfit).to_owned())
+                (error.to_string(), error.hint().to_owned())
             });
         }
     }
+}
+
+/// Why an entry is left out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// It is no entry.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// It is none for this host's copy.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+}
+
+impl Refused {
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Record(_) => "the program that wrote the snapshot left something out: update it",
+            Self::Unfit(unfit) => hint(*unfit),
+        }
+    }
+}
+
+/// Lays an entry into `overlay`, for a copy that begins at `base`.
+pub(super) fn lay(overlay: &mut Overlay, schema: &Schema, base: &DnKey, entry: RawEntry) -> Result<(), Refused> {
+    let entry = entry.check()?;
+    let attributes = entry.attributes.iter();
+    let attributes = attributes.map(|(name, values)| (name.as_str(), values.as_slice()));
+    Ok(overlay.add(schema, base, &entry.dn, attributes)?)
 }
 
 fn hint(unfit: Unfit) -> &'static str {

@@ -2,30 +2,38 @@
 //!
 //! Beside the table stands a file with the records that it was made from ([`Store`]). While everything else is as it was
 //! when the table was made, new records of a log are put there, checked against the content root that came with them, and
-//! what they change goes into an overlay of the table. In every other case nothing is done here and a whole run follows,
-//! after which the file is made anew where logs are written at all.
+//! what they change goes into an overlay of the table, and into the copy for LDAP as an edit of single entries. In every
+//! other case nothing is done here and a whole run follows, after which the file is made anew where logs are written at all.
+//!
+//! The edit is made ready first; then the overlay is put in place, then the copy, then the file says so. Whoever is killed in
+//! between leaves a table or a copy of which neither file nor report tells, and the next run is a whole one.
 //!
 //! The file is a cache: what it says of itself is compared with table, bodies and logs each time, and a doubt removes it.
 
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+mod records;
+mod remember;
+mod told;
 
-use dirless_model::snapshot::{Part, record_key};
+use std::path::Path;
+use std::sync::Arc;
+
+use dirless_copy::{CopyError, Edit, Reader};
+use dirless_directory::Schema;
 use dirless_program::Clock;
-use dirless_seal::trust::log::{Changes, LogKey, Place, Records};
-use dirless_seal::{Content, Digest, RecordKind};
+use dirless_seal::Digest;
+use dirless_seal::trust::log::{Changes, LogKey, Place};
 use dirless_table::overlay::{self, Draft};
 use dirless_table::{GroupRecord, Table, TableMeta, UserRecord, WriteError};
 use rusqlite::Connection;
 
-use super::log::part;
-use super::open::{self, kind};
-use super::partial::{Change, Effect, GroupChange, PartialError, Shown, Store, StoreError, effect};
-use super::{
-    Body, Drops, Ending, Inputs, Opener, Options, Outcome, Report, SourceInput, SourceState, Taken, unchanged,
-};
+use super::directory::{self, FollowCopyError, Held};
+use super::partial::{Effect, GroupChange, PartialError, Shown, Store, StoreError, TreeChange, TreeRules, effect};
+use super::{Body, Ending, Inputs, Opener, Options, Outcome, Published, Report, SourceInput, SourceState, unchanged};
 use crate::paths::Paths;
 use crate::trust::{KeptLog, SignedBody};
+
+use records::take;
+use told::tell;
 
 /// The note of the table's generation.
 const TABLE: &str = "table";
@@ -47,9 +55,18 @@ pub(super) enum FollowError {
     /// The overlay cannot be written.
     #[error(transparent)]
     Table(#[from] WriteError),
+    /// The copy for LDAP cannot be changed.
+    #[error(transparent)]
+    Copy(#[from] FollowCopyError),
     /// What was accepted cannot be kept.
     #[error("{0}")]
     Keep(String),
+}
+
+impl From<CopyError> for FollowError {
+    fn from(error: CopyError) -> Self {
+        Self::Copy(error.into())
+    }
 }
 
 impl From<StoreError> for FollowError {
@@ -104,8 +121,17 @@ impl Position {
     }
 }
 
-fn note_of(source: &SourceInput) -> String {
-    format!("source {}", source.name)
+fn note_of(place: u8, source: &SourceInput) -> String {
+    format!("source {place} {}", source.name)
+}
+
+/// What records of logs say that were not followed before.
+#[derive(Default)]
+struct News {
+    /// How many there were.
+    records: usize,
+    effects: Vec<Effect>,
+    tree: TreeChange,
 }
 
 impl Worker<'_> {
@@ -128,6 +154,7 @@ impl Worker<'_> {
         let table = Table::open(&self.paths.table(), self.options.owner).map_err(|_| whole("there is no table"))?;
         let generation = table.stats().generation;
         drop(table);
+        let held = self.held(published)?;
         let mut store = open_store(&path, self)?;
         let surroundings = unchanged::surroundings(self.options, self.inputs);
         if generation != published.generation
@@ -136,7 +163,41 @@ impl Worker<'_> {
         {
             return Err(whole("the records are of another table"));
         }
-        store.change(|store| self.follow_in(store, before, generation, keep))
+        if let Some(held) = &held {
+            store = store.with_tree(self.tree_rules(held.reader.schema())?)?;
+        }
+        store.change(|store| self.follow_in(store, before, generation, held.as_ref(), keep))
+    }
+
+    /// The copy for LDAP, where there is to be one.
+    fn held(&self, published: &Published) -> Result<Option<Held<'_>>, FollowError> {
+        let Some(directory) = &self.inputs.directory else {
+            return Ok(None);
+        };
+        let path = self.paths.directory_copy();
+        if published.copy.is_none() || dirless_copy::Draft::content(&path) != published.copy {
+            return Err(FollowError::Whole("the copy for LDAP is another one"));
+        }
+        Ok(Some(Held {
+            base: &directory.base,
+            reader: Reader::open(&path, Arc::new(Schema::standard()))?,
+        }))
+    }
+
+    /// All sources by their places: those of accounts, then those of the tree.
+    fn sources(&self) -> impl Iterator<Item = (u8, &SourceInput)> {
+        let tree = self.inputs.directory.iter().flat_map(|directory| &directory.sources);
+        (0u8..).zip(self.inputs.sources.iter().chain(tree))
+    }
+
+    fn tree_rules(&self, schema: &Schema) -> Result<TreeRules, FollowError> {
+        let directory = self.inputs.directory.as_ref();
+        let directory = directory.ok_or(FollowError::Whole("there is no copy for LDAP"))?;
+        let first = self.inputs.sources.len();
+        let place = |place| u8::try_from(place).map_err(|_| FollowError::Whole("there are more than 255 sources"));
+        let places = place(first)?..place(first + directory.sources.len())?;
+        TreeRules::new(schema.clone(), directory.base.clone(), places)
+            .ok_or(FollowError::Whole("the base of the copy for LDAP is no name"))
     }
 
     fn follow_in(
@@ -144,19 +205,11 @@ impl Worker<'_> {
         store: &Store,
         before: &Report,
         generation: u64,
+        held: Option<&Held<'_>>,
         keep: &dyn Fn(&Outcome) -> Result<(), String>,
     ) -> Result<Outcome, FollowError> {
         let start = self.clock.now();
-        let mut effects = Vec::new();
-        for (place, source) in (0u8..).zip(&self.inputs.sources) {
-            for changes in self.news(store, source)? {
-                let changes = take(store, place, &changes)?;
-                effects.push(effect(store, self.inputs, changes)?);
-            }
-        }
-        if effects.is_empty() {
-            return Err(FollowError::Whole("no log has anything new"));
-        }
+        let news = self.read(store)?;
         let mut outcome = Outcome {
             content: None,
             tree: None,
@@ -164,7 +217,7 @@ impl Worker<'_> {
             ratchet: self.inputs.ratchet.clone(),
         };
         let report = &mut outcome.report;
-        tell(report, self.inputs, &effects);
+        tell(report, self.inputs, &news);
         let published = report.published.as_ref();
         let limits = &self.inputs.limits;
         if published.is_none_or(|told| told.users > limits.max_users || told.groups > limits.max_groups) {
@@ -172,15 +225,28 @@ impl Worker<'_> {
                 "there are more users or groups than this host takes",
             ));
         }
+        let edit = match held {
+            Some(held) => self.edit(held, store, &news)?,
+            None => None,
+        };
         let read = self.clock.now();
         report.durations = super::Durations {
             read: super::milliseconds(start, read),
             ..super::Durations::default()
         };
         keep(&outcome).map_err(FollowError::Keep)?;
-        self.put(generation, &effects, &mut outcome.report)?;
         let report = &mut outcome.report;
+        report.ending = Ending::Unchanged;
+        report.whole_because = None;
+        if news.effects.iter().any(Effect::shows) {
+            self.put(generation, &news.effects, report)?;
+        }
         if let Some(published) = &mut report.published {
+            if let Some(edit) = edit {
+                let told = self.told(store, published)?;
+                edit.finish(&told)?;
+                published.copy = Some(told);
+            }
             store.set_note(TABLE, &published.generation.to_string())?;
             published.made_from = unchanged::digest(self.options, self.inputs, &self.inputs.ratchet).ok();
         }
@@ -190,16 +256,57 @@ impl Worker<'_> {
         Ok(outcome)
     }
 
+    /// Takes what the logs have beyond what is in the store into it.
+    fn read(&self, store: &Store) -> Result<News, FollowError> {
+        let mut news = News::default();
+        for (place, source) in self.sources() {
+            for changes in self.news(store, place, source)? {
+                let changes = take(store, place, &changes)?;
+                news.records += 1;
+                if usize::from(place) < self.inputs.sources.len() {
+                    news.effects.push(effect(store, self.inputs, changes)?);
+                } else {
+                    news.tree.take(store, &source.name, changes)?;
+                }
+            }
+        }
+        if news.records == 0 {
+            return Err(FollowError::Whole("no log has anything new"));
+        }
+        Ok(news)
+    }
+
+    /// The copy's next generation, ready to be put in place; nothing when it stays as it is.
+    fn edit(&self, held: &Held<'_>, store: &Store, news: &News) -> Result<Option<Edit>, FollowError> {
+        let Some(plan) = directory::plan(held, store, self.inputs, &news.effects, &news.tree)? else {
+            return Ok(None);
+        };
+        let schema = held.reader.schema().as_ref().clone();
+        let mut edit = Edit::begin(&self.paths.directory_copy(), schema, self.clock.now())?;
+        plan.apply(held, &mut edit)?;
+        Ok(Some(edit))
+    }
+
+    /// What the copy says of itself from now on: it was made of what it was, by the logs so far.
+    fn told(&self, store: &Store, published: &Published) -> Result<String, FollowError> {
+        let mut text = published.copy.clone().unwrap_or_default();
+        for (place, source) in self.sources() {
+            text.push('\n');
+            text.push_str(&store.note(&note_of(place, source))?.unwrap_or_default());
+        }
+        Ok(format!("followed {}", dirless_seal::sha256_hex(text.as_bytes())))
+    }
+
     /// The changes that the log of a source has beyond those in the store, which is noted to have them.
-    fn news(&self, store: &Store, source: &SourceInput) -> Result<Vec<Changes>, FollowError> {
+    fn news(&self, store: &Store, place: u8, source: &SourceInput) -> Result<Vec<Changes>, FollowError> {
         let Some(found) = self.found(source)? else {
-            return match store.note(&note_of(source))?.as_deref() {
+            return match store.note(&note_of(place, source))?.as_deref() {
                 Some("-") => Ok(Vec::new()),
                 _ => Err(FollowError::Whole("a source went")),
             };
         };
         let position = found.position();
-        let noted = store.note(&note_of(source))?;
+        let noted = store.note(&note_of(place, source))?;
         let held = noted.as_deref().and_then(Position::parse);
         let held = held.filter(|held| held.manifest == position.manifest && held.length <= position.length);
         let held = held.ok_or(FollowError::Whole("a body is another one"))?;
@@ -225,7 +332,7 @@ impl Worker<'_> {
             .map(|(number, sealed)| key.open(number, sealed));
         let changes: Result<Vec<Changes>, _> = opened.collect();
         let changes = changes.map_err(|error| FollowError::Log(error.to_string()))?;
-        store.set_note(&note_of(source), &position.text())?;
+        store.set_note(&note_of(place, source), &position.text())?;
         Ok(changes)
     }
 
@@ -269,84 +376,6 @@ impl Worker<'_> {
         }
         Ok(())
     }
-
-    /// Makes the file of records anew from the bodies that a whole run has just taken, where logs are written. Failing that
-    /// there is none, and each change costs a whole run.
-    pub(super) fn remember(&self, report: &Report) -> Result<(), FollowError> {
-        let path = self.paths.records();
-        let gone = || dirless_program::fs::remove(&path).map_err(|error| FollowError::Keep(error.to_string()));
-        gone()?;
-        let Some(published) = &report.published else {
-            return Ok(());
-        };
-        if !matches!(self.inputs.opener, Opener::Signed { .. }) || !unchanged::depends_on_fetched_alone(report) {
-            return Ok(());
-        }
-        let mut positions = Vec::new();
-        for source in &self.inputs.sources {
-            positions.push(self.found(source)?.map(|found| found.position()));
-        }
-        if positions.iter().flatten().all(|position| position.length == 0) {
-            return Ok(());
-        }
-        let aside = path.with_extension("new");
-        dirless_program::fs::remove(&aside).map_err(|error| FollowError::Keep(error.to_string()))?;
-        {
-            // It says what the sources say, also of people whom this host does not show.
-            let made = std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&aside);
-            made.map_err(|error| FollowError::Keep(format!("{}: {error}", aside.display())))?;
-            let db = Connection::open(&aside).map_err(StoreError::from)?;
-            // Nobody reads it before it is whole and has its name.
-            db.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
-                .map_err(StoreError::from)?;
-            let mut store = Store::new(db, self.inputs.name_rule.clone())?;
-            store.change(|store| self.fill(store, &positions, published.generation))?;
-        }
-        let synced = std::fs::File::open(&aside).and_then(|file| file.sync_all());
-        let renamed = synced.and_then(|()| std::fs::rename(&aside, &path));
-        renamed.map_err(|error| FollowError::Keep(format!("{}: {error}", path.display())))
-    }
-
-    fn fill(&self, store: &Store, positions: &[Option<Position>], generation: u64) -> Result<(), FollowError> {
-        for (place, (source, position)) in (0u8..).zip(self.inputs.sources.iter().zip(positions)) {
-            let Some(position) = position else {
-                store.set_note(&note_of(source), "-")?;
-                continue;
-            };
-            let body = source.fetched.as_ref().ok_or(FollowError::Whole("a body is gone"))?;
-            let opening = open::open(body, source, self.inputs).map_err(|error| FollowError::Log(error.reason))?;
-            let mut content = Content::default();
-            let mut failed = None;
-            let mut put = |part: Part, bytes: &[u8]| {
-                if failed.is_some() {
-                    return;
-                }
-                content.add(kind(part).leaf(bytes));
-                let key = record_key(part, bytes).ok_or(StoreError::Odd);
-                let held = key.and_then(|key| match store.get(place, part, &key)? {
-                    // Of two under one key nobody can tell which one a log means.
-                    Some(_) => Err(StoreError::Odd),
-                    None => store.put(place, part, &key, bytes),
-                });
-                failed = held.err();
-            };
-            opening
-                .records(&mut put)
-                .map_err(|error| FollowError::Log(error.to_string()))?;
-            if let Some(error) = failed {
-                return Err(error.into());
-            }
-            store.keep_content(place, &content)?;
-            store.set_note(&note_of(source), &position.text())?;
-        }
-        store.set_note(TABLE, &generation.to_string())?;
-        store.set_note(SURROUNDINGS, &unchanged::surroundings(self.options, self.inputs))?;
-        Ok(())
-    }
 }
 
 fn open_store(path: &Path, worker: &Worker<'_>) -> Result<Store, FollowError> {
@@ -355,66 +384,6 @@ fn open_store(path: &Path, worker: &Worker<'_>) -> Result<Store, FollowError> {
     db.execute_batch("PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL")
         .map_err(StoreError::from)?;
     Ok(Store::new(db, worker.inputs.name_rule.clone())?)
-}
-
-/// Records as a log sees them: what it reads is in the store, what it changes is collected.
-struct Collected<'a> {
-    store: &'a Store,
-    place: u8,
-    changes: Vec<Change>,
-    gone: Vec<Digest>,
-    come: Vec<Digest>,
-}
-
-impl Collected<'_> {
-    fn note(&mut self, kind: RecordKind, key: &[u8], bytes: Option<Vec<u8>>) -> Result<bool, StoreError> {
-        let old = self.store.get(self.place, part(kind), key)?;
-        self.gone.extend(old.as_ref().map(|old| kind.leaf(old)));
-        self.come.extend(bytes.as_ref().map(|new| kind.leaf(new)));
-        self.changes.push(Change {
-            source: self.place,
-            part: part(kind),
-            key: key.to_vec(),
-            bytes,
-        });
-        Ok(old.is_some())
-    }
-}
-
-impl Records for Collected<'_> {
-    type Error = StoreError;
-
-    fn get(&mut self, kind: RecordKind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.get(self.place, part(kind), key)
-    }
-
-    fn put(&mut self, kind: RecordKind, key: &[u8], bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.note(kind, key, Some(bytes)).map(drop)
-    }
-
-    fn remove(&mut self, kind: RecordKind, key: &[u8]) -> Result<bool, StoreError> {
-        self.note(kind, key, None)
-    }
-}
-
-/// What one record of the log changes, once the content root is the one it says.
-fn take(store: &Store, place: u8, changes: &Changes) -> Result<Vec<Change>, FollowError> {
-    let mut collected = Collected {
-        store,
-        place,
-        changes: Vec::new(),
-        gone: Vec::new(),
-        come: Vec::new(),
-    };
-    let applied = changes.apply(&mut collected);
-    applied.map_err(|error| FollowError::Log(error.to_string()))?;
-    if store.update_content(place, &collected.gone, &collected.come)? == changes.content {
-        Ok(collected.changes)
-    } else {
-        Err(FollowError::Log(
-            "its records do not have the content root that it says".to_owned(),
-        ))
-    }
 }
 
 /// Puts an effect into the next overlay.
@@ -454,48 +423,4 @@ fn lay(draft: &mut Draft<'_>, effect: &Effect) -> Result<(), WriteError> {
         }
     }
     Ok(())
-}
-
-/// Brings what the report of the last run says to what holds after `effects`.
-fn tell(report: &mut Report, inputs: &Inputs, effects: &[Effect]) {
-    let moved = |count: &mut usize, before: usize, now: usize| *count = (*count + now).saturating_sub(before);
-    for effect in effects {
-        if let Some(published) = &mut report.published {
-            let ([users, groups, keys], now) = effect.shown;
-            moved(&mut published.users, users, now[0]);
-            moved(&mut published.groups, groups, now[1]);
-            moved(&mut published.users_with_keys, keys, now[2]);
-        }
-        moved(&mut report.excluded_total, effect.excluded.0, effect.excluded.1);
-        let (before, now) = &effect.dropped;
-        report.dropped.replace(before, now);
-        for (place, ([users, groups, keys], now)) in effect.taken.iter().enumerate() {
-            if let Some(told) = report.sources.get_mut(place) {
-                moved(&mut told.users, *users, now[0]);
-                moved(&mut told.groups, *groups, now[1]);
-                moved(&mut told.keys, *keys, now[2]);
-            }
-        }
-    }
-    for (told, source) in report.sources.iter_mut().zip(&inputs.sources) {
-        if let Some(note) = source.note.as_ref().filter(|_| told.taken == Taken::Fetched) {
-            told.etag.clone_from(&note.etag);
-            told.fetched_at.clone_from(&note.fetched_at);
-        }
-    }
-}
-
-impl Drops {
-    /// Takes out what was left out of a part before, and adds what is now.
-    fn replace(&mut self, before: &Self, now: &Self) {
-        self.total = self.total.saturating_sub(before.total);
-        for (code, count) in &before.by_code {
-            if let Some(told) = self.by_code.get_mut(code) {
-                *told = told.saturating_sub(*count);
-            }
-        }
-        self.by_code.retain(|_, count| *count > 0);
-        self.entries.retain(|entry| !before.entries.contains(entry));
-        self.append(now.clone());
-    }
 }

@@ -102,10 +102,10 @@ impl<'a> Opening<'a> {
     ///
     /// # Errors
     /// As [`Opening::read`].
-    pub(super) fn records(mut self, record: &mut dyn FnMut(Part, &[u8])) -> Result<(), SnapshotError> {
+    pub(super) fn records(mut self, record: &mut dyn FnMut(Part, &[u8])) -> Result<Meta, SnapshotError> {
         let expected = self.signed.take().and_then(|signed| signed.content);
         let mut content = Content::default();
-        snapshot::read_records(
+        let meta = snapshot::read_records(
             self.plaintext,
             Caps::default(),
             &mut log::Nothing,
@@ -115,7 +115,7 @@ impl<'a> Opening<'a> {
             },
         )?;
         if expected.is_none_or(|expected| expected == content.root()) {
-            Ok(())
+            Ok(meta)
         } else {
             Err(SnapshotError::Content)
         }

@@ -15,14 +15,16 @@ mod facts;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod widen;
 
 use std::collections::BTreeSet;
 
 use dirless_model::snapshot::Part;
 
-pub use effect::{Effect, GroupChange, Shown, effect};
-pub use store::{Store, StoreError};
+pub(crate) use effect::{Effect, GroupChange, Person, Shown, effect, seen};
+pub(crate) use store::{Store, StoreError};
+pub(crate) use tree::{TreeChange, TreeRules};
 
 use facts::{Facts, Record};
 
@@ -31,7 +33,7 @@ const MOST: usize = 4096;
 
 /// A change cannot be followed by itself: run over everything.
 #[derive(Debug, thiserror::Error)]
-pub enum PartialError {
+pub(crate) enum PartialError {
     /// The records.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -45,15 +47,15 @@ pub enum PartialError {
 
 /// A record of a source as it is from now on.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// Place of the source in the order of precedence.
-    pub source: u8,
+    pub(crate) source: u8,
     /// What it is.
-    pub part: Part,
+    pub(crate) part: Part,
     /// Its key.
-    pub key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
     /// Its bytes; none when it is gone.
-    pub bytes: Option<Vec<u8>>,
+    pub(crate) bytes: Option<Vec<u8>>,
 }
 
 /// The records that changed, as they were and as they are.
@@ -84,7 +86,7 @@ impl Changed {
                 bytes,
             } = change;
             let record = |bytes: Vec<u8>| -> Result<Record, StoreError> {
-                let facts = store.facts(part, &key, &bytes)?;
+                let facts = store.facts(source, part, &key, &bytes)?;
                 Ok(Record {
                     source,
                     part,
@@ -134,7 +136,7 @@ impl Changed {
                     }
                 }
                 Facts::Keys(name) => self.users.extend(name.clone()),
-                Facts::Nothing => {}
+                Facts::Entry(_) | Facts::Nothing => {}
             }
         }
         let members = |record: Option<&Record>| match record.map(|record| &record.facts) {

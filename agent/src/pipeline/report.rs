@@ -175,6 +175,9 @@ pub struct Published {
     /// than what was fetched. The same inputs need no second run.
     #[serde(default)]
     pub made_from: Option<String>,
+    /// What the directory copy that belongs to it says of itself; absent where there is none that can be relied on.
+    #[serde(default)]
+    pub copy: Option<String>,
     /// When it was written (RFC 3339).
     pub at: String,
     /// Users in it.
@@ -221,6 +224,9 @@ pub struct Report {
     pub duplicates: Vec<String>,
     /// What deserves a look.
     pub cautions: Vec<CautionNote>,
+    /// Why the run was over everything although there was a log to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_because: Option<String>,
     /// How long it took.
     pub durations: Durations,
     /// The table in place after the run.
@@ -243,6 +249,7 @@ impl Report {
             excluded: Vec::new(),
             duplicates: Vec::new(),
             cautions: Vec::new(),
+            whole_because: None,
             durations: Durations::default(),
             published: None,
         }

@@ -8,14 +8,14 @@ use ring::digest::{Context, SHA256};
 
 use crate::trust::KeptLog;
 
-use super::{Body, Inputs, Opener, Options, Ratchet, Report, Taken};
+use super::{Body, Inputs, Opener, Options, Ratchet, Report, SourceInput, Taken};
 
 /// A digest of all that a run of `inputs` with `options` depends on but for the bodies of the sources and what the backend
 /// said of them.
 pub(super) fn surroundings(options: &Options, inputs: &Inputs) -> String {
     let mut hasher = Hasher(Context::new(&SHA256));
     hasher.surroundings(options, inputs);
-    for source in &inputs.sources {
+    for source in all(inputs) {
         hasher.text(&format!(
             "{:?} {:?}",
             source.name,
@@ -35,13 +35,19 @@ pub(super) fn digest(options: &Options, inputs: &Inputs, ratchet: &Ratchet) -> i
     let mut hasher = Hasher(Context::new(&SHA256));
     hasher.surroundings(options, inputs);
     hasher.text(&format!("{ratchet:?}"));
-    for source in &inputs.sources {
+    for source in all(inputs) {
         hasher.text(&format!("{:?} {:?}", source.name, source.note));
         if let Some(body) = &source.fetched {
             hasher.body(body)?;
         }
     }
     Ok(hasher.finish())
+}
+
+/// The sources of accounts, then those of the tree: how many there are of each stands in the options.
+fn all(inputs: &Inputs) -> impl Iterator<Item = &SourceInput> {
+    let tree = inputs.directory.iter().flat_map(|directory| &directory.sources);
+    inputs.sources.iter().chain(tree)
 }
 
 fn opened_by(opener: &Opener) -> String {
@@ -74,7 +80,7 @@ impl Hasher {
         // Taken apart, so that a new input cannot be forgotten here.
         let Inputs {
             sources: _,
-            // A run that makes a directory copy is never left out.
+            // Its base is among the options, and its sources are looked at with the others.
             directory: _,
             opener,
             access,

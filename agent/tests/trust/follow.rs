@@ -11,11 +11,11 @@ use dirless_table::Table;
 
 use crate::publish::{Setting, only_these_sources, user};
 
-type Records = BTreeMap<(RecordKind, Vec<u8>), Vec<u8>>;
+pub(crate) type Records = BTreeMap<(RecordKind, Vec<u8>), Vec<u8>>;
 
 /// What a source says, record by record.
 #[derive(Clone, Default)]
-struct Source(Records);
+pub(crate) struct Source(pub(crate) Records);
 
 fn part(kind: RecordKind) -> Part {
     match kind {
@@ -27,16 +27,16 @@ fn part(kind: RecordKind) -> Part {
 }
 
 impl Source {
-    fn put(&mut self, kind: RecordKind, record: &str) {
+    pub(crate) fn put(&mut self, kind: RecordKind, record: &str) {
         let key = record_key(part(kind), record.as_bytes()).unwrap().into_owned();
         self.0.insert((kind, key), record.as_bytes().to_vec());
     }
 
-    fn user(&mut self, name: &str, uid: u32) {
+    pub(crate) fn user(&mut self, name: &str, uid: u32) {
         self.put(RecordKind::User, &user(name, uid));
     }
 
-    fn group(&mut self, name: &str, gid: u32, members: &[&str]) {
+    pub(crate) fn group(&mut self, name: &str, gid: u32, members: &[&str]) {
         let members = serde_json::to_string(members).unwrap();
         self.put(
             RecordKind::Group,
@@ -44,11 +44,11 @@ impl Source {
         );
     }
 
-    fn remove(&mut self, kind: RecordKind, name: &str) {
+    pub(crate) fn remove(&mut self, kind: RecordKind, name: &str) {
         assert!(self.0.remove(&(kind, name.as_bytes().to_vec())).is_some());
     }
 
-    fn content(&self) -> Content {
+    pub(crate) fn content(&self) -> Content {
         let mut content = Content::default();
         for ((kind, _), bytes) in &self.0 {
             content.add(kind.leaf(bytes));
@@ -56,7 +56,7 @@ impl Source {
         content
     }
 
-    fn document(&self) -> String {
+    pub(crate) fn document(&self) -> String {
         let mut joined = Joined::default();
         for ((kind, _), bytes) in &self.0 {
             joined.add(part(*kind), bytes);
@@ -66,17 +66,29 @@ impl Source {
 }
 
 /// A host of which the first whole run over a log was made, so that further records can be followed.
-struct Following {
-    setting: Setting,
-    source: Source,
-    minute: i64,
+pub(crate) struct Following {
+    pub(crate) setting: Setting,
+    pub(crate) source: Source,
+    /// Entries of the tree, where there is a copy for LDAP.
+    pub(crate) tree: Source,
+    pub(crate) minute: i64,
 }
 
 impl Following {
     fn begin(limits: Option<&str>) -> Self {
+        Self::begin_with(limits, None)
+    }
+
+    /// With a copy for LDAP of the accounts and of `tree`, unless that is none.
+    pub(crate) fn begin_with(limits: Option<&str>, tree: Option<Source>) -> Self {
         let mut setting = Setting::new();
         setting.join(false).unwrap();
         only_these_sources(&setting);
+        if tree.is_some() {
+            let mut text = fs::read_to_string(setting.paths.config()).unwrap();
+            text.push_str("[directory]\nbase = \"dc=example,dc=com\"\nsources = [\"tree\"]\n");
+            fs::write(setting.paths.config(), text).unwrap();
+        }
         setting.admit();
         if let Some(limits) = limits {
             fs::write(setting.paths.limits(), limits).unwrap();
@@ -89,10 +101,14 @@ impl Following {
         source.put(RecordKind::Other, &keys("u3", "first"));
         setting.publish_as("local", &source.document(), &source.content(), 0);
         setting.publish("staff", &[], 0);
+        if let Some(tree) = &tree {
+            setting.publish_as("tree", &tree.document(), &tree.content(), 0);
+        }
         assert_eq!(setting.cycle(0).problems, Vec::<String>::new());
         let mut following = Self {
             setting,
             source,
+            tree: tree.unwrap_or_default(),
             minute: 0,
         };
         following.change(|source| source.user("u40", 10_040));
@@ -102,17 +118,41 @@ impl Following {
     }
 
     /// Publishes a change that shows as a record of the log, and has the host take it.
-    fn change(&mut self, change: impl FnOnce(&mut Source)) {
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Source)) {
         assert!(self.takes(change));
     }
 
     /// The same; whether it shows.
     fn takes(&mut self, change: impl FnOnce(&mut Source)) -> bool {
+        self.stage(change);
+        self.cycle()
+    }
+
+    /// Publishes a change that the host has not heard of.
+    pub(crate) fn stage(&mut self, change: impl FnOnce(&mut Source)) {
         let before = self.source.clone();
         change(&mut self.source);
         let changes = diff(&before.0, &self.source.0, self.source.content().root()).unwrap();
-        self.minute += 1;
         self.setting.tenant.add_record("local", &changes);
+    }
+
+    /// Publishes a change of the tree as a record of its log, and has the host take it. The lookup table stays.
+    pub(crate) fn change_tree(&mut self, change: impl FnOnce(&mut Source)) {
+        self.stage_tree(change);
+        assert!(!self.cycle());
+    }
+
+    /// Publishes a change of the tree that the host has not heard of.
+    pub(crate) fn stage_tree(&mut self, change: impl FnOnce(&mut Source)) {
+        let before = self.tree.clone();
+        change(&mut self.tree);
+        let changes = diff(&before.0, &self.tree.0, self.tree.content().root()).unwrap();
+        self.setting.tenant.add_record("tree", &changes);
+    }
+
+    /// Has the host take what there is; whether the table is another one then.
+    pub(crate) fn cycle(&mut self) -> bool {
+        self.minute += 1;
         self.setting.tenant.sign_head(self.minute);
         let outcome = self.setting.cycle(self.minute);
         assert_eq!(outcome.problems, Vec::<String>::new());
@@ -120,7 +160,7 @@ impl Following {
     }
 
     /// How many overlays lie beside the table.
-    fn overlays(&self) -> usize {
+    pub(crate) fn overlays(&self) -> usize {
         let folder = fs::read_dir(self.setting.paths.table_folder()).unwrap();
         let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains(".overlay.")).count()
@@ -131,8 +171,16 @@ impl Following {
         Table::open(&self.setting.paths.table(), owner).unwrap()
     }
 
+    /// Has the host make everything anew from the same files.
+    pub(crate) fn run_whole(&self) {
+        fs::remove_file(self.setting.paths.records()).unwrap();
+        fs::remove_file(self.setting.paths.report()).unwrap();
+        fs::remove_file(self.setting.paths.daemon_state()).unwrap();
+        self.setting.cycle(self.minute);
+    }
+
     /// Everything that the table shows, and what the report says of it.
-    fn shows(&self) -> (Vec<String>, String) {
+    pub(crate) fn shows(&self) -> (Vec<String>, String) {
         let table = self.table();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let mut lines: Vec<String> = Vec::new();
@@ -174,10 +222,7 @@ impl Following {
     fn agrees(&self) {
         assert_eq!(self.overlays(), 1, "it was followed");
         let followed = self.shows();
-        fs::remove_file(self.setting.paths.records()).unwrap();
-        fs::remove_file(self.setting.paths.report()).unwrap();
-        fs::remove_file(self.setting.paths.daemon_state()).unwrap();
-        self.setting.cycle(self.minute);
+        self.run_whole();
         assert_eq!(self.overlays(), 0, "it was made of everything");
         assert_eq!(followed, self.shows());
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod follow;
+mod follow_copy;
 mod honest;
 mod hostile;
 mod logs;

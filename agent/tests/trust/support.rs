@@ -59,7 +59,7 @@ impl Tenant {
             publishers: vec![Publisher {
                 key: publisher.verifying().clone(),
                 scope: Scope {
-                    sources: BTreeSet::from([label("local"), label("staff")]),
+                    sources: BTreeSet::from([label("local"), label("staff"), label("tree")]),
                     ids: vec!["10000-19999".parse().unwrap()],
                     names: vec!["*".parse().unwrap()],
                     may: BTreeSet::from(Right::ALL),

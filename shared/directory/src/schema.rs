@@ -142,6 +142,14 @@ impl DnKey {
         self.0.starts_with(&base.0)
     }
 
+    /// The key of the entry above; none for a topmost one.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let (_, inner) = self.0.split_last()?;
+        let end = inner.iter().rposition(|byte| *byte == RDN_END)?;
+        self.0.get(..=end).map(|key| Self(key.to_vec()))
+    }
+
     /// The smallest key after every key of the subtree, for a range scan: keys end in a separator, and
     /// nothing sorts between that and the next byte.
     #[must_use]

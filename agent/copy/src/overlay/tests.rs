@@ -5,7 +5,7 @@ use dirless_directory::Filter;
 use jiff::Timestamp;
 
 use super::*;
-use crate::{Group, Posix, Reader, Scope, Summary, User};
+use crate::{Draft, Group, Posix, Reader, Scope, Summary, User};
 
 const BASE: &str = "dc=example,dc=com";
 

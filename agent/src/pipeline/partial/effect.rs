@@ -16,24 +16,33 @@ use crate::pipeline::{Content, Inputs, Opener, access, decide, read};
 
 /// A user as the host shows one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// User id.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Primary group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// Comment.
-    pub gecos: String,
+    pub(crate) gecos: String,
     /// Home directory.
-    pub home: String,
+    pub(crate) home: String,
     /// Login shell.
-    pub shell: String,
+    pub(crate) shell: String,
     /// authorized_keys lines.
-    pub keys: String,
+    pub(crate) keys: String,
+}
+
+/// A user and their groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Person {
+    /// The user.
+    pub(crate) shown: Shown,
+    /// The groups that list the user.
+    pub(crate) groups: BTreeSet<String>,
 }
 
 /// What becomes of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GroupChange {
+pub(crate) enum GroupChange {
     /// It has this gid and these members now, whatever there was.
     Put(u32, BTreeSet<String>),
     /// It stays, but for members.
@@ -49,19 +58,29 @@ pub enum GroupChange {
 
 /// What changes of all that the host shows.
 #[derive(Debug, Default)]
-pub struct Effect {
+pub(crate) struct Effect {
     /// Users that are new, others, or gone.
-    pub users: BTreeMap<String, Option<Shown>>,
+    pub(crate) users: BTreeMap<String, Option<Shown>>,
     /// Groups, private ones included.
-    pub groups: BTreeMap<String, GroupChange>,
+    pub(crate) groups: BTreeMap<String, GroupChange>,
+    /// Users of whom anything changed, memberships included.
+    pub(crate) people: BTreeMap<String, Option<Person>>,
     /// What was left out of the part before and is now.
-    pub dropped: (Drops, Drops),
+    pub(crate) dropped: (Drops, Drops),
     /// How many users the access rules kept off before and keep off now.
-    pub excluded: (usize, usize),
+    pub(crate) excluded: (usize, usize),
     /// How many users, groups and users with keys the part showed before, and shows now.
-    pub shown: ([usize; 3], [usize; 3]),
+    pub(crate) shown: ([usize; 3], [usize; 3]),
     /// For each source how many users, groups and keys of the part could be used before, and now.
-    pub taken: Vec<([usize; 3], [usize; 3])>,
+    pub(crate) taken: Vec<([usize; 3], [usize; 3])>,
+}
+
+impl Effect {
+    /// Does the host show anything else?
+    #[must_use]
+    pub(crate) fn shows(&self) -> bool {
+        !self.users.is_empty() || !self.groups.is_empty()
+    }
 }
 
 /// Puts `changes` into `store` and says what they change of what a run of `inputs` publishes. Sources stand in the store by
@@ -69,16 +88,38 @@ pub struct Effect {
 ///
 /// # Errors
 /// When only a run over everything can tell; the store has the changes then, unless it failed.
-pub fn effect(store: &Store, inputs: &Inputs, changes: Vec<Change>) -> Result<Effect, PartialError> {
+pub(crate) fn effect(store: &Store, inputs: &Inputs, changes: Vec<Change>) -> Result<Effect, PartialError> {
     let changed = Changed::replace(store, changes)?;
-    let both = Both {
-        store,
-        changed: &changed,
-    };
-    let mut names = Names {
+    let names = Names {
         users: changed.users.clone(),
         groups: changed.groups.clone(),
     };
+    let (old, new) = runs(store, inputs, &changed, names)?;
+    Ok(difference(old, new))
+}
+
+/// Those of `users` whom a run of `inputs` over what `store` holds publishes.
+///
+/// # Errors
+/// When only a run over everything can tell.
+pub(crate) fn seen(
+    store: &Store,
+    inputs: &Inputs,
+    users: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Person>, PartialError> {
+    let names = Names {
+        users: users.clone(),
+        groups: BTreeSet::new(),
+    };
+    let (_, run) = runs(store, inputs, &Changed::default(), names)?;
+    let mut people = run.people();
+    people.retain(|name, _| users.contains(name));
+    Ok(people)
+}
+
+/// The runs before and after what changed, over all that has to do with it and with `names`.
+fn runs(store: &Store, inputs: &Inputs, changed: &Changed, mut names: Names) -> Result<(Run, Run), PartialError> {
+    let both = Both { store, changed };
     // Two of them may be mapped to one number, whatever theirs are.
     let mapped = inputs.limits.map_groups.iter();
     names.groups.extend(mapped.map(|name| name.as_str().to_owned()));
@@ -94,7 +135,7 @@ pub fn effect(store: &Store, inputs: &Inputs, changes: Vec<Change>) -> Result<Ef
         let size = (names.users.len(), names.groups.len());
         names.users.extend(more);
         if (names.users.len(), names.groups.len()) == size {
-            return Ok(difference(old, new));
+            return Ok((old, new));
         }
     }
 }
@@ -148,6 +189,26 @@ impl Run {
             Some(content) => Ok(Self::of(&content, report, taken)),
             None => Err(PartialError::Unfit("it may not be published".to_owned())),
         }
+    }
+
+    /// The users, each with their groups.
+    fn people(&self) -> BTreeMap<String, Person> {
+        let person = |(name, shown): (&String, &Shown)| {
+            let person = Person {
+                shown: shown.clone(),
+                groups: BTreeSet::new(),
+            };
+            (name.clone(), person)
+        };
+        let mut people: BTreeMap<String, Person> = self.users.iter().map(person).collect();
+        for (group, team) in &self.groups {
+            for member in &team.members {
+                if let Some(person) = people.get_mut(member) {
+                    person.groups.insert(group.clone());
+                }
+            }
+        }
+        people
     }
 
     fn counts(&self) -> [usize; 3] {
@@ -245,9 +306,16 @@ fn difference(mut old: Run, new: Run) -> Effect {
     let mut effect = Effect {
         excluded: (old.excluded, new.excluded),
         shown: (old.counts(), new.counts()),
-        taken: old.taken.iter().copied().zip(new.taken).collect(),
+        taken: old.taken.iter().copied().zip(new.taken.iter().copied()).collect(),
         ..Effect::default()
     };
+    let mut before = old.people();
+    for (name, person) in new.people() {
+        if before.remove(&name).as_ref() != Some(&person) {
+            effect.people.insert(name, Some(person));
+        }
+    }
+    effect.people.extend(before.into_keys().map(|name| (name, None)));
     for (name, shown) in new.users {
         if old.users.remove(&name).as_ref() != Some(&shown) {
             effect.users.insert(name, Some(shown));

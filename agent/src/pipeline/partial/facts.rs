@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dirless_directory::DnKey;
 use dirless_model::snapshot::Part;
 use dirless_model::{NameKind, NameRule};
 use serde::Deserialize;
@@ -16,8 +17,21 @@ pub(super) enum Facts {
     Group(GroupFacts),
     /// Keys under a name.
     Keys(Option<String>),
+    /// An entry of a source of the tree.
+    Entry(EntryFacts),
     /// What no account depends on.
     Nothing,
+}
+
+/// An entry, by what decides whether it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct EntryFacts {
+    /// The key of its name; none of one that is left out.
+    pub key: Option<DnKey>,
+    /// The identity that its source gave it.
+    pub uuid: Option<[u8; 16]>,
+    /// It says that it is an account.
+    pub is_account: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The records of all sources, each under its key, and what leads from one to another.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use dirless_model::NameRule;
@@ -9,9 +10,12 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::content::Kept;
 use super::facts::{Facts, GroupFacts, Plain, Record};
+use super::tree::{self, TreeRules};
 
 /// Another number makes the file anew.
-const SHAPE: i64 = 1;
+const SHAPE: i64 = 2;
+/// The note of how many bytes the entries of the tree have.
+const SIZE: &str = "size of entries";
 
 const TABLES: &str = "
     CREATE TABLE records (
@@ -35,7 +39,7 @@ const TABLES: &str = "
 
 /// Records cannot be kept or found.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The file, or what is in it.
     #[error("the file of records: {0}")]
     Database(#[from] rusqlite::Error),
@@ -46,9 +50,13 @@ pub enum StoreError {
 
 /// The records of the sources, by the places that sources have in the order of precedence.
 #[derive(Debug)]
-pub struct Store {
-    db: Connection,
+pub(crate) struct Store {
+    pub(super) db: Connection,
     rule: NameRule,
+    /// How sources of the tree are read; none where they are not.
+    pub(super) tree: Option<TreeRules>,
+    /// Bytes of the entries of the tree.
+    pub(super) size: Cell<u64>,
 }
 
 fn code(part: Part) -> i64 {
@@ -75,12 +83,19 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn new(db: Connection, rule: NameRule) -> Result<Self, StoreError> {
+    pub(crate) fn new(db: Connection, rule: NameRule) -> Result<Self, StoreError> {
         let shape: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let store = Self { db, rule };
+        let store = Self {
+            db,
+            rule,
+            tree: None,
+            size: Cell::new(0),
+        };
         if shape != SHAPE {
             store.clear()?;
         }
+        let size = store.note(SIZE)?.and_then(|text| text.parse().ok());
+        store.size.set(size.unwrap_or(0));
         Ok(store)
     }
 
@@ -88,7 +103,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn clear(&self) -> Result<(), StoreError> {
+    pub(crate) fn clear(&self) -> Result<(), StoreError> {
         let names: Vec<String> = {
             let mut select = self
                 .db
@@ -100,6 +115,8 @@ impl Store {
         }
         self.db.execute_batch(TABLES)?;
         self.db.execute_batch(super::content::TABLES)?;
+        self.db.execute_batch(tree::TABLES)?;
+        self.size.set(0);
         self.db.pragma_update(None, "user_version", SHAPE)?;
         Ok(())
     }
@@ -108,10 +125,17 @@ impl Store {
     ///
     /// # Errors
     /// What `work` says, or when it cannot be kept.
-    pub fn change<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&Self) -> Result<T, E>) -> Result<T, E> {
+    pub(crate) fn change<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&Self) -> Result<T, E>) -> Result<T, E> {
         let database = |error| E::from(StoreError::Database(error));
         self.db.execute_batch("BEGIN IMMEDIATE").map_err(database)?;
-        match work(self) {
+        let size = self.size.get();
+        let done = work(self).and_then(|done| {
+            if self.size.get() != size {
+                self.set_note(SIZE, &self.size.get().to_string())?;
+            }
+            Ok(done)
+        });
+        match done {
             Ok(done) => {
                 self.db.execute_batch("COMMIT").map_err(database)?;
                 Ok(done)
@@ -119,6 +143,7 @@ impl Store {
             Err(error) => {
                 // A database that cannot even do this is closed by the caller, which undoes as much.
                 let _undone = self.db.execute_batch("ROLLBACK");
+                self.size.set(size);
                 Err(error)
             }
         }
@@ -128,7 +153,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+    pub(crate) fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
         let mut select = self.db.prepare_cached("SELECT value FROM state WHERE name = ?1")?;
         Ok(select.query_row([name], |row| row.get(0)).optional()?)
     }
@@ -137,7 +162,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn set_note(&self, name: &str, value: &str) -> Result<(), StoreError> {
+    pub(crate) fn set_note(&self, name: &str, value: &str) -> Result<(), StoreError> {
         self.db
             .prepare_cached("INSERT INTO state VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2")?
             .execute([name, value])?;
@@ -148,7 +173,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn keep_content(&self, source: u8, content: &Content) -> Result<Digest, StoreError> {
+    pub(crate) fn keep_content(&self, source: u8, content: &Content) -> Result<Digest, StoreError> {
         content.keep(&mut Kept { db: &self.db, source })
     }
 
@@ -156,7 +181,7 @@ impl Store {
     ///
     /// # Errors
     /// When one of `gone` is not there, or the file cannot be written.
-    pub fn update_content(&self, source: u8, gone: &[Digest], come: &[Digest]) -> Result<Digest, StoreError> {
+    pub(crate) fn update_content(&self, source: u8, gone: &[Digest], come: &[Digest]) -> Result<Digest, StoreError> {
         let kept = &mut Kept { db: &self.db, source };
         update_content(kept, gone, come).map_err(|error| match error {
             KeptError::Absent => StoreError::Odd,
@@ -168,7 +193,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn get(&self, source: u8, part: Part, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn get(&self, source: u8, part: Part, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let mut select = self
             .db
             .prepare_cached("SELECT bytes FROM records WHERE source = ?1 AND part = ?2 AND key = ?3")?;
@@ -180,14 +205,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Odd`], or when the file cannot be written.
-    pub fn put(&self, source: u8, part: Part, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
-        let facts = self.facts(part, key, bytes)?;
+    pub(crate) fn put(&self, source: u8, part: Part, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let facts = self.facts(source, part, key, bytes)?;
         if record_key(part, bytes).as_deref() != Some(key) {
             return Err(StoreError::Odd);
         }
         let held = self.id(source, part, key)?;
         let id = match held {
             Some(id) => {
+                self.forget_size(source, part, key)?;
                 self.db
                     .prepare_cached("UPDATE records SET bytes = ?2 WHERE id = ?1")?
                     .execute(params![id, bytes])?;
@@ -200,6 +226,9 @@ impl Store {
                 self.db.last_insert_rowid()
             }
         };
+        if part == Part::Entry {
+            self.size.set(self.size.get() + bytes.len() as u64);
+        }
         match facts {
             Facts::User(user) => {
                 self.db
@@ -219,14 +248,18 @@ impl Store {
                     .prepare_cached("INSERT OR REPLACE INTO keys VALUES (?1, ?2)")?
                     .execute(params![id, name])?;
             }
+            Facts::Entry(entry) => self.put_entry(id, source, &entry)?,
             Facts::Nothing => {}
         }
         Ok(())
     }
 
     /// What there is to know of a record.
-    pub(super) fn facts(&self, part: Part, key: &[u8], bytes: &[u8]) -> Result<Facts, StoreError> {
-        Facts::of(part, key, bytes, &self.rule)
+    pub(super) fn facts(&self, source: u8, part: Part, key: &[u8], bytes: &[u8]) -> Result<Facts, StoreError> {
+        match &self.tree {
+            Some(tree) if tree.has(source) => tree.facts(source, part, bytes),
+            _ => Facts::of(part, key, bytes, &self.rule),
+        }
     }
 
     /// Brings the members of a group that was put again to what they are now.
@@ -267,7 +300,8 @@ impl Store {
         if let Facts::Group(group) = &record.facts {
             self.set_members(record, &group.members, &BTreeSet::new())?;
         }
-        for table in ["users", "groups", "keys"] {
+        self.forget_size(record.source, record.part, &record.key)?;
+        for table in ["users", "groups", "keys", "entries"] {
             self.db
                 .prepare_cached(&format!("DELETE FROM {table} WHERE record = ?1"))?
                 .execute([id])?;
@@ -344,7 +378,7 @@ impl Store {
         let sql = "SELECT source, part, key, bytes FROM groups JOIN records ON id = record WHERE name = ?1";
         let mut names = BTreeSet::new();
         for found in self.records(sql, group)? {
-            if let Facts::Group(facts) = self.facts(Part::Group, &found.key, &found.bytes)? {
+            if let Facts::Group(facts) = self.facts(found.source, Part::Group, &found.key, &found.bytes)? {
                 names.extend(facts.members.into_iter().map(|(name, _)| name));
             }
         }

@@ -180,7 +180,7 @@ fn within(record: &Record, names: &Names) -> Option<Plain> {
             let members = members.map(|(_, raw)| raw).chain(&group.nameless);
             group.with(members.cloned())
         }
-        Facts::Nothing => return None,
+        Facts::Entry(_) | Facts::Nothing => return None,
     };
     Some(Plain {
         source: record.source,

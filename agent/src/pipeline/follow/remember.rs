@@ -1,0 +1,115 @@
+//! The file of records, made of everything after a whole run.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use dirless_model::snapshot::{Part, record_key};
+use dirless_seal::Content;
+use rusqlite::Connection;
+
+use super::{FollowError, Position, SURROUNDINGS, TABLE, Worker, note_of};
+use crate::pipeline::open::{self, kind};
+use crate::pipeline::partial::{Store, StoreError};
+use crate::pipeline::{Opener, Outcome, unchanged};
+
+impl Worker<'_> {
+    /// Makes the file of records anew from the bodies that a whole run has just taken, where logs are written. Failing that
+    /// there is none, and each change costs a whole run.
+    pub(in crate::pipeline) fn remember(&self, outcome: &Outcome) -> Result<(), FollowError> {
+        let report = &outcome.report;
+        let path = self.paths.records();
+        let remove =
+            |path: &Path| dirless_program::fs::remove(path).map_err(|error| FollowError::Keep(error.to_string()));
+        remove(&path)?;
+        // What a run that was killed left to be undone is not to be undone in the next file.
+        remove(&beside(&path, "-journal"))?;
+        let Some(published) = &report.published else {
+            return Ok(());
+        };
+        if !matches!(self.inputs.opener, Opener::Signed { .. }) || !unchanged::depends_on_fetched_alone(report) {
+            return Ok(());
+        }
+        let rules = match (&self.inputs.directory, &outcome.tree) {
+            (None, _) => None,
+            (Some(_), Some(tree)) if published.copy.is_some() => Some(self.tree_rules(&tree.schema)?),
+            // There is no copy that could be changed.
+            (Some(_), _) => return Ok(()),
+        };
+        let mut positions = Vec::new();
+        for (_, source) in self.sources() {
+            positions.push(self.found(source)?.map(|found| found.position()));
+        }
+        if positions.iter().flatten().all(|position| position.length == 0) {
+            return Ok(());
+        }
+        let aside = path.with_extension("new");
+        remove(&aside)?;
+        {
+            // It says what the sources say, also of people whom this host does not show.
+            let made = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&aside);
+            made.map_err(|error| FollowError::Keep(format!("{}: {error}", aside.display())))?;
+            let db = Connection::open(&aside).map_err(StoreError::from)?;
+            // Nobody reads it before it is whole and has its name.
+            db.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+                .map_err(StoreError::from)?;
+            let mut store = Store::new(db, self.inputs.name_rule.clone())?;
+            if let Some(rules) = rules {
+                store = store.with_tree(rules)?;
+            }
+            store.change(|store| self.fill(store, &positions, published.generation))?;
+        }
+        let synced = std::fs::File::open(&aside).and_then(|file| file.sync_all());
+        let renamed = synced.and_then(|()| std::fs::rename(&aside, &path));
+        renamed.map_err(|error| FollowError::Keep(format!("{}: {error}", path.display())))
+    }
+
+    fn fill(&self, store: &Store, positions: &[Option<Position>], generation: u64) -> Result<(), FollowError> {
+        for ((place, source), position) in self.sources().zip(positions) {
+            let Some(position) = position else {
+                store.set_note(&note_of(place, source), "-")?;
+                continue;
+            };
+            let body = source.fetched.as_ref().ok_or(FollowError::Whole("a body is gone"))?;
+            let opening = open::open(body, source, self.inputs).map_err(|error| FollowError::Log(error.reason))?;
+            let mut content = Content::default();
+            let mut failed = None;
+            let mut put = |part: Part, bytes: &[u8]| {
+                if failed.is_some() {
+                    return;
+                }
+                content.add(kind(part).leaf(bytes));
+                let key = record_key(part, bytes).ok_or(StoreError::Odd);
+                let held = key.and_then(|key| match store.get(place, part, &key)? {
+                    // Of two under one key nobody can tell which one a log means.
+                    Some(_) => Err(StoreError::Odd),
+                    None => store.put(place, part, &key, bytes),
+                });
+                failed = held.err();
+            };
+            let meta = opening
+                .records(&mut put)
+                .map_err(|error| FollowError::Log(error.to_string()))?;
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+            if usize::from(place) >= self.inputs.sources.len() && !meta.is_for(&self.inputs.hostname) {
+                store.leave_out(place)?;
+            }
+            store.keep_content(place, &content)?;
+            store.set_note(&note_of(place, source), &position.text())?;
+        }
+        store.set_note(TABLE, &generation.to_string())?;
+        store.set_note(SURROUNDINGS, &unchanged::surroundings(self.options, self.inputs))?;
+        Ok(())
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
