@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::log::Chain;
 use super::text::{Fields, FormatError, Lines, Object, Time, parse};
-use super::{Entry, FORMAT, Head, LARGEST_STEP, Manifest, Policy, Refusal};
-use crate::{Digest, Label, Note};
+use super::{Entry, FORMAT, Head, LARGEST_STEP, Manifest, Policy, Publisher, Refusal, Succession};
+use crate::{Digest, Label, Note, VerifyingKey};
 
 /// How far a publisher's clock may be ahead of a host's before a head counts as coming from the future.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
@@ -97,6 +97,17 @@ pub struct Memory {
     /// By publisher, source and compartment: a publisher that replaces another counts anew.
     manifests: BTreeMap<(Label, Label, Label), Followed>,
     epochs: BTreeMap<Label, u64>,
+    /// Of the publishers whose keys were renewed.
+    successors: BTreeMap<Label, Successor>,
+}
+
+/// The key that a publisher has now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Successor {
+    /// The key that the policy named when it was accepted.
+    anchor: VerifyingKey,
+    key: VerifyingKey,
+    seen: Seen,
 }
 
 /// A manifest that was accepted, and how far its log was followed.
@@ -142,6 +153,7 @@ impl Memory {
             heads: BTreeMap::new(),
             manifests: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            successors: BTreeMap::new(),
         }
     }
 
@@ -215,6 +227,63 @@ impl Memory {
         Ok(policy)
     }
 
+    /// The key of `publisher`: the one that the policy names, or its last successor.
+    #[must_use]
+    pub fn key<'k>(&'k self, publisher: &'k Publisher) -> &'k VerifyingKey {
+        self.successor(publisher)
+            .map_or(&publisher.key, |successor| &successor.key)
+    }
+
+    /// The version of the succession of `publisher` that was accepted last.
+    #[must_use]
+    pub fn succession_of(&self, publisher: &Publisher) -> Option<Seen> {
+        self.successor(publisher).map(|successor| successor.seen)
+    }
+
+    fn successor(&self, publisher: &Publisher) -> Option<&Successor> {
+        let known = self.successors.get(publisher.key.name());
+        // Under another key of the policy the chain is void.
+        known.filter(|known| known.anchor == publisher.key)
+    }
+
+    /// Accepts `note` as the succession after the one that was accepted last, or as the first.
+    ///
+    /// # Errors
+    /// When it is not signed by the key before and by the new one, or does not follow.
+    pub fn succession(&mut self, policy: &Policy, note: &Note) -> Result<Succession, Refusal> {
+        const KIND: &str = "succession";
+        let succession: Succession = parse(note).map_err(|error| Refusal::Malformed(KIND, error))?;
+        if succession.tenant != self.tenant {
+            return Err(Refusal::OtherTenant(KIND));
+        }
+        let publisher = policy.publisher(&succession.publisher);
+        let publisher = publisher.filter(|publisher| publisher.key == succession.anchor);
+        let publisher = publisher.ok_or(Refusal::Forged(KIND))?;
+        let found = Seen {
+            version: succession.version,
+            digest: note.digest(),
+        };
+        let seen = self.succession_of(publisher);
+        Seen::check(seen, KIND, found)?;
+        if seen == Some(found) {
+            return Ok(succession);
+        }
+        let next = seen.map_or(1, |seen| seen.version + 1);
+        if succession.version != next || succession.previous != seen.map(|seen| seen.digest) {
+            return Err(Refusal::Chain(KIND));
+        }
+        if !note.is_signed_by(self.key(publisher)) || !note.is_signed_by(&succession.key) {
+            return Err(Refusal::Forged(KIND));
+        }
+        let successor = Successor {
+            anchor: succession.anchor.clone(),
+            key: succession.key.clone(),
+            seen: found,
+        };
+        self.successors.insert(succession.publisher.clone(), successor);
+        Ok(succession)
+    }
+
     /// Accepts `note` as a publisher's current head under `policy`, and says how far it can be relied on.
     ///
     /// # Errors
@@ -226,7 +295,7 @@ impl Memory {
             return Err(Refusal::OtherTenant(KIND));
         }
         let publisher = policy.publisher(&head.publisher).ok_or(Refusal::Forged(KIND))?;
-        if !note.is_signed_by(&publisher.key) {
+        if !note.is_signed_by(self.key(publisher)) {
             return Err(Refusal::Forged(KIND));
         }
         if head.policy > policy.version {
@@ -390,7 +459,7 @@ impl Memory {
             return Err(Refusal::Mixed(KIND));
         }
         let publisher = policy.publisher(&head.publisher).ok_or(Refusal::Forged(KIND))?;
-        if manifest.publisher != head.publisher || !note.is_signed_by(&publisher.key) {
+        if manifest.publisher != head.publisher || !note.is_signed_by(self.key(publisher)) {
             return Err(Refusal::Forged(KIND));
         }
         if !publisher.scope.covers_source(&manifest.source) {
@@ -467,6 +536,17 @@ impl Object for Memory {
             Ok((fields.convert("epoch", compartment)?, fields.convert("epoch", epoch)?))
         })?;
         memory.epochs.extend(epochs);
+        let successors = fields.rows("successor", 1024, |fields, [anchor, key, version, digest]| {
+            Ok(Successor {
+                anchor: fields.convert("successor", anchor)?,
+                key: fields.convert("successor", key)?,
+                seen: Seen::read(fields, "successor", [version, digest])?,
+            })
+        })?;
+        let named = successors
+            .into_iter()
+            .map(|successor| (successor.key.name().clone(), successor));
+        memory.successors.extend(named);
         Ok(memory)
     }
 
@@ -487,6 +567,9 @@ impl Object for Memory {
         }
         for (compartment, epoch) in &self.epochs {
             lines.line("epoch", format_args!("{compartment} {epoch}"));
+        }
+        for Successor { anchor, key, seen } in self.successors.values() {
+            lines.line("successor", format_args!("{anchor} {key} {seen}"));
         }
     }
 }

@@ -16,6 +16,7 @@ mod policy;
 mod receipt;
 mod refusal;
 mod scope;
+mod succession;
 mod text;
 mod wrap;
 
@@ -28,6 +29,7 @@ pub use policy::{Compartment, Enroller, OnExpiry, Policy, Publisher, roots_finge
 pub use receipt::{Receipt, SplitView};
 pub use refusal::Refusal;
 pub use scope::{IdRange, NamePattern, Right, Scope, ScopeError};
+pub use succession::Succession;
 pub use text::{FormatError, Object, parse, print, read};
 pub use wrap::{Wrap, WrapError};
 

@@ -9,6 +9,7 @@ mod manifest;
 mod memory;
 mod policy;
 mod receipts;
+mod succession;
 mod support;
 mod texts;
 mod vectors;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{
     Compartment, Enroller, Entry, Head, JoinCode, JoinRequest, Lease, Manifest, Memory, Node, NodeList, Object,
-    OnExpiry, Policy, Publisher, Receipt, Revoked, Right, Scope, Seen, Wrap, node_name, print,
+    OnExpiry, Policy, Publisher, Receipt, Revoked, Right, Scope, Seen, Succession, Wrap, node_name, print,
 };
 use dirless_seal::{Digest, Identity, Label, Note, SigningKey};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -16,6 +16,7 @@ mod of_hosts;
 mod of_logs;
 mod of_policies;
 mod of_publishers;
+mod of_successions;
 
 pub(crate) struct Made {
     pub(crate) path: String,
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Made> {
     of_publishers::make(&mut maker);
     of_hosts::make(&mut maker);
     of_logs::make(&mut maker);
+    of_successions::make(&mut maker);
     maker.made
 }
 

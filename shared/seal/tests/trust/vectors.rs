@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dirless_seal::trust::log::{Chain, Changes, ChangesError, Follower, LogKey, Place, RecordError, split};
 use dirless_seal::trust::{
     Entry, FormatError, Head, JoinCode, JoinCodeError, JoinRequest, Manifest, Memory, NodeList, Object, Policy,
-    Receipt, Refusal, Seen, Wrap, parse, read,
+    Receipt, Refusal, Seen, Succession, Wrap, parse, read,
 };
 use dirless_seal::{Note, NoteError, SigningKeyError, VerifyingKey};
 
@@ -110,6 +110,7 @@ impl Host {
             "head" | "head-after" => self.head(kind, bytes),
             "manifest" | "manifest-named" | "manifest-after" => self.manifest(kind, bytes),
             "nodes" | "nodes-after" => self.nodes(kind, bytes),
+            "succession" | "succession-after" => self.succession(kind, bytes),
             "receipt" => self.receipt(bytes),
             "join-code" => text().and_then(join_code),
             "join-request" => self.join_request(bytes),
@@ -205,6 +206,17 @@ impl Host {
             digest: good.digest(),
         });
         let accepted = NodeList::accept(&self.policy, before, &note);
+        accepted.map(drop).map_err(|refusal| refusal_word(&refusal))
+    }
+
+    fn succession(&self, kind: &str, bytes: &[u8]) -> Outcome {
+        let note = Note::parse(bytes, Succession::MOST).map_err(note_word)?;
+        let mut memory = self.memory.clone();
+        if kind == "succession-after" {
+            let (good, _) = self.good::<Succession>("succession/good");
+            memory.succession(&self.policy, &good).unwrap();
+        }
+        let accepted = memory.succession(&self.policy, &note);
         accepted.map(drop).map_err(|refusal| refusal_word(&refusal))
     }
 
