@@ -6,7 +6,9 @@
 #![no_main]
 
 use dirless_seal::Note;
-use dirless_seal::trust::{Head, JoinRequest, Manifest, Memory, NodeList, Object, Policy, Receipt, Wrap, print, read};
+use dirless_seal::trust::{
+    Head, JoinRequest, Manifest, Memory, NodeList, Object, Policy, Receipt, Succession, Wrap, print, read,
+};
 use libfuzzer_sys::fuzz_target;
 
 /// Reads `text` as one kind of object; each has its own context line, so it is none or one of them.
@@ -28,6 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let read = one::<Policy>(text)
         + one::<Head>(text)
         + one::<Manifest>(text)
+        + one::<Succession>(text)
         + one::<NodeList>(text)
         + one::<Receipt>(text)
         + one::<JoinRequest>(text)

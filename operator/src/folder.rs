@@ -1,13 +1,14 @@
 //! A tenant folder: the files that a backend would serve, under the same names.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use dirless_program::fs::ensure_folder;
 use dirless_publish::{BackendFolder, Folder as _, Registry as _};
-use dirless_seal::trust::{Memory, Object, Policy, parse, print};
-use dirless_seal::{Digest, Note};
+use dirless_seal::trust::{MOST_SUCCESSIONS, Memory, Object, Policy, Publisher, Succession, parse, print};
+use dirless_seal::{Digest, Note, VerifyingKey};
 
 use crate::{draft::Draft, files};
 
@@ -69,7 +70,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Brings all policies to the backend, if there is one, and registers the publishers of the newest there, and no others.
+    /// Brings all policies to the backend, if there is one, and registers the publishers of the newest there with the newest of
+    /// their keys, and no others.
     pub(crate) fn push(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let Some(backend) = &self.backend else {
             return Ok(());
@@ -85,13 +87,18 @@ impl Folder {
             same(version, &here, &there)?;
         }
         writeln!(out, "policy {} is at {}", current.policy.version, self.name)?;
-        let wanted: Vec<_> = current.policy.publishers.iter().map(|one| &one.key).collect();
-        for key in &wanted {
-            backend.register_publisher(key)?;
-            writeln!(out, "publisher {} may write there", key.name())?;
+        let mut wanted = BTreeSet::new();
+        for publisher in &current.policy.publishers {
+            let keys = successors(backend, &current.policy, publisher, out)?;
+            if let Some(newest) = keys.last() {
+                backend.register_publisher(newest)?;
+                writeln!(out, "publisher {} may write there", newest.name())?;
+            }
+            // Those before the newest sign along for some days; whoever has them ends them then.
+            wanted.extend(keys.iter().map(|key| format!("{}+{}", key.name(), key.hash())));
         }
         for id in backend.publishers()? {
-            if !wanted.iter().any(|key| format!("{}+{}", key.name(), key.hash()) == id) {
+            if !wanted.contains(&id) {
                 backend.end_key(&id)?;
                 writeln!(out, "key {id} may write there no more")?;
             }
@@ -182,6 +189,29 @@ impl Folder {
         let path = self.draft_path();
         dirless_program::fs::remove(&path).with_context(|| format!("removing {}", path.display()))
     }
+}
+
+/// The key that `policy` gives `publisher` and its successors at `backend`, as hosts believe them; the oldest first.
+fn successors(
+    backend: &BackendFolder,
+    policy: &Policy,
+    publisher: &Publisher,
+    out: &mut dyn Write,
+) -> anyhow::Result<Vec<VerifyingKey>> {
+    let mut memory = Memory::pinned(policy.tenant, policy.fingerprint());
+    for version in 1..=MOST_SUCCESSIONS {
+        let path = Succession::path(&publisher.key, version);
+        let Some(bytes) = backend.get(&path, 2 * Succession::MOST as u64)? else {
+            break;
+        };
+        let note = Note::parse(&bytes, Succession::MOST).map_err(|error| error.to_string());
+        let followed = note.and_then(|note| memory.succession(policy, &note).map_err(|error| error.to_string()));
+        if let Err(reason) = followed {
+            writeln!(out, "{path} counts for nothing: {reason}")?;
+            break;
+        }
+    }
+    Ok(memory.keys(publisher).cloned().collect())
 }
 
 /// Whoever signed them in addition: one text, or the backend shows another policy than was signed here.

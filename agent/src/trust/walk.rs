@@ -1,6 +1,7 @@
 //! One walk over a tenant's files: from the policies to the bodies, each step believed only after its check.
 
 mod follow;
+mod lineage;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -358,6 +359,7 @@ impl Walker<'_> {
             });
             return Ok(None);
         };
+        self.successors(policy, publisher, &note).await?;
         let mut memory = self.memory.clone();
         let (head, freshness) = memory.head(policy, &note, self.now)?;
         if head.publisher != *publisher {

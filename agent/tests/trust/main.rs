@@ -9,4 +9,5 @@ mod logs;
 mod network;
 mod publish;
 mod site;
+mod succession;
 mod support;

@@ -233,6 +233,45 @@ fn a_cycle_without_news_is_one_request() {
 }
 
 #[test]
+fn a_publishers_key_is_renewed_and_hosts_that_slept_catch_up() {
+    let mut site = Site::start();
+    let (awake, asleep) = (Host::new(&site), Host::at(&site.folder().join("asleep")));
+    site.publish("local", &[("alice", 10_001)]);
+    let code = site.code("web", 2);
+    for host in [&awake, &asleep] {
+        assert_eq!(host.join(&code, &[]).code(), 0);
+        site.admit(&code);
+        host.good_cycle();
+    }
+    let mut engine = awake.engine(Clock::system());
+    assert_eq!(cycle(&site, &mut engine).problems, Vec::<String>::new());
+    let old = site.succeed();
+    site.publish("local", &[("bob", 10_002)]);
+    let outcome = cycle(&site, &mut engine);
+    assert!(outcome.changed && outcome.problems.is_empty(), "{outcome:?}");
+    assert_eq!(awake.names(), ["bob"]);
+    // While both sign there is nothing more to ask than before.
+    let (outcome, requests) = site.wire.count(|| cycle(&site, &mut engine));
+    assert_eq!((outcome.problems, requests), (vec![], 1));
+
+    site.end_overlap();
+    let refused = site.runtime.block_on(old.get_mailbox()).unwrap_err();
+    assert!(
+        matches!(refused, dirless_client::Error::KeyRefused { .. }),
+        "{refused:?}"
+    );
+    site.succeed();
+    site.publish("local", &[("carol", 10_003)]);
+    site.end_overlap();
+    site.publish("local", &[("dave", 10_004)]);
+    asleep.good_cycle();
+    assert_eq!(asleep.names(), ["dave"]);
+    let outcome = cycle(&site, &mut engine);
+    assert!(outcome.changed && outcome.problems.is_empty(), "{outcome:?}");
+    assert_eq!(awake.names(), ["dave"]);
+}
+
+#[test]
 fn a_daemon_hears_of_news_long_before_its_interval() {
     let mut site = Site::start();
     let host = Host::new(&site);

@@ -74,6 +74,7 @@ pub(crate) struct Site {
     enroller: Identity,
     backend: Option<Running>,
     cycle: Cycle,
+    address: SocketAddr,
     folder: tempfile::TempDir,
 }
 
@@ -89,18 +90,9 @@ impl Site {
             .enable_all()
             .build()
             .unwrap();
-        let _inside = runtime.enter();
-        let client = ClientBuilder::new()
-            .url(&format!("http://{address}"))
-            .unwrap()
-            .tenant(TenantId::new(&tenant.id.to_string()).unwrap())
-            .key(request_key(SigningKey::parse(&tenant.publisher.expose()).unwrap()))
-            .retry(RetryPolicy::none())
-            .build()
-            .unwrap();
-        drop(_inside);
         let site = Self {
-            cycle: client.cycle(),
+            cycle: asked_by(&tenant, address, &runtime),
+            address,
             tenant,
             wire,
             runtime,
@@ -127,6 +119,26 @@ impl Site {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    }
+
+    /// The publisher's key names a successor: the old key says so to hosts and to the backend. The requests of the old one.
+    pub(crate) fn succeed(&mut self) -> Cycle {
+        self.tenant.succeed(minute());
+        self.push();
+        let credential = wire::CredentialRequest {
+            key: self.tenant.publisher.verifying().to_string().parse().unwrap(),
+            role: wire::KeyRole::Publisher,
+            expires_at: None,
+        };
+        self.call(self.cycle.put_credential(&credential));
+        let by_new = asked_by(&self.tenant, self.address, &self.runtime);
+        std::mem::replace(&mut self.cycle, by_new)
+    }
+
+    /// The old key signs along no more, and the backend is told so by the new one.
+    pub(crate) fn end_overlap(&mut self) {
+        let old = self.tenant.along.take().unwrap();
+        self.call(self.cycle.delete_credential(&key_id(old.verifying())));
     }
 
     pub(crate) fn kill_backend(&mut self) {
@@ -242,6 +254,19 @@ impl Site {
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Requests of the publisher.
+fn asked_by(tenant: &Tenant, address: SocketAddr, runtime: &tokio::runtime::Runtime) -> Cycle {
+    let _inside = runtime.enter();
+    let client = ClientBuilder::new()
+        .url(&format!("http://{address}"))
+        .unwrap()
+        .tenant(TenantId::new(&tenant.id.to_string()).unwrap())
+        .key(request_key(SigningKey::parse(&tenant.publisher.expose()).unwrap()))
+        .retry(RetryPolicy::none())
+        .build();
+    client.unwrap().cycle()
 }
 
 fn start_backend(folder: &Path) -> (Running, SocketAddr, String) {

@@ -8,8 +8,8 @@ use dirless_agent::trust::{Alarm, Joined, Keeper, KeptLog, SignedBody, Walked, w
 use dirless_client::Files;
 use dirless_seal::trust::log::{Chain, Change, Changes, LogFile, LogKey, Place, TILE, tile};
 use dirless_seal::trust::{
-    Compartment, Entry, Head, Lease, Manifest, Object, OnExpiry, Policy, Publisher, Right, Scope, Wrap, node_name,
-    print,
+    Compartment, Entry, Head, Lease, Manifest, Object, OnExpiry, Policy, Publisher, Right, Scope, Succession, Wrap,
+    node_name, print,
 };
 use dirless_seal::{Digest, Identity, Label, Note, RecordKind, SigningKey, seal_file};
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +32,9 @@ pub(crate) struct Tenant {
     pub(crate) id: Digest,
     pub(crate) roots: [SigningKey; 2],
     pub(crate) publisher: SigningKey,
+    /// The key before it, which signs along.
+    pub(crate) along: Option<SigningKey>,
+    pub(crate) successions: Vec<Note>,
     pub(crate) policy: Policy,
     pub(crate) epoch: (u64, Identity),
     pub(crate) head: u64,
@@ -77,6 +80,8 @@ impl Tenant {
             id,
             roots,
             publisher,
+            along: None,
+            successions: Vec::new(),
             policy,
             epoch: (1, Identity::generate()),
             head: 0,
@@ -149,7 +154,7 @@ impl Tenant {
     }
 
     pub(crate) fn put_manifest(&mut self, manifest: &Manifest) {
-        let note = signed(manifest, &[&self.publisher]);
+        let note = self.signed(manifest);
         self.write(&manifest_path(manifest), note.to_string());
         self.manifests.push(note);
         self.manifests.sort_by_key(|note| self::manifest(note).source);
@@ -228,7 +233,41 @@ impl Tenant {
     }
 
     pub(crate) fn put_head(&self, head: &Head) {
-        self.write("head/syncer-1", signed(head, &[&self.publisher]).to_string());
+        self.write("head/syncer-1", self.signed(head).to_string());
+    }
+
+    fn signed<T: Object>(&self, object: &T) -> Note {
+        let keys: Vec<&SigningKey> = self.along.iter().chain([&self.publisher]).collect();
+        signed(object, &keys)
+    }
+
+    /// The succession by which the publisher's key would name `new`.
+    pub(crate) fn succession(&self, new: &SigningKey, minute: i64) -> Succession {
+        let before = self.successions.last();
+        Succession {
+            tenant: self.id,
+            publisher: label("syncer-1"),
+            version: self.successions.len() as u64 + 1,
+            previous: before.map(Note::digest),
+            issued: at(minute),
+            anchor: self.policy.publishers[0].key.clone(),
+            key: new.verifying().clone(),
+        }
+    }
+
+    pub(crate) fn put_succession(&self, number: u64, note: &Note) {
+        let path = Succession::path(&self.policy.publishers[0].key, number);
+        self.write(&path, note.to_string());
+    }
+
+    /// The publisher's key names a new one, which signs from now on; the old one signs along. Everything is to be published anew.
+    pub(crate) fn succeed(&mut self, minute: i64) {
+        let new = key("syncer-1");
+        let note = signed(&self.succession(&new, minute), &[&self.publisher, &new]);
+        self.put_succession(self.successions.len() as u64 + 1, &note);
+        self.successions.push(note);
+        self.along = Some(std::mem::replace(&mut self.publisher, new));
+        self.rotate();
     }
 
     /// A new epoch, wrapped for the nodes that are left.

@@ -103,7 +103,7 @@ async fn credentials_keys_and_tenants_follow_without_a_restart() {
     })
     .await;
     assert_ne!(pair.two.version(), version, "what was remembered is asked again");
-    let _revoked = tenant.revoke_key(public.id(), None, origin()).await.unwrap();
+    let _revoked = tenant.revoke_key(public.id(), origin()).await.unwrap();
     until("the key is gone at the other", async || {
         pair.two.key_holder("v1", public.id()).is_none()
     })

@@ -33,6 +33,10 @@ fn it_describes_every_route() {
         ("/v2/{tenant}/policy/{version}", vec!["delete", "get", "put"]),
         ("/v2/{tenant}/head/{publisher}", vec!["get", "put"]),
         (
+            "/v2/{tenant}/succession/{publisher}/{anchor}/{version}",
+            vec!["delete", "get", "put"],
+        ),
+        (
             "/v2/{tenant}/manifest/{publisher}/{source}/{compartment}/{version}",
             vec!["delete", "get", "put"],
         ),

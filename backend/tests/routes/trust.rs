@@ -288,6 +288,31 @@ fn roles_and_routes() {
         ),
         (
             "PUT",
+            "/v2/acme/succession/syncer/0a1b2c3d/1".into(),
+            b"s".to_vec(),
+            [201, 403, 403],
+        ),
+        (
+            "PUT",
+            "/v2/acme/succession/other/0a1b2c3d/1".into(),
+            b"s".to_vec(),
+            [403, 403, 403],
+        ),
+        (
+            "GET",
+            "/v2/acme/succession/syncer/0a1b2c3d/1".into(),
+            vec![],
+            [200, 200, 200],
+        ),
+        // What others follow up from the first is not taken away by whoever stole the key.
+        (
+            "DELETE",
+            "/v2/acme/succession/syncer/0a1b2c3d/1".into(),
+            vec![],
+            [403, 403, 200],
+        ),
+        (
+            "PUT",
             "/v2/acme/log/syncer/aws/all/1/0".into(),
             b"r".to_vec(),
             [201, 403, 403],
@@ -544,6 +569,44 @@ fn whoever_holds_a_join_code_reads_policies_and_nothing_else() {
     get(path, "join bearer").expect_status(200);
     tenant.publishes("DELETE", "/v2/acme/join/web", b"").expect_status(200);
     assert_eq!(get(path, "join bearer").lasting(), refused);
+}
+
+#[test]
+fn a_publisher_brings_its_successor_and_nobody_else() {
+    let tenant = Tenant::start();
+    let put = |by: &SigningKey, new: &SigningKey| {
+        let body = format!(r#"{{"key":"{}","role":"publisher"}}"#, new.text());
+        let path = format!("/v2/acme/credential/{}", id(new));
+        signed(by, "PUT", &path, body.as_bytes()).send(&tenant.site)
+    };
+    let end = |by: &SigningKey, of: &SigningKey| {
+        let path = format!("/v2/acme/credential/{}", id(of));
+        signed(by, "DELETE", &path, b"").send(&tenant.site)
+    };
+    let (old, new, third) = (&tenant.publisher, key("syncer"), key("syncer"));
+    put(old, &key("other")).expect_error(403, "forbidden");
+    put(&tenant.node, &new).expect_error(403, "forbidden");
+    put(old, &new).expect_status(201);
+    put(old, &new).expect_status(200);
+    put(&new, old).expect_status(200);
+    // The two of them, as long as both are good.
+    for by in [old, &new] {
+        put(by, &third).expect_error(409, "already_exists");
+    }
+    // Both write what is the publisher's.
+    for (by, version) in [(old, 1), (&new, 2)] {
+        let path = format!("/v2/acme/manifest/syncer/aws/all/{version}");
+        signed(by, "PUT", &path, b"m").send(&tenant.site).expect_status(201);
+    }
+    // Whoever stole the old key does not end the new one.
+    end(old, &new).expect_error(403, "forbidden");
+    end(&new, old).expect_status(200);
+    end(&new, old).expect_status(200);
+    signed(old, "GET", "/v2/acme/policy/1", b"")
+        .send(&tenant.site)
+        .expect_error(401, "unauthorized");
+    put(&new, old).expect_error(409, "already_exists");
+    put(&new, &third).expect_status(201);
 }
 
 #[test]

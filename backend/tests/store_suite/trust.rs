@@ -29,7 +29,7 @@ async fn everything_is_there_after_a_restart_and_in_a_backup() {
         .register_key(&gone, KeyRole::Publisher, None, origin())
         .await
         .unwrap();
-    let _revoked = tenant.revoke_key(gone.id(), None, origin()).await.unwrap();
+    let _revoked = tenant.revoke_key(gone.id(), origin()).await.unwrap();
     store.close().await;
     drop((tenant, store));
 

@@ -5,6 +5,7 @@ pub(crate) mod http;
 mod policies;
 pub(crate) mod receipts;
 pub(crate) mod source;
+mod successions;
 mod wraps;
 
 use std::collections::BTreeMap;
@@ -155,6 +156,7 @@ impl<'a> Walk<'a> {
     fn heads(&mut self) -> Result<(), Problem> {
         for publisher in self.policy.publishers.clone() {
             let path = format!("head/{}", publisher.key.name());
+            self.successions(&publisher)?;
             let (bytes, note) = self.note::<Head>("head", &path)?;
             let (head, freshness) = self
                 .memory

@@ -136,6 +136,18 @@ impl Note {
             .collect()
     }
 
+    /// Is there a line in the name of `known` that none of these keys can have signed? It says nothing but that somebody may
+    /// have another key of that name: anybody can add such a line.
+    #[must_use]
+    pub fn names_another<'k>(&self, known: impl IntoIterator<Item = &'k VerifyingKey>) -> bool {
+        let known: BTreeSet<(&str, KeyHash)> = known.into_iter().map(|key| (key.name().as_str(), key.hash())).collect();
+        let names: BTreeSet<&str> = known.iter().map(|(name, _)| *name).collect();
+        self.signatures.iter().any(|signature| {
+            let name = signature.name.as_str();
+            names.contains(name) && !known.contains(&(name, signature.hash))
+        })
+    }
+
     /// Did `key` sign the text?
     #[must_use]
     pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {

@@ -12,7 +12,7 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 
-use super::asked::{Asked, Listing, Wanted, admit, forbidden, named, publisher, publisher_or_operator};
+use super::asked::{Asked, Listing, Wanted, admit, forbidden, named, publisher_or_operator};
 use super::tenants;
 use super::times::{moment, time};
 use crate::app::App;
@@ -38,7 +38,8 @@ pub(super) async fn register(State(app): State<Arc<App>>, request: Request) -> R
     check(&id, &wanted.key, wanted.role)?;
     let may = match tenant.caller() {
         Caller::Operator(_) => true,
-        Caller::Key(_) => wanted.role == KeyRole::Node,
+        // A publisher names its own successor, as it does to hosts.
+        Caller::Key(own) => wanted.role == KeyRole::Node || own.id().name() == wanted.key.id().name(),
         Caller::Joining => false,
     };
     if !may {
@@ -56,8 +57,9 @@ pub(super) async fn register(State(app): State<Arc<App>>, request: Request) -> R
             Err(Failure::new(ErrorCode::AlreadyExists, text).hint("make a new key"))
         }
         Registration::TooMany => {
-            let text = "this tenant has as many publishers as it can have";
-            Err(Failure::new(ErrorCode::AlreadyExists, text).hint("revoke those that are no longer used"))
+            let text = "this tenant has as many publishers as it can have, or this publisher has a successor already";
+            Err(Failure::new(ErrorCode::AlreadyExists, text)
+                .hint("revoke those that are no longer used: dirless policy push"))
         }
     }
 }
@@ -102,9 +104,7 @@ fn node_name(key: &PublicKey) -> Label {
 pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let id: KeyId = named(request.uri(), "credential/")?;
     let asked = admit(&app, request, Wanted::nothing(&publisher_or_operator)).await?;
-    // Publishers answer for nodes; for publishers, operators do.
-    let only = publisher(asked.tenant.caller()).then_some(KeyRole::Node);
-    match asked.tenant.revoke_key(&id, only, asked.origin).await? {
+    match asked.tenant.revoke_key(&id, asked.origin).await? {
         Revocation::Revoked | Revocation::Nothing => Ok(status_ok()),
         Revocation::Forbidden => Err(forbidden()),
     }

@@ -44,7 +44,7 @@ const fn call(method: &'static str, path: &'static str, id: &'static str, summar
 }
 
 /// Objects: path, the name in operation ids, what it is, whether it can be deleted.
-const OBJECTS: [(&str, [&str; 3], &str); 7] = [
+const OBJECTS: [(&str, [&str; 3], &str); 8] = [
     (
         "policy/{version}",
         ["readPolicy", "putPolicy", "deletePolicy"],
@@ -54,6 +54,11 @@ const OBJECTS: [(&str, [&str; 3], &str); 7] = [
         "head/{publisher}",
         ["readHead", "swapHead", ""],
         "the head of a publisher",
+    ),
+    (
+        "succession/{publisher}/{anchor}/{version}",
+        ["readSuccession", "putSuccession", "deleteSuccession"],
+        "a publisher's key names its successor; `anchor` is the hash of the key that the policy names; operators delete it",
     ),
     (
         "manifest/{publisher}/{source}/{compartment}/{version}",
@@ -109,14 +114,14 @@ const CALLS: [Call; 15] = [
             "put",
             "/credential/{key}",
             "registerCredential",
-            "Registers a publisher (operators; makes the tenant) or a node (publishers and operators)",
+            "Registers a publisher (operators; makes the tenant; a publisher its one successor) or a node (publishers and operators)",
         )
     },
     call(
         "delete",
         "/credential/{key}",
         "revokeCredential",
-        "Revokes a key for good",
+        "Revokes a key for good; publishers those of nodes, and those of their own name that they succeeded",
     ),
     Call {
         gives: Body::Json("JoinList"),

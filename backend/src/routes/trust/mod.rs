@@ -40,6 +40,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
             "/v2/{tenant}/head/{publisher}",
             only(get(objects::read).put(objects::write), "GET, HEAD, PUT"),
         ),
+        ("/v2/{tenant}/succession/{publisher}/{anchor}/{version}", objects()),
         (
             "/v2/{tenant}/manifest/{publisher}/{source}/{compartment}/{version}",
             objects(),

@@ -185,7 +185,7 @@ pub(super) async fn write(State(app): State<Arc<App>>, request: Request) -> Resu
     Ok(reply)
 }
 
-/// A publisher writes everything of its tenant but the heads and manifests of others. Policies come from where the
+/// A publisher writes everything of its tenant but the heads, manifests, logs and successions of others. Policies come from where the
 /// roots are, and node lists from where an enroller is, so an operator may bring them; one that is none can be taken away
 /// again.
 fn may_write(caller: &Caller, path: &ObjectPath) -> bool {
@@ -214,8 +214,8 @@ fn swapped(headers: &http::HeaderMap) -> Result<Expected, Failure> {
 pub(super) async fn remove(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let path = object_path(request.uri())?;
     let may = |caller: &Caller| match path {
-        // Hosts walk the policies up from the first: only an operator takes one away.
-        ObjectPath::Policy { .. } => matches!(caller, Caller::Operator(_)),
+        // Hosts walk these up from the first: only an operator takes one away.
+        ObjectPath::Policy { .. } | ObjectPath::Succession { .. } => matches!(caller, Caller::Operator(_)),
         _ => may_write(caller, &path),
     };
     let asked = admit(&app, request, Wanted::nothing(&may)).await?;

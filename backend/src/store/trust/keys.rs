@@ -12,14 +12,14 @@ use super::super::directory::{KeyEffect, optional_time, parsed};
 use super::super::types::{digest_column, millis, signed, timestamp};
 use super::super::{Change, Origin, Store, StoreError, audit};
 use super::objects::Page;
-use super::{PAGE_MAX, TrustHandle};
+use super::{Caller, PAGE_MAX, TrustHandle};
 
 /// How old a noted use may be before the next is noted, milliseconds: thousands of hosts that ask each minute
 /// must not be thousands of writes each minute.
 const NOTED_FOR: i64 = 10 * 60 * 1000;
 
 /// Most publishers of one tenant that are good at once: a policy names at most 32, each with its successor.
-const PUBLISHERS_MAX: i64 = 64;
+const PUBLISHERS_MAX: usize = 64;
 
 /// A registered key.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ pub enum Revocation {
     Revoked,
     /// There is none with this id, or it was revoked before.
     Nothing,
-    /// It has another role than the caller may revoke: 403.
+    /// The caller may not revoke it: 403.
     Forbidden,
 }
 
@@ -130,6 +130,11 @@ impl TrustHandle {
     ) -> Result<Registration, StoreError> {
         let (row, now, actor, tenant) = (self.row(), self.store.now(), self.actor(origin), self.tenant().clone());
         let key = key.clone();
+        // A publisher's successor lasts no longer than itself.
+        let (by_itself, expires_at) = match self.caller() {
+            Caller::Key(own) if role == KeyRole::Publisher => (true, own.expires_at.map(timestamp).transpose()?),
+            _ => (false, expires_at),
+        };
         self.store
             .write(move |connection, effects| {
                 let id = key.id().to_string();
@@ -142,8 +147,13 @@ impl TrustHandle {
                     if known.expires_at == expires_at {
                         return Ok(Registration::Known);
                     }
-                } else if role == KeyRole::Publisher && publishers(connection, row, now)? >= PUBLISHERS_MAX {
-                    return Ok(Registration::TooMany);
+                } else if role == KeyRole::Publisher {
+                    let all = publishers(connection, row, now)?;
+                    // A publisher brings its successor, and nobody beside the two.
+                    let own = all.iter().filter(|other| other.name() == key.id().name()).count();
+                    if all.len() >= PUBLISHERS_MAX || (by_itself && own >= 2) {
+                        return Ok(Registration::TooMany);
+                    }
                 }
                 let key_row: i64 = connection
                     .prepare(
@@ -186,24 +196,28 @@ impl TrustHandle {
             .await
     }
 
-    /// Ends a key for good; only one with the role `only`, when that is given.
+    /// Ends a key for good. Operators end any; a publisher those of nodes, and of its own name those that were registered
+    /// before it: whoever stole a key does not end the one that replaced it.
     ///
     /// # Errors
     /// When writing fails.
-    pub async fn revoke_key(
-        &self,
-        id: &KeyId,
-        only: Option<KeyRole>,
-        origin: Origin,
-    ) -> Result<Revocation, StoreError> {
+    pub async fn revoke_key(&self, id: &KeyId, origin: Origin) -> Result<Revocation, StoreError> {
         let (row, now, actor, tenant) = (self.row(), self.store.now(), self.actor(origin), self.tenant().clone());
         let id = id.clone();
+        let own = match self.caller() {
+            Caller::Key(key) => Some((key.id().name().clone(), key.row)),
+            Caller::Operator(_) | Caller::Joining => None,
+        };
         self.store
             .write(move |connection, effects| {
                 let Some((key_row, known)) = find(connection, row, &id.to_string())? else {
                     return Ok(Revocation::Nothing);
                 };
-                if only.is_some_and(|only| only != known.role) {
+                let may = own.as_ref().is_none_or(|(name, own)| match known.role {
+                    KeyRole::Node => true,
+                    KeyRole::Publisher => known.id.name() == name && key_row < *own,
+                });
+                if !may {
                     return Ok(Revocation::Forbidden);
                 }
                 if known.revoked_at.is_some() {
@@ -285,12 +299,13 @@ fn read(row: Row<'_>) -> Result<(i64, KeyInfo), StoreError> {
     Ok((row.get(0)?, info))
 }
 
-fn publishers(connection: &Connection, tenant: i64, now: Timestamp) -> Result<i64, StoreError> {
+/// The publishers that are good at `now`.
+fn publishers(connection: &Connection, tenant: i64, now: Timestamp) -> Result<Vec<KeyId>, StoreError> {
     let mut select = connection.prepare(
-        "SELECT count(*) FROM keys WHERE tenant_id = ?1 AND role = 'publisher' AND revoked_at IS NULL \
+        "SELECT key FROM keys WHERE tenant_id = ?1 AND role = 'publisher' AND revoked_at IS NULL \
          AND (expires_at IS NULL OR expires_at > ?2)",
     )?;
-    select.query_row(params![tenant, millis(now)], |row| row.get(0))
+    select.query_all(params![tenant, millis(now)], |row| parsed(row, 0))
 }
 
 fn role_of(text: &str) -> Result<KeyRole, StoreError> {

@@ -8,4 +8,5 @@ mod bodies;
 mod hosts;
 mod lie;
 mod objects;
+mod successions;
 mod times;

@@ -9,13 +9,14 @@ use dirless_seal::{Digest, Identity};
 use crate::lie::Who::{Behind, Early, Late, Past};
 use crate::lie::{Lie, lie};
 
-const HEAD: &str = "head/syncer-1";
+pub(crate) const HEAD: &str = "head/syncer-1";
 
 pub(crate) fn lies() -> Vec<Lie> {
     let mut lies = forged();
     lies.extend(old());
     lies.extend(foreign());
     lies.extend(keys());
+    lies.extend(crate::successions::lies());
     lies
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::log::Chain;
+use super::succession::Lineage;
 use super::text::{Fields, FormatError, Lines, Object, Time, parse};
 use super::{Entry, FORMAT, Head, LARGEST_STEP, Manifest, Policy, Publisher, Refusal, Succession};
 use crate::{Digest, Label, Note, VerifyingKey};
@@ -98,16 +99,7 @@ pub struct Memory {
     manifests: BTreeMap<(Label, Label, Label), Followed>,
     epochs: BTreeMap<Label, u64>,
     /// Of the publishers whose keys were renewed.
-    successors: BTreeMap<Label, Successor>,
-}
-
-/// The key that a publisher has now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Successor {
-    /// The key that the policy named when it was accepted.
-    anchor: VerifyingKey,
-    key: VerifyingKey,
-    seen: Seen,
+    lineages: BTreeMap<Label, Lineage>,
 }
 
 /// A manifest that was accepted, and how far its log was followed.
@@ -153,7 +145,7 @@ impl Memory {
             heads: BTreeMap::new(),
             manifests: BTreeMap::new(),
             epochs: BTreeMap::new(),
-            successors: BTreeMap::new(),
+            lineages: BTreeMap::new(),
         }
     }
 
@@ -230,20 +222,26 @@ impl Memory {
     /// The key of `publisher`: the one that the policy names, or its last successor.
     #[must_use]
     pub fn key<'k>(&'k self, publisher: &'k Publisher) -> &'k VerifyingKey {
-        self.successor(publisher)
-            .map_or(&publisher.key, |successor| &successor.key)
+        self.lineage(publisher).map_or(&publisher.key, Lineage::key)
     }
 
-    /// The version of the succession of `publisher` that was accepted last.
+    /// The key that the policy names and its successors, the oldest first. Only the last of them is believed.
+    pub fn keys<'k>(&'k self, publisher: &'k Publisher) -> impl Iterator<Item = &'k VerifyingKey> {
+        let lineage = self.lineage(publisher);
+        let alone = lineage.is_none().then_some(&publisher.key);
+        alone.into_iter().chain(lineage.into_iter().flat_map(Lineage::keys))
+    }
+
+    /// The succession of `publisher` that was accepted last.
     #[must_use]
     pub fn succession_of(&self, publisher: &Publisher) -> Option<Seen> {
-        self.successor(publisher).map(|successor| successor.seen)
+        self.lineage(publisher).and_then(Lineage::seen)
     }
 
-    fn successor(&self, publisher: &Publisher) -> Option<&Successor> {
-        let known = self.successors.get(publisher.key.name());
-        // Under another key of the policy the chain is void.
-        known.filter(|known| known.anchor == publisher.key)
+    fn lineage(&self, publisher: &Publisher) -> Option<&Lineage> {
+        let known = self.lineages.get(publisher.key.name());
+        // Under another key of the policy all of it is void.
+        known.filter(|known| *known.anchor() == publisher.key)
     }
 
     /// Accepts `note` as the succession after the one that was accepted last, or as the first.
@@ -275,12 +273,14 @@ impl Memory {
         if !note.is_signed_by(self.key(publisher)) || !note.is_signed_by(&succession.key) {
             return Err(Refusal::Forged(KIND));
         }
-        let successor = Successor {
-            anchor: succession.anchor.clone(),
-            key: succession.key.clone(),
-            seen: found,
-        };
-        self.successors.insert(succession.publisher.clone(), successor);
+        // Whoever stole a key that was replaced does not get it back by a new name.
+        if self.keys(publisher).any(|key| *key == succession.key) {
+            return Err(Refusal::Chain(KIND));
+        }
+        let mut lineage = self.lineage(publisher).cloned();
+        let lineage = lineage.get_or_insert_with(|| Lineage::of(succession.anchor.clone()));
+        lineage.add(succession.key.clone(), found);
+        self.lineages.insert(succession.publisher.clone(), lineage.clone());
         Ok(succession)
     }
 
@@ -295,7 +295,14 @@ impl Memory {
             return Err(Refusal::OtherTenant(KIND));
         }
         let publisher = policy.publisher(&head.publisher).ok_or(Refusal::Forged(KIND))?;
-        if !note.is_signed_by(self.key(publisher)) {
+        let found = Seen {
+            version: head.version,
+            digest: note.digest(),
+        };
+        let known = self.heads.get(&head.publisher).copied();
+        // What was accepted already counts on when its key has a successor.
+        let counts = known == Some(found) && self.keys(publisher).any(|key| note.is_signed_by(key));
+        if !counts && !note.is_signed_by(self.key(publisher)) {
             return Err(Refusal::Forged(KIND));
         }
         if head.policy > policy.version {
@@ -320,11 +327,7 @@ impl Memory {
                 what: format!("source {}", entry.source),
             });
         }
-        let found = Seen {
-            version: head.version,
-            digest: note.digest(),
-        };
-        Seen::check(self.heads.get(&head.publisher).copied(), KIND, found)?;
+        Seen::check(known, KIND, found)?;
         self.heads.insert(head.publisher.clone(), found);
         let freshness = self.freshness(&head, now);
         self.latest = Some(self.latest.map_or(head.issued, |latest| latest.max(head.issued)));
@@ -492,7 +495,7 @@ impl Memory {
 
 impl Object for Memory {
     const CONTEXT: &'static str = "dirless/memory/v1";
-    const MOST: usize = 1 << 20;
+    const MOST: usize = 8 << 20;
 
     fn read(fields: &mut Fields<'_>) -> Result<Self, FormatError> {
         let (tenant, roots) = (fields.value("tenant")?, fields.value("roots")?);
@@ -536,17 +539,10 @@ impl Object for Memory {
             Ok((fields.convert("epoch", compartment)?, fields.convert("epoch", epoch)?))
         })?;
         memory.epochs.extend(epochs);
-        let successors = fields.rows("successor", 1024, |fields, [anchor, key, version, digest]| {
-            Ok(Successor {
-                anchor: fields.convert("successor", anchor)?,
-                key: fields.convert("successor", key)?,
-                seen: Seen::read(fields, "successor", [version, digest])?,
-            })
-        })?;
-        let named = successors
-            .into_iter()
-            .map(|successor| (successor.key.name().clone(), successor));
-        memory.successors.extend(named);
+        let named = Lineage::read(fields)?.into_iter();
+        memory
+            .lineages
+            .extend(named.map(|lineage| (lineage.anchor().name().clone(), lineage)));
         Ok(memory)
     }
 
@@ -568,8 +564,8 @@ impl Object for Memory {
         for (compartment, epoch) in &self.epochs {
             lines.line("epoch", format_args!("{compartment} {epoch}"));
         }
-        for Successor { anchor, key, seen } in self.successors.values() {
-            lines.line("successor", format_args!("{anchor} {key} {seen}"));
+        for lineage in self.lineages.values() {
+            lineage.write(lines);
         }
     }
 }

@@ -29,7 +29,7 @@ pub use policy::{Compartment, Enroller, OnExpiry, Policy, Publisher, roots_finge
 pub use receipt::{Receipt, SplitView};
 pub use refusal::Refusal;
 pub use scope::{IdRange, NamePattern, Right, Scope, ScopeError};
-pub use succession::Succession;
+pub use succession::{MOST_SUCCESSIONS, Succession};
 pub use text::{FormatError, Object, parse, print, read};
 pub use wrap::{Wrap, WrapError};
 

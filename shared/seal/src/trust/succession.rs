@@ -2,8 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::Seen;
 use super::text::{Fields, FormatError, Lines, Object, Time};
 use crate::{Digest, Label, VerifyingKey};
+
+/// Most successors of one key of the policy: sixty years of a key each quarter, and what a new host fetches at most.
+pub const MOST_SUCCESSIONS: u64 = 256;
 
 /// A publisher's key names its successor. Both sign it. It gives the new key what the policy gives the anchor and no more, and
 /// it counts for as long as the policy names the anchor: a policy that names another key ends the whole chain.
@@ -54,10 +58,19 @@ impl Object for Succession {
 }
 
 impl Succession {
+    /// Where succession `version` of `anchor` is: a policy that names another key begins another folder.
+    #[must_use]
+    pub fn path(anchor: &VerifyingKey, version: u64) -> String {
+        format!("succession/{}/{}/{version}", anchor.name(), anchor.hash())
+    }
+
     fn check(&self) -> Result<(), FormatError> {
         let wrong = |reason: &str| Err(FormatError::Contradiction(reason.to_owned()));
         if (self.version == 1) != self.previous.is_none() {
             return wrong("the first succession, and no other, has no previous one");
+        }
+        if self.version > MOST_SUCCESSIONS {
+            return wrong("so many successors no key has: the roots name another key before");
         }
         if *self.anchor.name() != self.publisher || *self.key.name() != self.publisher {
             return wrong("both keys bear the name of the publisher");
@@ -66,5 +79,80 @@ impl Succession {
             return wrong("a key does not succeed itself");
         }
         Ok(())
+    }
+}
+
+/// The keys that a publisher has had since the policy named one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lineage {
+    /// The key that the policy named.
+    anchor: VerifyingKey,
+    /// Each with the succession that names it; the first is number 1.
+    successors: Vec<(VerifyingKey, Seen)>,
+}
+
+impl Lineage {
+    pub(super) fn of(anchor: VerifyingKey) -> Self {
+        Self {
+            anchor,
+            successors: Vec::new(),
+        }
+    }
+
+    pub(super) fn anchor(&self) -> &VerifyingKey {
+        &self.anchor
+    }
+
+    /// The newest of them.
+    pub(super) fn key(&self) -> &VerifyingKey {
+        self.successors.last().map_or(&self.anchor, |(key, _)| key)
+    }
+
+    /// All of them, the oldest first.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &VerifyingKey> {
+        std::iter::once(&self.anchor).chain(self.successors.iter().map(|(key, _)| key))
+    }
+
+    /// The succession that was accepted last.
+    pub(super) fn seen(&self) -> Option<Seen> {
+        self.successors.last().map(|(_, seen)| *seen)
+    }
+
+    pub(super) fn add(&mut self, key: VerifyingKey, seen: Seen) {
+        self.successors.push((key, seen));
+    }
+
+    /// Reads the lines of a memory: each lineage's from its first succession to its last.
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Vec<Self>, FormatError> {
+        const NAME: &str = "successor";
+        let most = 32 * usize::try_from(MOST_SUCCESSIONS).unwrap_or(usize::MAX);
+        let rows = fields.rows(NAME, most, |fields, [anchor, key, version, digest]| {
+            let anchor: VerifyingKey = fields.convert(NAME, anchor)?;
+            let key: VerifyingKey = fields.convert(NAME, key)?;
+            Ok((anchor, key, Seen::read(fields, NAME, [version, digest])?))
+        })?;
+        let mut all: Vec<Self> = Vec::new();
+        for (anchor, key, seen) in rows {
+            if seen.version == 1 {
+                all.push(Self::of(anchor.clone()));
+            }
+            let own = all.last_mut().filter(|own| own.anchor == anchor);
+            let next = |own: &Self| own.seen().map_or(1, |seen| seen.version + 1) == seen.version;
+            match own.filter(|own| next(own) && key.name() == anchor.name()) {
+                Some(own) => own.add(key, seen),
+                None => {
+                    return Err(FormatError::Contradiction(
+                        "its successors do not follow one another".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    pub(super) fn write(&self, lines: &mut Lines) {
+        for (key, seen) in &self.successors {
+            lines.line("successor", format_args!("{} {key} {seen}", self.anchor));
+        }
     }
 }

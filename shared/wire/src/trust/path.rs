@@ -1,7 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Digest, Label, Version};
+use super::name::bytes_of_hexadecimal;
+use super::{Digest, KeyId, Label, Version};
 
 const KIB: u64 = 1024;
 
@@ -18,6 +19,13 @@ pub enum ObjectPath {
     Head {
         /// The publisher.
         publisher: Label,
+    },
+    /// `succession/{publisher}/{hash}/{version}`: a key names the one that comes after it.
+    Succession {
+        /// The key that the policy names.
+        anchor: KeyId,
+        /// Its number, from 1 for each such key.
+        version: Version,
     },
     /// `manifest/{publisher}/{source}/{compartment}/{version}`.
     Manifest {
@@ -112,7 +120,7 @@ impl ObjectPath {
         match self {
             Self::Policy { .. } => Some(128 * KIB),
             Self::Head { .. } => Some(256 * KIB),
-            Self::Manifest { .. } => Some(4 * KIB),
+            Self::Succession { .. } | Self::Manifest { .. } => Some(4 * KIB),
             Self::Log { file, .. } => Some(match file {
                 LogFile::Record(_) => 4 * KIB * KIB,
                 // A log has 64 MiB at most; in front of each record stands its length.
@@ -137,6 +145,7 @@ impl ObjectPath {
             Self::Head { publisher } | Self::Manifest { publisher, .. } | Self::Log { publisher, .. } => {
                 Some(publisher)
             }
+            Self::Succession { anchor, .. } => Some(anchor.name()),
             _ => None,
         }
     }
@@ -147,6 +156,12 @@ impl fmt::Display for ObjectPath {
         match self {
             Self::Policy { version } => write!(f, "policy/{version}"),
             Self::Head { publisher } => write!(f, "head/{publisher}"),
+            Self::Succession { anchor, version } => {
+                let (publisher, id) = (anchor.name(), anchor.to_string());
+                // An id is name, '+' and hash.
+                let hash = id.get(publisher.as_str().len() + 1..).unwrap_or_default();
+                write!(f, "succession/{publisher}/{hash}/{version}")
+            }
             Self::Manifest {
                 publisher,
                 source,
@@ -189,6 +204,10 @@ impl FromStr for ObjectPath {
             }),
             [Some("head"), Some(publisher), None, ..] => Ok(Self::Head {
                 publisher: label(publisher)?,
+            }),
+            [Some("succession"), Some(publisher), Some(hash), Some(number), None, ..] => Ok(Self::Succession {
+                anchor: KeyId::new(label(publisher)?, bytes_of_hexadecimal(hash).ok_or(ObjectPathError)?),
+                version: version(number)?,
             }),
             [
                 Some("manifest"),
@@ -239,7 +258,7 @@ impl FromStr for ObjectPath {
 /// The text is no path of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no object has such a path: policy/VERSION, head/PUBLISHER, manifest/PUBLISHER/SOURCE/COMPARTMENT/VERSION, \
+    "no object has such a path: policy/VERSION, head/PUBLISHER, succession/PUBLISHER/HASH/VERSION, manifest/PUBLISHER/SOURCE/COMPARTMENT/VERSION, \
      log/PUBLISHER/SOURCE/COMPARTMENT/VERSION/NUMBER or …/tile-NUMBER, blob/DIGEST, nodes/ENROLLER/VERSION, wrap/COMPARTMENT/EPOCH/NAME"
 )]
 pub struct ObjectPathError;
@@ -253,10 +272,11 @@ mod tests {
     const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn the_seven_kinds_are_read_and_printed_the_same() {
+    fn the_eight_kinds_are_read_and_printed_the_same() {
         for (text, longest) in [
             ("policy/1", Some(131_072)),
             ("head/syncer", Some(262_144)),
+            ("succession/syncer/0a1b2c3d/7", Some(4096)),
             ("manifest/syncer/aws/all/12", Some(4096)),
             ("log/syncer/aws/all/12/0", Some(4 << 20)),
             ("log/syncer/aws/all/12/16777215", Some(4 << 20)),
@@ -268,7 +288,9 @@ mod tests {
             let path: ObjectPath = text.parse().unwrap();
             assert_eq!((path.to_string().as_str(), path.max_bytes()), (text, longest));
             assert_eq!(path.is_mutable(), text.starts_with("head"));
-            let own = ["head", "manifest", "log"].iter().any(|kind| text.starts_with(kind));
+            let own = ["head", "succession", "manifest", "log"]
+                .iter()
+                .any(|kind| text.starts_with(kind));
             assert_eq!(path.publisher().map(Label::as_str), own.then_some("syncer"));
         }
     }
@@ -289,6 +311,11 @@ mod tests {
             "head/%2e",
             "head/a?b",
             "head/a/b",
+            "succession/a/1",
+            "succession/a/0A1B2C3D/1",
+            "succession/a/0a1b2c3/1",
+            "succession/a/0a1b2c3d/0",
+            "succession/a/0a1b2c3d/1/2",
             "manifest/a/b/1",
             "manifest/a/b/c/1/2",
             "manifest/a//c/1",
@@ -325,6 +352,10 @@ mod tests {
         prop_oneof![
             version().prop_map(|version| ObjectPath::Policy { version }),
             label().prop_map(|publisher| ObjectPath::Head { publisher }),
+            (label(), any::<[u8; 4]>(), version()).prop_map(|(publisher, hash, version)| ObjectPath::Succession {
+                anchor: KeyId::new(publisher, hash),
+                version,
+            }),
             (label(), label(), label(), version()).prop_map(|(publisher, source, compartment, version)| {
                 ObjectPath::Manifest {
                     publisher,
@@ -365,7 +396,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_prints_as_it_was(text in "(policy|head|manifest|log|blob|nodes|wrap)(/[a-z0-9._-]{0,6}){0,6}|.{0,40}") {
+        fn what_is_read_prints_as_it_was(text in "(policy|head|succession|manifest|log|blob|nodes|wrap)(/[a-z0-9._-]{0,6}){0,6}|.{0,40}") {
             if let Ok(path) = text.parse::<ObjectPath>() {
                 prop_assert_eq!(path.to_string(), text);
             }

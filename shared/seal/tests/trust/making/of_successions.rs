@@ -71,6 +71,13 @@ pub(super) fn make(maker: &mut Maker) {
         "version 1",
         "version 9223372036854775808",
     );
+    let previous = format!("previous {}", Digest::of(b"before"));
+    change(
+        "version-257",
+        WRONG,
+        "version 1\nprevious -",
+        &format!("version 257\n{previous}"),
+    );
     change("second-without-previous", WRONG, "version 1", "version 2");
     change("time-with-fraction", "malformed/line-6", "00Z", "00.5Z");
     change(
@@ -109,6 +116,11 @@ pub(super) fn make(maker: &mut Maker) {
         key: third.verifying().clone(),
         ..succession()
     };
+    let fourth = Succession {
+        key: new.verifying().clone(),
+        ..next.clone()
+    };
+    maker.add(AFTER, "a-key-of-before", "chain", signed(&fourth, &[&new]));
     maker.add(AFTER, "a-second-successor", "fork", signed(&fork, &[&old, &third]));
     let unlinked = Succession {
         previous: Some(Digest::of(b"other")),
