@@ -38,7 +38,12 @@ pub fn signer(
     let state: Arc<dyn Folder> = Arc::new(DiskFolder::private(&state_folder(config)));
     let backend = match own.urls.is_empty() {
         true => None,
-        false => Some(connections.to(own, tenant, &keys.publisher, clock.clone())?),
+        false => Some(connections.to(
+            own,
+            tenant,
+            &asking_key(&keys.publisher, state.as_ref())?,
+            clock.clone(),
+        )?),
     };
     let copy = own.folder.as_deref().map(DiskFolder::public);
     let place: Arc<dyn Folder> = match (backend, copy) {
@@ -151,6 +156,8 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.compartments().len(), 1);
         assert_eq!((config.policy, config.epoch_days, config.classic), (1, 30, None));
+        assert_eq!((config.rotate_days, config.overlap_days), (90, 7));
+        assert_eq!(parse("rotate_days = 0").unwrap().rotate_days, 0);
         let lease = config.lease(600);
         assert_eq!((lease.fresh, lease.expires), (600, 600));
         assert_eq!(config.lease(100_000).expires, 86_400);
@@ -162,6 +169,9 @@ mod tests {
             ("fresh_seconds = 60", "signed.fresh_seconds"),
             ("lease_seconds = 200", "signed.lease_seconds"),
             ("epoch_days = 0", "signed.epoch_days"),
+            ("rotate_days = 4000", "signed.rotate_days"),
+            ("overlap_days = 0", "signed.overlap_days"),
+            ("rotate_days = 3", "signed.overlap_days"),
             ("policy = 0", "signed.policy"),
             ("urls = [\"ftp://x\"]", "signed.urls"),
             ("url = \"ftp://x\"", "signed.url"),

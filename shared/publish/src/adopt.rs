@@ -47,9 +47,14 @@ impl Signer {
         let mut memory = book.memory(self.tenant, self.config.roots)?;
         let policy = self.policy(&mut memory, &mut Vec::new())?;
         self.role(&policy)?;
+        // What signs from now on must be here.
+        let ring = self.ring(&policy, &mut memory)?;
+        let ours = self.publisher_of(&policy)?;
+        self.look_at_succession(&ring, ours, &memory)?;
         let path = paths::head(self.publisher());
         let note = self.note(&path, "head", Head::MOST)?;
         let then = self.policy_of(&note, policy)?;
+        self.follow_successions(&then, &mut memory)?;
         let (head, _) = memory
             .head(&then, &note, self.now())
             .map_err(SignedError::refused(path))?;
@@ -105,10 +110,14 @@ impl Signer {
     /// The newest policy whose publisher of our name signed `note`; `newest` when none did, so that it is refused by that.
     fn policy_of(&self, note: &Note, newest: Policy) -> Result<Policy, SignedError> {
         let signed = |policy: &Policy| {
-            let own = policy.publisher(self.publisher());
-            own.is_some_and(|publisher| note.is_signed_by(&publisher.key))
+            let Some(publisher) = policy.publisher(self.publisher()) else {
+                return Ok(false);
+            };
+            let mut memory = Memory::pinned(self.tenant, self.config.roots);
+            self.follow_successions(policy, &mut memory)?;
+            Ok::<_, SignedError>(note.is_signed_by(memory.key(publisher)))
         };
-        if signed(&newest) {
+        if signed(&newest)? {
             return Ok(newest);
         }
         let (mut memory, mut before) = (Memory::pinned(self.tenant, self.config.roots), None);
@@ -119,7 +128,7 @@ impl Signer {
             let policy = memory
                 .policy_after(before.as_ref(), &note)
                 .map_err(SignedError::refused(path))?;
-            if signed(&policy) {
+            if signed(&policy)? {
                 found = Some(policy.clone());
             }
             before = Some(policy);
@@ -285,8 +294,6 @@ impl Signer {
 pub struct Facts {
     /// The policy's version.
     pub policy: u64,
-    /// Digest of the publisher's public key.
-    pub key: Digest,
     /// Compartment, epoch, since when, and how many hold its key.
     pub epochs: Vec<(String, u64, jiff::Timestamp, usize)>,
 }
@@ -305,7 +312,6 @@ impl Signer {
         }
         Ok(Facts {
             policy: self.book()?.policy,
-            key: Digest::of(self.key.verifying().as_bytes()),
             epochs,
         })
     }

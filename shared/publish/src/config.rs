@@ -42,6 +42,12 @@ pub struct SignedConfig {
     /// Days that an epoch's key is used.
     #[serde(default = "epoch_days")]
     pub epoch_days: u16,
+    /// Days until the publisher's key gets a successor; 0 means never.
+    #[serde(default = "rotate_days")]
+    pub rotate_days: u16,
+    /// Days that the key before signs along, for copies and hosts that have not seen the succession.
+    #[serde(default = "overlap_days")]
+    pub overlap_days: u16,
     /// How long a log of changes may get, in percent of what it changes, before everything is published anew; 0 means no log.
     #[serde(default = "log_percent")]
     pub log_percent: u8,
@@ -93,6 +99,14 @@ fn lease_seconds() -> u32 {
 
 fn epoch_days() -> u16 {
     30
+}
+
+fn rotate_days() -> u16 {
+    90
+}
+
+fn overlap_days() -> u16 {
+    7
 }
 
 fn log_percent() -> u8 {
@@ -149,6 +163,18 @@ impl SignedConfig {
         }
         if !(1..=3650).contains(&self.epoch_days) {
             return refuse("epoch_days", "must be 1 to 3650");
+        }
+        if self.rotate_days > 3650 {
+            return refuse("rotate_days", "must be 0 to 3650");
+        }
+        if !(1..=365).contains(&self.overlap_days) {
+            return refuse("overlap_days", "must be 1 to 365");
+        }
+        if self.rotate_days > 0 && self.overlap_days > self.rotate_days {
+            return refuse(
+                "overlap_days",
+                "must not be more than rotate_days: two keys sign at most",
+            );
         }
         if self.log_percent > 100 {
             return refuse("log_percent", "must be 0 to 100");

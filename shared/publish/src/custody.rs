@@ -36,6 +36,8 @@ pub struct Custody {
     pub enroller: SigningKey,
     /// Opens join requests.
     pub identity: Identity,
+    /// The publisher's key is a service credential, so that nothing but its owner can replace it.
+    pub handed_over: bool,
 }
 
 /// Why there are no keys.
@@ -130,6 +132,7 @@ impl Custody {
             publisher: key(name.clone())?,
             enroller: key(enroller)?,
             identity: Identity::generate(),
+            handed_over: false,
         })
     }
 
@@ -190,6 +193,7 @@ impl Custody {
             publisher: signing(&PUBLISHER)?,
             enroller: signing(&ENROLLER)?,
             identity: Identity::parse(identity.expose()).map_err(|cause| CustodyError::Identity { path, cause })?,
+            handed_over: Secret::from_credential(PUBLISHER.credential, environment)?.is_some(),
         })
     }
 
@@ -277,6 +281,7 @@ mod tests {
         let keys = Custody::load(&folder, &lookup).unwrap();
         assert_eq!(keys.public().publisher, other.public().publisher);
         assert_eq!(keys.public().enroller.name().as_str(), "a-enroller");
+        assert!(keys.handed_over && !Custody::load(&folder, &|_| None).unwrap().handed_over);
         let path = folder.join(PUBLISHER.file);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(

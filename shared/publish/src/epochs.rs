@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::book::{Book, load, save};
+use super::line::Ring;
 use super::{SignedError, Signer, paths};
 
 /// The epoch of a compartment. Its key is in a file of its own.
@@ -22,8 +23,21 @@ pub(super) struct Epoch {
     /// When an enroller had asked for a new one last, as it began.
     #[serde(default)]
     asked: Option<Timestamp>,
+    /// What the publisher's key was called as it began; empty in a state that knew of one alone.
+    #[serde(default)]
+    signed_by: String,
     /// Who has its key: true when the wrap is there for sure, false when it may be.
     holders: BTreeMap<String, bool>,
+}
+
+/// What may call for a new epoch, beside its age and its hosts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// The publisher's keys: with another one everything is published anew.
+    pub(super) ring: &'a Ring,
+    /// When an enroller asked for one last.
+    pub(super) asked: Option<Timestamp>,
+    pub(super) by_hand: bool,
 }
 
 /// Who receives a wrap.
@@ -60,8 +74,7 @@ impl Signer {
         members: &Members,
         policy: &Policy,
         book: &Book,
-        asked: Option<Timestamp>,
-        by_hand: bool,
+        wanted: &Wanted<'_>,
     ) -> Result<(Epoch, Identity, Option<Begun>), SignedError> {
         let path = paths::epoch(compartment);
         let recovery = recovery(policy)?;
@@ -71,7 +84,7 @@ impl Signer {
             .map(|(name, to)| (name.clone(), to.clone()))
             .collect();
         let before: Option<Epoch> = load(self.state.as_ref(), &path)?;
-        let why = self.why_new(before.as_ref(), &all, &recovery, asked, by_hand);
+        let why = self.why_new(before.as_ref(), &all, &recovery, wanted);
         let (mut epoch, identity) = match (before, why) {
             (Some(epoch), None) => {
                 let identity = self.epoch_identity(compartment, epoch.number)?;
@@ -85,7 +98,8 @@ impl Signer {
                     number,
                     since: self.now(),
                     recovery: texts(&recovery),
-                    asked,
+                    asked: wanted.asked,
+                    signed_by: wanted.ring.id(),
                     holders: BTreeMap::new(),
                 };
                 save(self.state.as_ref(), &path, &epoch)?;
@@ -107,8 +121,7 @@ impl Signer {
         epoch: Option<&Epoch>,
         all: &Members,
         recovery: &Members,
-        asked: Option<Timestamp>,
-        by_hand: bool,
+        wanted: &Wanted<'_>,
     ) -> Option<&'static str> {
         let Some(epoch) = epoch else {
             return Some("the first one");
@@ -116,9 +129,16 @@ impl Signer {
         let stranger = |name: &String| name.parse::<Label>().map_or(true, |name| !all.contains_key(&name));
         let days = i64::from(self.config.epoch_days);
         let end = epoch.since.checked_add(SignedDuration::from_hours(24 * days));
-        if by_hand {
+        let other_key = match epoch.signed_by.as_str() {
+            "" => wanted.ring.is_successor(),
+            key => key != wanted.ring.id(),
+        };
+        if wanted.by_hand {
             Some("asked for")
-        } else if asked > epoch.asked {
+        } else if other_key {
+            // Hosts that know the new key alone can check nothing that the one before signed.
+            Some("the publisher has another key")
+        } else if wanted.asked > epoch.asked {
             Some("an enroller asked for it")
         } else if epoch.recovery != texts(recovery) {
             Some("the policy has other recovery recipients")

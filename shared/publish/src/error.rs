@@ -53,6 +53,18 @@ pub enum SignedError {
         /// Our name.
         publisher: Label,
     },
+    /// The key in use is not the current one.
+    #[error(
+        "{path}: the key in use has a successor that is not here: the state folder was lost or is older, another copy of this \
+         program runs, or somebody stole the key; nothing is signed. Put the newest state back, or let the policy name another \
+         key (dirless publisher rotate {publisher}), which ends the successors of this one"
+    )]
+    Succeeded {
+        /// What says so.
+        path: String,
+        /// Our name.
+        publisher: Label,
+    },
     /// The policy does not have our enroller key.
     #[error("policy {version} has no enroller {enroller} with the key in use; no host can be admitted or revoked")]
     NoEnroller {

@@ -24,6 +24,7 @@ mod error;
 mod folder;
 mod grow;
 mod join;
+mod line;
 mod lists;
 mod mirror;
 mod nodes;
@@ -52,6 +53,7 @@ pub use epochs::Begun;
 pub use error::SignedError;
 pub use folder::{DiskFolder, Folder, Registry};
 pub use join::{Admission, CodeFacts, NewCode, Waiting};
+pub use line::{KeyFacts, NextKey, asking_key};
 pub use mirror::Mirrored;
 pub use nodes::NodeFacts;
 pub use settle::{Settled, Wish};
@@ -66,7 +68,9 @@ pub const ACCESS_RULES: &str = "access-rules";
 pub struct Signer {
     config: SignedConfig,
     tenant: Digest,
+    /// The publisher's first key; its successors are in the state folder.
     key: SigningKey,
+    handed_over: bool,
     enroller: Enroller,
     /// What only this program reads.
     state: Arc<dyn Folder>,
@@ -98,6 +102,7 @@ impl Signer {
             config,
             tenant,
             key: keys.publisher,
+            handed_over: keys.handed_over,
             enroller: Enroller::new(keys.enroller, keys.identity, office),
             state,
             tenant_folder,
@@ -105,7 +110,7 @@ impl Signer {
         }
     }
 
-    /// Name of the key that signs heads.
+    /// Name of the keys that sign heads.
     #[must_use]
     pub fn publisher(&self) -> &Label {
         self.key.verifying().name()

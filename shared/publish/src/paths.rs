@@ -1,6 +1,6 @@
 //! The names of a tenant's files, and of those in the state folder.
 
-use dirless_seal::{Digest, Label};
+use dirless_seal::{Digest, Label, VerifyingKey};
 
 pub(super) fn policy(version: u64) -> String {
     format!("policy/{version}")
@@ -50,6 +50,16 @@ pub(super) fn mailbox(code: &Label) -> String {
 /// In the state folder: what was published.
 pub(super) fn book(publisher: &Label) -> String {
     format!("book/{publisher}.json")
+}
+
+/// In the state folder: the successors of a publisher's first key.
+pub(super) fn line(first: &VerifyingKey) -> String {
+    format!("line/{}-{}.json", first.name(), first.hash())
+}
+
+/// In the state folder: the secret half of successor `number` of a publisher's first key.
+pub(super) fn successor_key(first: &VerifyingKey, number: usize) -> String {
+    format!("publisher-key/{}-{}/{number}.key", first.name(), first.hash())
 }
 
 /// In the state folder: what is to be published of a source.

@@ -64,14 +64,21 @@ impl Signer {
         follow(folder, self.config.policy, memory, self.now(), problems)
     }
 
-    /// What `policy` says of our publisher key.
-    pub(super) fn role<'p>(&self, policy: &'p Policy) -> Result<&'p Publisher, SignedError> {
-        let own = self.key.verifying();
-        let role = policy.publisher(own.name()).filter(|publisher| publisher.key == *own);
-        let role = role.ok_or_else(|| SignedError::NoPublisher {
+    /// What `policy` says of the publisher of our name.
+    pub(super) fn publisher_of<'p>(&self, policy: &'p Policy) -> Result<&'p Publisher, SignedError> {
+        policy.publisher(self.publisher()).ok_or_else(|| self.nobody(policy))
+    }
+
+    pub(super) fn nobody(&self, policy: &Policy) -> SignedError {
+        SignedError::NoPublisher {
             version: policy.version,
-            publisher: own.name().clone(),
-        })?;
+            publisher: self.publisher().clone(),
+        }
+    }
+
+    /// The publisher of our name, if `policy` has all our compartments. Whether its key is ours the [ring](Signer::ring) says.
+    pub(super) fn role<'p>(&self, policy: &'p Policy) -> Result<&'p Publisher, SignedError> {
+        let role = self.publisher_of(policy)?;
         let known: BTreeSet<&Label> = policy
             .compartments
             .iter()

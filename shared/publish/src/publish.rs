@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use dirless_seal::trust::{Entry, Head, Manifest, Memory, Policy, Refusal, print};
-use dirless_seal::{Digest, Identity, Label, Note, seal_file};
+use dirless_seal::{Digest, Identity, Label, Note, SigningKey, seal_file};
 use jiff::{SignedDuration, Timestamp};
 
 use super::book::{Book, Current, Pair, Retired};
 use super::grow::Differences;
+use super::line::Ring;
 use super::stock::Stocked;
 use super::{SignedError, Signer, paths};
 
@@ -49,7 +50,7 @@ impl Book {
 impl Signer {
     /// Seals and signs what is due: one more record of a log where that will do; else a new base, numbers on disk first, then
     /// bodies, then manifests. No head names any of it yet.
-    pub(super) fn make(&self, due: Vec<Due<'_>>, book: &mut Book) -> Result<Vec<Made>, SignedError> {
+    pub(super) fn make(&self, due: Vec<Due<'_>>, book: &mut Book, ring: &Ring) -> Result<Vec<Made>, SignedError> {
         let (mut made, mut bases) = (Vec::with_capacity(due.len()), Vec::new());
         let mut differences = Differences::new();
         for due in due {
@@ -58,11 +59,11 @@ impl Signer {
                 None => bases.push(due),
             }
         }
-        made.extend(self.make_bases(&bases, book)?);
+        made.extend(self.make_bases(&bases, book, &self.signing(ring))?);
         Ok(made)
     }
 
-    fn make_bases(&self, due: &[Due<'_>], book: &mut Book) -> Result<Vec<Made>, SignedError> {
+    fn make_bases(&self, due: &[Due<'_>], book: &mut Book, keys: &[&SigningKey]) -> Result<Vec<Made>, SignedError> {
         if due.is_empty() {
             return Ok(Vec::new());
         }
@@ -82,7 +83,7 @@ impl Signer {
         book.save(self.state.as_ref(), self.publisher())?;
         let mut made = Vec::with_capacity(due.len());
         for (due, version) in due.iter().zip(versions) {
-            made.push(self.make_one(due, version, book)?);
+            made.push(self.make_one(due, version, book, keys)?);
         }
         Ok(made)
     }
@@ -91,7 +92,7 @@ impl Signer {
         paths::manifest(self.publisher(), source, compartment, version)
     }
 
-    fn make_one(&self, due: &Due<'_>, version: u64, book: &Book) -> Result<Made, SignedError> {
+    fn make_one(&self, due: &Due<'_>, version: u64, book: &Book, keys: &[&SigningKey]) -> Result<Made, SignedError> {
         let (source, compartment) = &due.pair;
         let compressed = self.body(due.stocked)?;
         let recipient = due.identity.recipient();
@@ -120,7 +121,7 @@ impl Signer {
             content: self.content(due)?,
         };
         let text = print(&manifest).map_err(SignedError::unwritable("manifest"))?;
-        let note = self.sign(text, "manifest")?;
+        let note = sign(text, keys, "manifest")?;
         let path = self.manifest_path(&due.pair, version);
         self.tenant_folder
             .create(&[(path.clone(), note.to_string().into_bytes())])?;
@@ -151,11 +152,9 @@ impl Signer {
         content.map_err(|error| SignedError::damaged(paths::stock(&due.pair.0), error))
     }
 
-    fn sign(&self, text: String, what: &'static str) -> Result<Note, SignedError> {
-        Note::sign(text, &[&self.key]).map_err(|error| SignedError::Unwritable {
-            what,
-            reason: error.to_string(),
-        })
+    /// What signs now.
+    fn signing<'r>(&self, ring: &'r Ring) -> Vec<&'r SigningKey> {
+        ring.signing(self.now(), self.config.overlap_days)
     }
 
     /// Signs a head that names `made` beside what was published before, and puts it in place. What it names is all
@@ -167,6 +166,7 @@ impl Signer {
         made: Vec<Made>,
         book: &mut Book,
         mut memory: Memory,
+        ring: &Ring,
     ) -> Result<u64, SignedError> {
         let now = self.now();
         for one in &made {
@@ -196,7 +196,8 @@ impl Signer {
             nodes,
             entries,
         };
-        let note = self.sign(print(&head).map_err(SignedError::unwritable("head"))?, "head")?;
+        let text = print(&head).map_err(SignedError::unwritable("head"))?;
+        let note = sign(text, &self.signing(ring), "head")?;
         // What a host would refuse is never shown to one.
         let path = paths::head(self.publisher());
         let _ = memory
@@ -244,7 +245,7 @@ impl Signer {
     }
 
     /// Is the head in the tenant folder ours? What is wrong with it, if somebody else replaced it.
-    pub(super) fn look_at_head(&self, book: &Book) -> Result<Option<String>, SignedError> {
+    pub(super) fn look_at_head(&self, book: &Book, ring: &Ring) -> Result<Option<String>, SignedError> {
         let path = paths::head(self.publisher());
         let Some(bytes) = self.tenant_folder.get(&path, 1 << 20)? else {
             return Ok(None);
@@ -255,7 +256,7 @@ impl Signer {
             ))
         };
         let note = match Note::parse(&bytes, 1 << 20) {
-            Ok(note) if note.is_signed_by(self.key.verifying()) => note,
+            Ok(note) if ring.signed(&note) => note,
             _ => return Ok(replaced()),
         };
         let Ok(head) = dirless_seal::trust::parse::<Head>(&note) else {
@@ -271,4 +272,11 @@ impl Signer {
         }
         Ok(None)
     }
+}
+
+fn sign(text: String, keys: &[&SigningKey], what: &'static str) -> Result<Note, SignedError> {
+    Note::sign(text, keys).map_err(|error| SignedError::Unwritable {
+        what,
+        reason: error.to_string(),
+    })
 }

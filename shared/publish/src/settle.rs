@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dirless_seal::trust::{Memory, NodeList, Policy, Scope};
-use dirless_seal::{Identity, Label};
+use dirless_seal::{Identity, Label, VerifyingKey};
 use jiff::SignedDuration;
 
 use super::book::{Book, Checked, Pair};
-use super::epochs::Begun;
+use super::epochs::{Begun, Wanted};
 use super::join::{Admission, Admitted};
+use super::line::{Renewal, Ring};
 use super::lists::{asked, members};
 use super::publish::Due;
 use super::stock::{Stocked, plaintext};
@@ -24,6 +25,8 @@ pub struct Wish {
     pub head: bool,
     /// Compartments that are to begin a new epoch.
     pub epochs: BTreeSet<Label>,
+    /// Name a successor of the publisher's key although it is young.
+    pub key: bool,
 }
 
 /// What was done.
@@ -37,6 +40,8 @@ pub struct Settled {
     pub admitted: Vec<NodeFacts>,
     /// Join requests that were not granted, and why.
     pub refused: Vec<String>,
+    /// The publisher's key, if it is a new one.
+    pub key: Option<VerifyingKey>,
     /// Epochs that began.
     pub epochs: Vec<Begun>,
     /// What keeps something from being published.
@@ -47,6 +52,7 @@ pub struct Settled {
 struct Step {
     policy: Policy,
     memory: Memory,
+    ring: Ring,
     book: Book,
     /// Of all enrollers; our own, if there is one, first.
     lists: Vec<NodeList>,
@@ -65,11 +71,14 @@ impl Signer {
         let _lock = self.state.lock()?;
         let mut step = self.begin()?;
         let scope = self.role(&step.policy)?.scope.clone();
-        step.settled.problems.extend(self.look_at_head(&step.book)?);
+        let replaced = self.look_at_head(&step.book, &step.ring)?;
+        step.settled.problems.extend(replaced);
+        let wanted = self.wanted(&mut step, &scope)?;
+        self.renew_key(&mut step, &scope, &wanted, wish)?;
         let mail = self.take_mail(&mut step)?;
         self.take_lists(&mut step)?;
         let due = self.epochs_due(&mut step, wish)?;
-        self.publish(&mut step, &scope, &due, wish)?;
+        self.publish(&mut step, &scope, &wanted, &due, wish)?;
         for (compartment, (epoch, _)) in &due {
             let old = |current: &super::book::Current| current.epoch < *epoch;
             if !step
@@ -108,15 +117,43 @@ impl Signer {
         let mut memory = book.memory(self.tenant, self.config.roots)?;
         let mut settled = Settled::default();
         let policy = self.policy(&mut memory, &mut settled.problems)?;
+        let ring = self.ring(&policy, &mut memory)?;
         Ok(Step {
             policy,
             memory,
+            ring,
             book,
             lists: Vec::new(),
             nodes: None,
             stocked: self.all_stocked()?,
             settled,
         })
+    }
+
+    /// Sees to the successors of the publisher's key. What is published must bear the new one's signature, too.
+    fn renew_key(
+        &self,
+        step: &mut Step,
+        scope: &Scope,
+        wanted: &[(Pair, Stocked)],
+        wish: &Wish,
+    ) -> Result<(), SignedError> {
+        let stays = |pair: &Pair| self.is_read(pair, scope) && !wanted.iter().any(|(other, _)| other == pair);
+        let held = step.book.published().map(|(pair, _)| pair).filter(stays);
+        let held: BTreeSet<String> = held.map(|(source, _)| format!("source {source}")).collect();
+        let renewal = Renewal {
+            by_hand: wish.key,
+            held: &held.into_iter().collect::<Vec<_>>(),
+        };
+        let Step {
+            policy,
+            memory,
+            ring,
+            settled,
+            ..
+        } = step;
+        settled.key = self.renew(ring, policy, memory, renewal, &mut settled.problems)?;
+        Ok(())
     }
 
     /// Admits whoever asked. Without an enroller's role nobody is, and that is told only when somebody asks.
@@ -148,9 +185,12 @@ impl Signer {
         let mut due = BTreeMap::new();
         for compartment in self.compartments() {
             let members = members(&step.lists, &compartment);
-            let (asked, by_hand) = (asked(&step.lists, &compartment), wish.epochs.contains(&compartment));
-            let (epoch, identity, begun) =
-                self.epoch(&compartment, &members, &step.policy, &step.book, asked, by_hand)?;
+            let wanted = Wanted {
+                ring: &step.ring,
+                asked: asked(&step.lists, &compartment),
+                by_hand: wish.epochs.contains(&compartment),
+            };
+            let (epoch, identity, begun) = self.epoch(&compartment, &members, &step.policy, &step.book, &wanted)?;
             step.settled.epochs.extend(begun);
             due.insert(compartment, (epoch.number, identity));
         }
@@ -161,14 +201,14 @@ impl Signer {
         &self,
         step: &mut Step,
         scope: &Scope,
+        wanted: &[(Pair, Stocked)],
         epochs: &BTreeMap<Label, (u64, Identity)>,
         wish: &Wish,
     ) -> Result<(), SignedError> {
         let before = step.book.clone();
-        let wanted = self.wanted(step, scope)?;
         self.drop_unwanted(step, scope);
         let mut due = Vec::new();
-        for (pair, stocked) in &wanted {
+        for (pair, stocked) in wanted {
             let Some((epoch, identity)) = epochs.get(&pair.1) else {
                 continue;
             };
@@ -182,7 +222,7 @@ impl Signer {
                 });
             }
         }
-        let made = self.make(due, &mut step.book)?;
+        let made = self.make(due, &mut step.book, &step.ring)?;
         for made in &made {
             let (source, compartment) = made.pair.clone();
             step.settled.published.push((source, compartment, made.current.version));
@@ -197,7 +237,14 @@ impl Signer {
         let other = before.published().ne(step.book.published());
         let news = before.nodes != nodes || before.policy != step.policy.version;
         if old || other || news || wish.head || !made.is_empty() {
-            let version = self.put_head(&step.policy, nodes, made, &mut step.book, step.memory.clone())?;
+            let version = self.put_head(
+                &step.policy,
+                nodes,
+                made,
+                &mut step.book,
+                step.memory.clone(),
+                &step.ring,
+            )?;
             step.settled.head = Some(version);
             if self.sweep_blobs(&mut step.book)? {
                 step.book.save(self.state.as_ref(), self.publisher())?;
@@ -232,6 +279,11 @@ impl Signer {
             }
         }
         Ok(wanted)
+    }
+
+    /// Have configuration and policy this source in this compartment?
+    fn is_read(&self, (source, compartment): &Pair, scope: &Scope) -> bool {
+        scope.covers_source(source) && self.readers(source).any(|own| own == *compartment)
     }
 
     /// The compartments that read `source`.
@@ -276,8 +328,7 @@ impl Signer {
         let now = self.now();
         let pairs: Vec<Pair> = step.book.published().map(|(pair, _)| pair).collect();
         for pair in pairs {
-            let read = self.readers(&pair.0).any(|compartment| compartment == pair.1);
-            if !read || !scope.covers_source(&pair.0) {
+            if !self.is_read(&pair, scope) {
                 step.book.drop_pair(self.publisher(), &pair, now);
             }
         }

@@ -178,6 +178,9 @@ fn log(settled: &Settled) {
             "signed version {version} of {source} for {compartment}"
         );
     }
+    if let Some(key) = &settled.key {
+        tracing::info!(event = "key.renewed", %key, "the publisher's key has a successor: {key}");
+    }
     for begun in &settled.epochs {
         let (compartment, epoch) = (&begun.compartment, begun.number);
         tracing::info!(
@@ -204,6 +207,8 @@ pub(super) fn lines(settled: &Settled) -> Vec<String> {
     let mut lines: Vec<String> = published
         .map(|(source, compartment, version)| format!("signed version {version} of {source} for {compartment}"))
         .collect();
+    let key = settled.key.as_ref();
+    lines.extend(key.map(|key| format!("the publisher's key is {key} from now on")));
     lines.extend(settled.epochs.iter().map(|begun| {
         let (compartment, number, why, wraps) = (&begun.compartment, begun.number, begun.why, begun.wraps);
         format!("epoch {number} of {compartment} began ({why}), wrapped {wraps} times")

@@ -10,7 +10,7 @@ use super::{Setting, settle};
 use crate::audience::REST;
 use crate::config::Config;
 use crate::local::LOCAL;
-use crate::signed::{self, ACCESS_RULES, Custody, Wish};
+use crate::signed::{self, ACCESS_RULES, Custody, KeyFacts, NextKey, Wish};
 use crate::sources::SourceSetting;
 use crate::tree::by_hand;
 
@@ -34,6 +34,8 @@ pub(super) enum SigningCommand {
         #[arg(long = "compartment", value_name = "NAME")]
         compartments: Vec<Label>,
     },
+    /// Name a successor of the publisher's key now: it signs from now on, and the one before along with it for some days.
+    RotateKey,
     /// Show what is signed.
     Status {
         /// As JSON.
@@ -61,6 +63,13 @@ pub(super) async fn signing(setting: &Setting<'_>, command: SigningCommand) -> a
             do_settle(setting, wish).await?;
         }
         SigningCommand::Rotate { compartments } => rotate(setting, compartments).await?,
+        SigningCommand::RotateKey => {
+            let wish = Wish {
+                key: true,
+                ..Wish::default()
+            };
+            do_settle(setting, wish).await?;
+        }
         SigningCommand::Status { json } => status(setting, json)?,
         SigningCommand::Adopt => {
             let adopted = setting.needed_signer()?.adopt()?;
@@ -131,8 +140,8 @@ async fn rotate(setting: &Setting<'_>, compartments: Vec<Label>) -> anyhow::Resu
     }
     let chosen = if compartments.is_empty() { all } else { compartments };
     let wish = Wish {
-        head: false,
         epochs: chosen.into_iter().collect(),
+        ..Wish::default()
     };
     do_settle(setting, wish).await
 }
@@ -140,6 +149,7 @@ async fn rotate(setting: &Setting<'_>, compartments: Vec<Label>) -> anyhow::Resu
 fn status(setting: &Setting<'_>, as_json: bool) -> anyhow::Result<()> {
     let signer = setting.needed_signer()?;
     let (book, facts, nodes) = (signer.book()?, signer.facts()?, signer.enroller().nodes()?);
+    let key = signer.key_facts()?;
     if as_json {
         let snapshots: Vec<_> = book
             .published()
@@ -158,7 +168,7 @@ fn status(setting: &Setting<'_>, as_json: bool) -> anyhow::Result<()> {
         let value = json!({
             "publisher": signer.publisher().as_str(), "policy": facts.policy, "head": book.head,
             "signed_at": book.signed_at, "nodes": nodes.len(), "snapshots": snapshots, "epochs": epochs,
-            "problems": book.problems,
+            "problems": book.problems, "key": key_json(&key),
         });
         return Setting::print(&serde_json::to_string_pretty(&value)?);
     }
@@ -170,6 +180,9 @@ fn status(setting: &Setting<'_>, as_json: bool) -> anyhow::Result<()> {
         facts.policy,
         nodes.len()
     ))?;
+    for line in key_lines(&key) {
+        Setting::print(&line)?;
+    }
     for ((source, compartment), current) in book.published() {
         let (version, epoch) = (current.version, current.epoch);
         Setting::print(&format!("{source} for {compartment}: version {version}, epoch {epoch}"))?;
@@ -183,4 +196,38 @@ fn status(setting: &Setting<'_>, as_json: bool) -> anyhow::Result<()> {
         Setting::print(&format!("problem: {problem}"))?;
     }
     Ok(())
+}
+
+fn key_json(facts: &KeyFacts) -> serde_json::Value {
+    let next = match facts.next {
+        NextKey::At(at) => at.to_string(),
+        NextKey::Never => "never".to_owned(),
+        NextKey::ByHand => "by hand".to_owned(),
+    };
+    json!({
+        "key": facts.key.to_string(), "since": facts.since, "anchor": facts.anchor.as_ref().map(ToString::to_string),
+        "successors": facts.successors, "overlap_until": facts.overlap, "next": next,
+    })
+}
+
+fn key_lines(facts: &KeyFacts) -> Vec<String> {
+    let since = facts.since.map(|since| format!(", since {since}")).unwrap_or_default();
+    let mut lines = vec![format!("key {}{since}", facts.key)];
+    if let Some(anchor) = &facts.anchor {
+        let (name, hash, number) = (anchor.name(), anchor.hash(), facts.successors);
+        lines.push(format!("it is successor {number} of the policy's {name}+{hash}"));
+    }
+    lines.extend(
+        facts
+            .overlap
+            .map(|end| format!("the key before signs along until {end}")),
+    );
+    lines.push(match facts.next {
+        NextKey::At(at) => format!("its successor comes {at}"),
+        NextKey::Never => "no successor comes by itself: [signed] rotate_days is 0".to_owned(),
+        NextKey::ByHand => {
+            "no successor comes by itself: it is a service credential; see docs/publishing-signed.md".to_owned()
+        }
+    });
+    lines
 }

@@ -154,7 +154,7 @@ impl Site {
         let (operator, own) = (self.operator(), self.of(publisher, &[&self.url()], &self.clock));
         let (now, then) = (self.dump(), &dump.objects);
         for path in now.objects.keys().filter(|path| !then.contains_key(*path)) {
-            match path.starts_with("policy/") {
+            match ["policy/", "succession/"].iter().any(|kind| path.starts_with(kind)) {
                 true => operator.remove(path).unwrap(),
                 false => own.remove(path).unwrap(),
             }
@@ -166,6 +166,12 @@ impl Site {
                 Some("policy") => operator.create(&[(path.clone(), bytes.clone())]).unwrap(),
                 _ => own.create(&[(path.clone(), bytes.clone())]).unwrap(),
             }
+        }
+        // Of its keys the first one alone.
+        let first = publisher.verifying();
+        let first = format!("{}+{}", first.name(), first.hash());
+        for id in operator.publishers().unwrap().iter().filter(|id| **id != first) {
+            operator.end_key(id).unwrap();
         }
         for (code, sealed) in &dump.waiting {
             self.post(code, sealed).unwrap();

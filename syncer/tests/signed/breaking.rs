@@ -20,7 +20,24 @@ fn restock(signer: &Signer) -> Result<(), SignedError> {
 
 fn rotate(signer: &Signer) -> Result<(), SignedError> {
     let epochs = [label("all")].into();
-    signer.settle(&Wish { head: false, epochs }).map(drop)
+    signer
+        .settle(&Wish {
+            epochs,
+            ..Wish::default()
+        })
+        .map(drop)
+}
+
+fn renew_key(signer: &Signer) -> Result<(), SignedError> {
+    let wish = Wish {
+        key: true,
+        ..Wish::default()
+    };
+    match signer.settle(&wish) {
+        // Once it was shown it is not made twice.
+        Err(SignedError::Nothing(_)) => signer.settle(&Wish::default()).map(drop),
+        other => other.map(drop),
+    }
 }
 
 fn revoke(signer: &Signer) -> Result<(), SignedError> {
@@ -206,6 +223,42 @@ fn beginning_an_epoch() {
         setting.other.look(&setting.tenant.folder(), now).unwrap();
     });
     assert!(writes > 8, "{writes}");
+}
+
+/// Hosts that heard of it and a host that did not see the same, under the new key alone too, and there is one successor.
+fn is_renewed(setting: &mut Setting) {
+    let mut asleep = setting.other.fork();
+    let seen = setting.look();
+    let now = setting.tenant.clock.now();
+    assert_eq!(setting.other.look(&setting.tenant.folder(), now).unwrap(), seen);
+    let folder = setting.tenant.folder().join("succession/syncer-1");
+    let anchors: Vec<_> = std::fs::read_dir(folder).unwrap().map(Result::unwrap).collect();
+    assert_eq!(anchors.len(), 1);
+    assert_eq!(std::fs::read_dir(anchors[0].path()).unwrap().count(), 1);
+    setting.tenant.minutes(8 * 24 * 60);
+    let settled = settle(&setting.tenant.signer());
+    assert_eq!(settled.problems, Vec::<String>::new());
+    let now = setting.tenant.clock.now();
+    assert_eq!(asleep.look(&setting.tenant.folder(), now).unwrap(), seen);
+    assert_eq!(setting.look(), seen);
+}
+
+#[test]
+fn renewing_the_key() {
+    let writes = break_everywhere(renew_key, is_renewed);
+    assert!(writes > 12, "{writes}");
+}
+
+#[test]
+fn renewing_the_key_at_a_backend() {
+    // What ends the overlap there is another test: a key that was ended cannot be restored.
+    let writes = break_at_backend(renew_key, |setting| {
+        let seen = setting.look();
+        let now = setting.tenant.clock.now();
+        assert_eq!(setting.other.look(&setting.tenant.folder(), now).unwrap(), seen);
+        assert_eq!(setting.tenant.site().operator().publishers().unwrap().len(), 2);
+    });
+    assert!(writes > 12, "{writes}");
 }
 
 fn is_revoked(setting: &mut Setting) {

@@ -13,5 +13,6 @@ mod operator;
 mod program;
 mod publish;
 mod refuse;
+mod renewal;
 mod sequences;
 mod support;

@@ -241,6 +241,79 @@ fn policies_are_brought_to_a_backend_with_their_publishers() {
     assert_eq!(own.has("policy/2").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
 }
 
+#[test]
+fn a_push_leaves_successors_and_a_policy_that_revokes_ends_all_of_them() {
+    let desk = Desk::of(Tenant::at_backend());
+    let (tenant, site) = (&desk.tenant, desk.tenant.site());
+    stock(&tenant.signer(), "corp", &snapshot(2000, &["alice"]));
+    settle(&tenant.signer());
+    let mut host = tenant.join("web-1", &["all"]);
+    let wish = Wish {
+        key: true,
+        ..Wish::default()
+    };
+    let key = tenant.signer().settle(&wish).unwrap().key.unwrap();
+    // Over a folder that has the policies alone: what successors there are the backend says.
+    let copy = temporary();
+    std::fs::create_dir(copy.path().join("policy")).unwrap();
+    for version in ["1", "2"] {
+        let name = format!("policy/{version}");
+        std::fs::copy(tenant.folder().join(&name), copy.path().join(&name)).unwrap();
+    }
+    let url = format!("{}/v2/{}", site.url(), tenant.id);
+    desk.private("token", &site.token);
+    let push = format!("policy push {} {url} --token-file @/token", copy.path().display());
+    let stranger = SigningKey::generate(label("stranger")).unwrap();
+    use dirless_syncer::signed::Registry;
+    site.operator().register_publisher(stranger.verifying()).unwrap();
+    let said = desk.good(&push);
+    assert!(
+        said.contains("key stranger+") && said.matches("no more").count() == 1,
+        "{said}"
+    );
+    assert_eq!(
+        site.operator().publishers().unwrap().len(),
+        2,
+        "the old key signs along"
+    );
+    tenant.minutes(8 * 24 * 60);
+    assert_eq!(settle(&tenant.signer()).problems, Vec::<String>::new());
+    // The first one, which the policy names, was ended; its successor is what counts.
+    desk.good(&push);
+    let newest = format!("{}+{}", key.name(), key.hash());
+    assert_eq!(site.operator().publishers().unwrap(), std::slice::from_ref(&newest));
+    host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+
+    // Whoever looks from outside, or copies, follows them as well.
+    let source = tenant.folder();
+    let said = desk.good(&format!("verify {}", source.display()));
+    assert!(
+        said.contains("succession/syncer-1/") && said.contains(&newest),
+        "{said}"
+    );
+    let mirrored = desk.path("mirror");
+    desk.good(&format!("mirror {} {}", source.display(), mirrored.display()));
+    host.look(&mirrored, tenant.clock.now()).unwrap();
+    std::fs::remove_dir_all(mirrored.join("succession")).unwrap();
+    let error = desk.run(&format!("verify {}", mirrored.display())).unwrap_err();
+    assert!(error.contains("[forged]"), "{error}");
+
+    let second = std::fs::read(copy.path().join("policy/2")).unwrap();
+    let second = dirless_seal::Note::parse(&second, 1 << 20).unwrap();
+    let first = tenant.policy();
+    let third = dirless_seal::trust::Policy {
+        version: 3,
+        previous: Some(second.digest()),
+        publishers: vec![],
+        ..first
+    };
+    let roots: Vec<_> = tenant.roots.iter().collect();
+    let note = dirless_seal::Note::sign(dirless_seal::trust::print(&third).unwrap(), &roots).unwrap();
+    std::fs::write(copy.path().join("policy/3"), note.to_string()).unwrap();
+    assert!(desk.good(&push).contains("may write there no more"));
+    assert_eq!(site.operator().publishers().unwrap(), Vec::<String>::new());
+}
+
 fn recovers(tenant: Tenant) {
     let signer = tenant.signer();
     for (source, first) in [("corp", 2000), ("local", 2100)] {

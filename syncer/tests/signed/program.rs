@@ -260,6 +260,33 @@ fn without_keys_or_a_role_it_says_what_to_do() {
 }
 
 #[test]
+fn the_key_is_renewed_by_hand_and_status_tells() {
+    let site = Site::at_backend("classic = false");
+    site.good(&["once"]);
+    let before = site.good(&["signing", "status"]);
+    assert!(before.contains("its successor comes "), "{before}");
+    let said = site.good(&["signing", "rotate-key"]);
+    assert!(
+        said.contains("the publisher's key is syncer-1+") && said.contains("(the publisher has another key)"),
+        "{said}"
+    );
+    let after = site.good(&["signing", "status"]);
+    assert!(
+        after.contains("it is successor 1 of the policy's syncer-1+") && after.contains("signs along until "),
+        "{after}"
+    );
+    let status: serde_json::Value = serde_json::from_str(&site.good(&["signing", "status", "--json"])).unwrap();
+    assert_eq!(
+        (&status["key"]["successors"], status["policy"].as_u64()),
+        (&1.into(), Some(1))
+    );
+    let (ok, said) = site.ends(&["signing", "rotate-key"]);
+    assert!(!ok && said.contains("replaced lately"), "{said}");
+    site.people(&["ann", "bob", "cid"]);
+    assert!(site.good(&["once"]).contains("of people for all"));
+}
+
+#[test]
 fn rotating_and_withdrawing_by_hand() {
     let site = Site::new("");
     site.good(&["once"]);

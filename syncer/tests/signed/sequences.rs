@@ -49,7 +49,12 @@ impl World {
             }
             Action::Rotate => {
                 let epochs = [label("all")].into();
-                signer.settle(&Wish { head: true, epochs }).unwrap();
+                let wish = Wish {
+                    head: true,
+                    epochs,
+                    ..Wish::default()
+                };
+                signer.settle(&wish).unwrap();
             }
             Action::Join => {
                 let name = format!("host-{}", self.joined);

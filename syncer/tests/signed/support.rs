@@ -13,13 +13,14 @@ use dirless_program::Clock;
 use dirless_seal::trust::log::{self, Chain, Changes, LogKey};
 use dirless_seal::trust::{
     Compartment, Enroller, Freshness, Head, JoinCode, JoinRequest, Memory, NodeList, Object, OnExpiry, Policy,
-    Publisher, Right, Scope, Wrap, node_name, parse, print,
+    Publisher, Right, Scope, Succession, Wrap, node_name, parse, print,
 };
 use dirless_seal::{
     Content, Digest, Identity, Label, Limits, Note, Recipient, RecordKind, SigningKey, open_file, seal_file,
 };
 use dirless_syncer::signed::{
     CompartmentConfig, Custody, DiskFolder, Folder, Kind, NewCode, Registry, Settled, SignedConfig, Signer, Wish,
+    asking_key,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -83,6 +84,10 @@ pub(crate) struct Tenant {
     log_percent: u8,
     pub(crate) compartments: Vec<CompartmentConfig>,
     pub(crate) place: Place,
+    /// Days until the publisher's key gets a successor.
+    pub(crate) rotate_days: u16,
+    /// Its key is a service credential.
+    pub(crate) handed_over: bool,
 }
 
 impl Tenant {
@@ -117,6 +122,8 @@ impl Tenant {
                 })
                 .collect(),
             place: Place::Folder,
+            rotate_days: 0,
+            handed_over: false,
         };
         tenant.put_policy(&tenant.policy());
         tenant
@@ -159,6 +166,8 @@ impl Tenant {
             log_percent: self.log_percent,
             compartments: self.compartments.clone(),
             place: self.place.clone(),
+            rotate_days: self.rotate_days,
+            handed_over: self.handed_over,
         }
     }
 
@@ -167,6 +176,7 @@ impl Tenant {
             publisher: SigningKey::parse(&self.keys[0]).unwrap(),
             enroller: SigningKey::parse(&self.keys[1]).unwrap(),
             identity: Identity::parse(&self.keys[2]).unwrap(),
+            handed_over: self.handed_over,
         }
     }
 
@@ -251,10 +261,11 @@ impl Tenant {
 
     pub(crate) fn config(&self) -> SignedConfig {
         let text = format!(
-            "folder = {:?}\nroots = \"{}\"\nlog_percent = {}",
+            "folder = {:?}\nroots = \"{}\"\nlog_percent = {}\nrotate_days = {}",
             self.temporary.path().join("tenant"),
             self.policy().fingerprint(),
-            self.log_percent
+            self.log_percent,
+            self.rotate_days
         );
         let mut config: SignedConfig = toml::from_str(&text).unwrap();
         config.compartment.clone_from(&self.compartments);
@@ -270,7 +281,10 @@ impl Tenant {
         let keys = self.keys();
         let place: Box<dyn Folder> = match &self.place {
             Place::Folder => Box::new(DiskFolder::public(&self.folder())),
-            Place::Backend(site) => Box::new(site.of(&keys.publisher, &[&site.url()], &self.clock)),
+            Place::Backend(site) => {
+                let asking = asking_key(&keys.publisher, &DiskFolder::private(&self.state())).unwrap();
+                Box::new(site.of(&asking, &[&site.url()], &self.clock))
+            }
         };
         Signer::over(
             self.config(),
@@ -392,6 +406,9 @@ impl Host {
         let mut seen = Seen::new();
         for publisher in &policy.publishers {
             let note = note(folder, &format!("head/{}", publisher.key.name()), Head::MOST)?;
+            if note.names_another(memory.keys(publisher)) {
+                successors(&mut memory, &policy, publisher, folder)?;
+            }
             let (head, freshness) = memory.head(&policy, &note, now).map_err(|error| error.to_string())?;
             if freshness != Freshness::Fresh {
                 return Err(format!("{freshness:?}"));
@@ -529,6 +546,17 @@ fn policy(memory: &mut Memory, folder: &Path) -> Result<Policy, String> {
             .map_err(|error| error.to_string())?;
     }
     Ok(policy)
+}
+
+/// Follows the successions of the key of `publisher`, as far as they go.
+fn successors(memory: &mut Memory, policy: &Policy, publisher: &Publisher, folder: &Path) -> Result<(), String> {
+    loop {
+        let next = memory.succession_of(publisher).map_or(1, |seen| seen.version + 1);
+        let Ok(note) = note(folder, &Succession::path(&publisher.key, next), Succession::MOST) else {
+            return Ok(());
+        };
+        memory.succession(policy, &note).map_err(|error| error.to_string())?;
+    }
 }
 
 fn read(folder: &Path, path: &str) -> Result<Vec<u8>, String> {
