@@ -12,7 +12,7 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,7 +53,7 @@ fn report(what: &str, users: u32, path: &Path, moved: Option<u32>) -> anyhow::Re
         "{what}: {:.1} ms, CPU {:.1} ms; {summary:?}; {} KiB; peak {} KiB",
         start.elapsed().as_secs_f64() * 1e3,
         (processor_time() - cpu) * 1e3,
-        std::fs::metadata(path)?.len() / 1024,
+        size(path)? / 1024,
         peak()
     );
     Ok(())
@@ -66,6 +66,9 @@ fn report(what: &str, users: u32, path: &Path, moved: Option<u32>) -> anyhow::Re
 )]
 fn edits(users: u32, path: &Path) -> anyhow::Result<()> {
     let apart = path.with_extension("edited");
+    for (flat, rest) in flat_files(path)? {
+        std::fs::copy(flat, format!("{}{rest}", apart.display()))?;
+    }
     std::fs::copy(path, &apart)?;
     let schema = Schema::standard();
     let mut posix = Posix::new(schema.clone(), Dn::parse("dc=dirless")?).context("the base")?;
@@ -163,6 +166,28 @@ fn base64(bytes: &[u8]) -> String {
         })
     });
     chunks.collect()
+}
+
+/// Bytes of a copy: of the database that is in place, and of the flat file.
+fn size(path: &Path) -> anyhow::Result<u64> {
+    let flat = flat_files(path)?.into_iter().map(|(path, _)| path);
+    let sizes = flat.chain([path.to_owned()]).map(std::fs::metadata);
+    Ok(sizes.collect::<Result<Vec<_>, _>>()?.iter().map(|one| one.len()).sum())
+}
+
+/// The flat files of a copy, and what follows the copy's name in theirs.
+fn flat_files(path: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let name = path.file_name().context("a file")?.to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder.unwrap_or(Path::new(".")))? {
+        let file = file?;
+        let beside = file.file_name().to_string_lossy().into_owned();
+        if let Some(rest) = beside.strip_prefix(&name).filter(|rest| rest.starts_with(".entries-")) {
+            found.push((file.path(), rest.to_owned()));
+        }
+    }
+    Ok(found)
 }
 
 /// The most memory that this process ever had, in KiB.

@@ -5,12 +5,21 @@ use rusqlite::{Connection, params};
 
 use crate::CopyError;
 use crate::layout::{self, meta};
-use crate::row::{Existing, NewRow, Rows, joined};
+use crate::record::Place;
+use crate::records::{Records, Source};
+use crate::row::{Existing, Lies, NewRow, Rows};
 
 /// Brings the spare file to where the current one is. False when it is too far behind or belongs to
 /// another series.
-pub(crate) fn catch_up(current: &Connection, spare: &Connection, schema: &Schema) -> Result<bool, CopyError> {
+pub(crate) fn catch_up(
+    current: &Connection,
+    records: &Records,
+    spare: &Connection,
+    schema: &Schema,
+) -> Result<bool, CopyError> {
+    // In another flat file everything has another place.
     let same = layout::format(spare)? == layout::FORMAT
+        && layout::blob(spare, meta::RECORDS_MARK)? == records.mark()
         && layout::text(current, meta::SCHEMA)? == layout::text(spare, meta::SCHEMA)?
         && layout::text(current, meta::LINEAGE)? == layout::text(spare, meta::LINEAGE)?;
     if !same {
@@ -38,7 +47,7 @@ pub(crate) fn catch_up(current: &Connection, spare: &Connection, schema: &Schema
     let mut rows = gone.query([from])?;
     while let Some(row) = rows.next()? {
         let uuid: Vec<u8> = row.get(0)?;
-        if let Some(old) = Existing::by_uuid(spare, &uuid)? {
+        if let Some(old) = Existing::by_uuid(spare, records, &uuid)? {
             writer.remove(spare, &old)?;
         }
         spare
@@ -60,24 +69,28 @@ pub(crate) fn catch_up(current: &Connection, spare: &Connection, schema: &Schema
     let mut rows = moved.query([from])?;
     while let Some(row) = rows.next()? {
         let (uuid, id): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
-        if let Some(old) = Existing::by_uuid(spare, &uuid)?
+        if let Some(old) = Existing::by_uuid(spare, records, &uuid)?
             && old.id != id
         {
             writer.remove(spare, &old)?;
         }
     }
     let mut changed = current.prepare(
-        "SELECT id, key, digest, uuid, added, changed, dn, canonical, attributes, secret, large FROM entries
+        "SELECT id, key, digest, uuid, added, changed, dn, canonical, place, classes FROM entries
              WHERE changed > ?1 ORDER BY changed",
     )?;
     let mut rows = changed.query([from])?;
     while let Some(row) = rows.next()? {
         let uuid: Vec<u8> = row.get(3)?;
-        let part = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
-        let attributes = joined(part(8)?, part(10)?)?;
-        let old = Existing::by_uuid(spare, &uuid)?;
-        let new = NewRow {
+        let lies = Lies {
             id: row.get(0)?,
+            classes: row.get(9)?,
+            place: Place::of_number(row.get(8)?),
+        };
+        let whole = records.entry(lies.place, lies.id)?;
+        let old = Existing::by_uuid(spare, records, &uuid)?;
+        let new = NewRow {
+            id: Some(lies.id),
             key: row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?,
             digest: row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?,
             uuid: &uuid,
@@ -85,10 +98,10 @@ pub(crate) fn catch_up(current: &Connection, spare: &Connection, schema: &Schema
             changed: row.get(5)?,
             canonical: row.get(7)?,
             dn: row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
-            secret: row.get_ref(9)?.as_bytes().map_err(rusqlite::Error::from)?,
-            attributes: &attributes,
+            secret: &whole.secret,
+            attributes: &whole.attributes,
         };
-        writer.write(spare, &new, old.as_ref())?;
+        writer.refer(spare, &lies, &new, old.as_ref())?;
         spare
             .prepare_cached("DELETE FROM gone WHERE uuid = ?1")?
             .execute([&uuid])?;

@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::CopyError;
+use crate::appender::Appender;
 use crate::catch_up::catch_up;
-use crate::files::{Files, open_draft, open_finished};
+use crate::files::{Files, named_by, open_draft, open_generation};
 use crate::layout::{self, meta};
 use crate::rebuild::rebuild;
+use crate::records::MARK;
 use crate::row::{Existing, NewRow, Rows, Stamp, stamped, uuid_at};
 
 /// Keys of the generation before that are read at once.
@@ -60,6 +62,7 @@ pub struct Draft {
     pub(crate) next: Connection,
     before: Option<Before>,
     pub(crate) rows: Rows,
+    pub(crate) records: Appender,
     lineage: String,
     /// State number of the generation before.
     pub(crate) start: i64,
@@ -103,9 +106,10 @@ impl Draft {
     /// The digest of the content that the copy at `path` holds, when there is one that can be used.
     #[must_use]
     pub fn content(path: &Path) -> Option<String> {
-        let connection = open_finished(path).ok()?;
+        let (connection, records) = open_generation(path).ok()?;
+        let files = Files::of(path);
         // One that its readers cannot open is to be made again.
-        let readable = Files::of(path).of_the_group(path);
+        let readable = files.of_the_group(path) && files.of_the_group(records.path());
         layout::text(&connection, meta::CONTENT).ok().filter(|_| readable)
     }
 
@@ -118,16 +122,19 @@ impl Draft {
     /// When a file cannot be read or written.
     pub fn begin(path: &Path, schema: Schema, lineage: &str, now: Timestamp, anew: bool) -> Result<Self, CopyError> {
         let files = Files::of(path);
-        let before = if anew { None } else { open_finished(path).ok() };
+        let before = if anew { None } else { open_generation(path).ok() };
         let schema_text = schema.extension_text();
         let same_schema = match &before {
-            Some(before) => layout::text(before, meta::SCHEMA)? == schema_text,
+            Some((before, _)) => layout::text(before, meta::SCHEMA)? == schema_text,
             None => true,
         };
         let there = files.make_draft(before.is_some() && same_schema)?;
+        // What the current generation names stays also when nothing is taken from it: it may be served.
+        let named = before.as_ref().map(|(_, records)| records.number());
+        files.remove_records(named.or_else(|| named_by(path)).as_slice())?;
         let mut next = open_draft(&files.draft)?;
-        if let (Some(before), true) = (&before, there)
-            && !catch_up(before, &next, &schema)?
+        if let (Some((before, records)), true) = (&before, there)
+            && !catch_up(before, records, &next, &schema)?
         {
             drop(next);
             std::fs::copy(&files.current, &files.draft).map_err(CopyError::file("copy to", &files.draft))?;
@@ -135,7 +142,7 @@ impl Draft {
         }
         next.execute_batch("BEGIN")?;
         let (mut start, mut last, mut name) = (0, 0, lineage.to_owned());
-        if let Some(before) = &before {
+        if let Some((before, _)) = &before {
             start = layout::number(before, meta::NUMBER)?;
             last = layout::number(before, meta::TIME)?;
             name = layout::text(before, meta::LINEAGE)?;
@@ -147,17 +154,33 @@ impl Draft {
         }
         let mut rows = Rows::new(schema.clone());
         let (mut number, mut deleted) = (start, 0);
-        match &before {
-            None => rows.sort_terms(&files.draft)?,
-            Some(before) if !same_schema => {
-                (number, deleted) = rebuild(before, &next, &mut rows, &files.draft, &schema)?;
+        let mark = mark(lineage, now, &name, start);
+        let records = match &before {
+            None => {
+                rows.sort_terms(&files.draft)?;
+                Appender::create(&files, mark)?
             }
-            Some(_) => {}
-        }
+            Some((before, records)) if !same_schema => {
+                let mut appender = Appender::create(&files, mark)?;
+                (number, deleted) = rebuild(
+                    (before, records),
+                    (&next, &mut appender),
+                    &mut rows,
+                    &files.draft,
+                    &schema,
+                )?;
+                appender
+            }
+            Some((_, records)) if records.is_wasteful() || !files.of_the_group(records.path()) => {
+                Appender::moved(&files, mark, &next, records)?
+            }
+            Some((_, records)) => Appender::after(records)?,
+        };
         Ok(Self {
             files,
             rows,
-            before: before.map(|connection| Before {
+            records,
+            before: before.map(|(connection, _)| Before {
                 connection: same_schema.then_some(connection),
                 ahead: VecDeque::new(),
                 after: Vec::new(),
@@ -236,12 +259,17 @@ impl Draft {
         }
         let entries = i64::try_from(self.summary.entries).unwrap_or(i64::MAX);
         layout::set(&self.next, meta::ENTRIES, entries)?;
+        self.records.finish(&self.next)?;
         self.next.flush_prepared_statement_cache();
         self.next.execute_batch("COMMIT")?;
         drop(self.before.take());
         let done = std::mem::replace(&mut self.next, Connection::open_in_memory()?);
         done.close().map_err(|(_, error)| error)?;
+        // From the rename on it is needed, and whether that came to pass is not known for sure if it fails.
+        self.records.keep();
         self.files.put_in_place()?;
+        // Whoever reads a generation of another file holds that open; what cannot go now goes next time.
+        let _ = self.files.remove_records(&[self.records.number()]);
         self.summary.number = u64::try_from(self.number).unwrap_or(0);
         Ok(self.summary)
     }
@@ -301,7 +329,7 @@ impl Draft {
             if uuid_at(&self.next, record.key.as_bytes())?.is_some_and(|uuid| uuid != record.uuid) {
                 self.delete(record.key.as_bytes())?;
             }
-            old = Existing::by_uuid(&self.next, &record.uuid)?;
+            old = Existing::by_uuid(&self.next, &self.records, &record.uuid)?;
             (added, created) = match &old {
                 Some(old) => (Some(old.added), old.created()),
                 None => self
@@ -347,7 +375,7 @@ impl Draft {
             secret,
             attributes: &attributes,
         };
-        self.rows.write(&self.next, &row, old.as_ref())
+        self.rows.write(&self.next, &mut self.records, &row, old.as_ref())
     }
 
     /// An entry that this very generation has deleted under another name.
@@ -372,7 +400,7 @@ impl Draft {
 
     pub(crate) fn delete(&mut self, key: &[u8]) -> Result<(), CopyError> {
         // Not there any more: it has moved.
-        match Existing::by_key(&self.next, key)? {
+        match Existing::by_key(&self.next, &self.records, key)? {
             Some(old) => self.delete_row(&old),
             None => Ok(()),
         }
@@ -380,6 +408,7 @@ impl Draft {
 
     fn delete_row(&mut self, old: &Existing) -> Result<(), CopyError> {
         self.rows.remove(&self.next, old)?;
+        self.records.forget(old.size);
         self.number += 1;
         self.summary.deleted += 1;
         Ok(old.bury(&self.next, self.number)?)
@@ -457,6 +486,13 @@ impl From<&Record<'_>> for Pending {
             canonical: record.canonical,
         }
     }
+}
+
+/// What no other flat file has in it: the series that was to begin, the one that goes on, and when.
+fn mark(lineage: &str, now: Timestamp, series: &str, start: i64) -> [u8; MARK] {
+    let text = format!("{lineage} {} {series} {start}", now.as_nanosecond());
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 /// Of what the publisher gave.

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use crate::draft::{Draft, Record, Summary, digest, stamps};
+use crate::record::{Fields, Place};
+use crate::records::Source;
 use crate::{CopyError, Target};
 
 /// The next generation of a copy, made of what changes in it: it costs what changes and nothing for the
@@ -29,7 +31,7 @@ impl Edit {
     /// When there is none, or a file cannot be read or written.
     pub fn begin(path: &Path, schema: Schema, now: Timestamp) -> Result<Self, CopyError> {
         // Tells what is wrong with it, if anything is.
-        drop(crate::files::open_finished(path)?);
+        drop(crate::files::open_generation(path)?);
         let mut draft = Draft::begin(path, schema, "", now, false)?;
         draft.keep_the_rest()?;
         Ok(Self {
@@ -104,14 +106,18 @@ impl Edit {
         let row = self
             .draft
             .next
-            .prepare_cached("SELECT id, attributes, canonical FROM entries WHERE key = ?1")?
+            .prepare_cached("SELECT id, place, canonical, classes, dn FROM entries WHERE key = ?1")?
             .query_row([key], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, bool>(2)?))
+                let (id, place): (i64, i64) = (row.get(0)?, row.get(1)?);
+                let rest: (bool, i64, String) = (row.get(2)?, row.get(3)?, row.get(4)?);
+                Ok((id, Place::of_number(place), rest))
             })
             .optional()?;
-        let Some((id, bytes, canonical)) = row else {
+        let Some((id, place, (canonical, classes, dn))) = row else {
             return Ok(());
         };
+        let whole = self.draft.records.entry(place, id)?;
+        let bytes = whole.attributes;
         let old = Attributes::new(&bytes)?;
         let told: &[u8] = if below { b"TRUE" } else { b"FALSE" };
         let held = old.attribute("hasSubordinates").and_then(|mut held| held.values.next());
@@ -135,15 +141,25 @@ impl Edit {
                 None => new.extend_from_slice(one.encoded),
             }
         }
+        let (old, attributes) = (Attributes::new(&bytes)?, Attributes::new(&new)?);
+        let place = draft.records.append(&Fields {
+            id,
+            classes,
+            key,
+            dn: &dn,
+            attributes,
+            encoded: &new,
+            secret: &whole.secret,
+        })?;
+        draft.records.forget(whole.size);
         // Of what the publisher gave it is known no more what it was: given again, it is written again.
         draft
             .next
-            .prepare_cached("UPDATE entries SET attributes = ?2, changed = ?3, digest = x'' WHERE id = ?1")?
-            .execute(params![id, new, draft.number])?;
-        let (old, new) = (Attributes::new(&bytes)?, Attributes::new(&new)?);
+            .prepare_cached("UPDATE entries SET place = ?2, changed = ?3, digest = x'' WHERE id = ?1")?
+            .execute(params![id, place.number(), draft.number])?;
         draft
             .rows
-            .change_terms(&draft.next, id, Some(old), Some(new), canonical)
+            .change_terms(&draft.next, id, Some(old), Some(attributes), canonical)
     }
 }
 

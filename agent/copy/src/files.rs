@@ -1,17 +1,21 @@
-//! The two files that take turns.
+//! The two files that take turns, and the flat files beside them.
 
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::records::Records;
 use crate::{CopyError, layout};
 
 /// Pages that one connection keeps, in KiB: a reader's are mapped, a writer's are few.
 const CACHE_KIB: i64 = 4096;
+/// Stands between the copy's name and the number of a flat file.
+const RECORDS: &str = ".entries-";
 /// As much of the file as SQLite maps at most; more than any directory needs.
 const MAPPED: i64 = 0x7fff_0000;
 
@@ -114,7 +118,46 @@ impl Files {
     pub(crate) fn remove_all(&self) -> Result<(), CopyError> {
         [&self.current, &self.spare, &self.draft]
             .into_iter()
-            .try_for_each(|path| remove(path))
+            .try_for_each(|path| remove(path))?;
+        self.remove_records(&[])
+    }
+
+    /// The flat file of that number.
+    pub(crate) fn records(&self, number: i64) -> PathBuf {
+        let mut name = self.current.as_os_str().to_owned();
+        name.push(format!("{RECORDS}{number}"));
+        PathBuf::from(name)
+    }
+
+    /// The numbers of the flat files that there are.
+    fn all_records(&self) -> Result<Vec<i64>, CopyError> {
+        let folder = self.current.parent().unwrap_or(Path::new("."));
+        let mut start = self.current.file_name().unwrap_or_default().to_owned();
+        start.push(RECORDS);
+        let names = || {
+            let mut numbers = Vec::new();
+            for entry in fs::read_dir(folder)? {
+                let name = entry?.file_name();
+                let number = name.as_bytes().strip_prefix(start.as_bytes());
+                let number: Option<i64> = number.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+                numbers.extend(number.filter(|number| *number >= 0));
+            }
+            Ok(numbers)
+        };
+        names().map_err(CopyError::file("read", folder))
+    }
+
+    /// A number that no flat file has.
+    pub(crate) fn free_records(&self) -> Result<i64, CopyError> {
+        let last = self.all_records()?.into_iter().max();
+        Ok(last.map_or(1, |last: i64| last.wrapping_add(1).max(1)))
+    }
+
+    /// Removes all flat files but these: writers that were killed left them.
+    pub(crate) fn remove_records(&self, but: &[i64]) -> Result<(), CopyError> {
+        let numbers = self.all_records()?;
+        let mut others = numbers.into_iter().filter(|number| !but.contains(number));
+        others.try_for_each(|number| remove(&self.records(number)))
     }
 }
 
@@ -146,8 +189,20 @@ pub(crate) fn open_draft(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a finished generation. It does not change any more, so SQLite needs no locks on it.
-pub(crate) fn open_finished(path: &Path) -> Result<Connection, CopyError> {
+/// Opens a finished generation and its flat file.
+pub(crate) fn open_generation(path: &Path) -> Result<(Connection, Records), CopyError> {
+    let connection = open_finished(path)?;
+    let records = Records::open(&connection, path)?;
+    Ok((connection, records))
+}
+
+/// The number of the flat file that the generation at `path` names, also when it cannot be used.
+pub(crate) fn named_by(path: &Path) -> Option<i64> {
+    layout::number(&open_finished(path).ok()?, layout::meta::RECORDS).ok()
+}
+
+/// Opens the database of a finished generation. It does not change any more, so SQLite needs no locks on it.
+fn open_finished(path: &Path) -> Result<Connection, CopyError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri(path), flags)?;
     connection.set_prepared_statement_cache_capacity(32);
@@ -169,7 +224,6 @@ pub(crate) fn open_finished(path: &Path) -> Result<Connection, CopyError> {
 
 /// `file:` with everything but plain characters escaped.
 fn uri(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
         match byte {

@@ -1,8 +1,10 @@
-//! What look-ups go by, kept in memory: which entries have which value of a name, a number or a membership.
+//! What look-ups go by, kept in memory: which entries have which value of a name, a number or a membership, and
+//! where each entry lies in the flat file.
 //!
 //! It is read from the index in the file when a server opens it, and brought along from generation to
 //! generation by what changed. Asking it costs one memory access; asking the file is a descent of a tree
-//! within SQLite, a third of what a look-up took. The entries themselves stay in the file.
+//! within SQLite, a third of what a look-up took, and another one for the entry. The entries themselves stay in the
+//! flat file, one call to the system away.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -12,8 +14,10 @@ use std::sync::Arc;
 use dirless_directory::encoded::Attributes;
 use rusqlite::{OptionalExtension, params};
 
-use crate::reader::Reader;
-use crate::row::joined;
+use crate::layout::{self, meta};
+use crate::reader::{Found, Reader};
+use crate::record::Place;
+use crate::records::Source;
 use crate::{CopyError, index};
 
 /// The attributes that programs look accounts and groups up by.
@@ -29,6 +33,10 @@ const ATTRIBUTES: [&str; 8] = [
 ];
 /// Values that are kept at most: 40 MB of them.
 const MOST: usize = 2_500_000;
+/// Stands for the attribute whose values are the keys of entries; those in the index are numbered from 1.
+const KEYS: i64 = 0;
+/// Entries of one value that are kept at most. More would lie in a row where other values are looked for.
+const FREQUENT: usize = 64;
 /// Of this many values one may be of a changed entry before all are read anew.
 const CHANGED: usize = 20;
 
@@ -38,6 +46,10 @@ pub struct Hot {
     /// Numbers of the attributes in the index.
     attributes: HashMap<i64, String>,
     base: Arc<Base>,
+    /// Where each entry lies, by its number; 0 for none.
+    places: Arc<Vec<i64>>,
+    /// Where those lie of which that is no longer the truth.
+    moved: HashMap<u32, i64>,
     /// Entries of which the base no longer tells the truth.
     stale: HashSet<u32>,
     /// Values of those that are there now.
@@ -57,10 +69,25 @@ impl std::fmt::Debug for Hot {
 struct Base {
     place: RandomState,
     mark: RandomState,
-    marks: Vec<u64>,
-    /// Entries begin at 1; 0 is a free place.
-    entries: Vec<u32>,
+    slots: Vec<Slot>,
     count: usize,
+    /// Values that too many entries have: the file knows them.
+    frequent: HashSet<u64>,
+    /// The value that was inserted last, and how many entries had it.
+    last: (u64, usize),
+}
+
+/// A place in the table: mark and entry lie side by side, for one look at memory.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The halves of the mark, which as one number would take more room.
+    mark: [u32; 2],
+    /// Entries begin at 1; 0 is a free place.
+    entry: u32,
+}
+
+fn halves(mark: u64) -> [u32; 2] {
+    [(mark >> 32) as u32, mark as u32]
 }
 
 impl Base {
@@ -70,15 +97,16 @@ impl Base {
         Self {
             place: RandomState::new(),
             mark: RandomState::new(),
-            marks: vec![0; places],
-            entries: vec![0; places],
+            slots: vec![Slot::default(); places],
             count: 0,
+            frequent: HashSet::new(),
+            last: (0, 0),
         }
     }
 
     fn first_place(&self, attribute: i64, key: &[u8]) -> usize {
         // The high half of the product is even over all places, whatever their number.
-        let wide = u128::from(self.place.hash_one((attribute, key))) * self.entries.len() as u128;
+        let wide = u128::from(self.place.hash_one((attribute, key))) * self.slots.len() as u128;
         usize::try_from(wide >> 64).unwrap_or(0)
     }
 
@@ -86,13 +114,21 @@ impl Base {
         self.mark.hash_one((attribute, key))
     }
 
+    /// Entries of one value come one after the other.
     fn insert(&mut self, attribute: i64, key: &[u8], entry: u32) {
         let (mut at, mark) = (self.first_place(attribute, key), self.mark(attribute, key));
-        while self.entries.get(at).is_some_and(|held| *held != 0) {
-            at = (at + 1) % self.entries.len();
+        let before = if self.last.0 == mark { self.last.1 } else { 0 };
+        self.last = (mark, before + 1);
+        if before >= FREQUENT {
+            self.frequent.insert(mark);
+            return;
         }
-        if let (Some(held), Some(place)) = (self.marks.get_mut(at), self.entries.get_mut(at)) {
-            (*held, *place) = (mark, entry);
+        while self.slots.get(at).is_some_and(|held| held.entry != 0) {
+            at = (at + 1) % self.slots.len();
+        }
+        if let Some(slot) = self.slots.get_mut(at) {
+            let mark = halves(mark);
+            *slot = Slot { mark, entry };
             self.count += 1;
         }
     }
@@ -100,12 +136,13 @@ impl Base {
     /// Shows the entries that have a value, until `visit` says that it is enough.
     fn find(&self, attribute: i64, key: &[u8], mark: u64, mut visit: impl FnMut(u32) -> bool) {
         let mut at = self.first_place(attribute, key);
-        while let (Some(entry), Some(held)) = (self.entries.get(at), self.marks.get(at)) {
-            if *entry == 0 || (*held == mark && !visit(*entry)) {
+        let mark = halves(mark);
+        while let Some(slot) = self.slots.get(at) {
+            if slot.entry == 0 || (slot.mark == mark && !visit(slot.entry)) {
                 return;
             }
             at += 1;
-            if at == self.entries.len() {
+            if at == self.slots.len() {
                 at = 0;
             }
         }
@@ -132,10 +169,15 @@ impl Hot {
                 attributes.insert(*number, name.to_owned());
             }
         }
+        let entries = layout::number(&reader.connection, meta::ENTRIES)?;
+        count = count.saturating_add(usize::try_from(entries).unwrap_or(usize::MAX));
         if count > MOST {
             return Ok(None);
         }
         let mut base = Base::new(count);
+        let Some(places) = places(reader, &mut base)? else {
+            return Ok(None);
+        };
         for number in attributes.keys() {
             let mut statement = reader
                 .connection
@@ -152,6 +194,8 @@ impl Hot {
         Ok(Some(Self {
             attributes,
             base: Arc::new(base),
+            places: Arc::new(places),
+            moved: HashMap::new(),
             stale: HashSet::new(),
             newer: HashMap::new(),
             newer_count: 0,
@@ -164,9 +208,10 @@ impl Hot {
     /// # Errors
     /// When a file cannot be read.
     pub fn brought_to(&self, old: &Reader, new: &Reader) -> Result<Option<Self>, CopyError> {
-        // Under another schema everything has another place.
+        // Under another schema, or in another flat file, everything has another place.
         let schema = |reader: &Reader| reader.schema().extension_text();
-        if old.position().lineage != new.position().lineage || schema(old) != schema(new) {
+        let same = old.position().lineage == new.position().lineage && old.records.is_same(&new.records);
+        if !same || schema(old) != schema(new) {
             return Ok(None);
         }
         let Some(changes) = new.changes(old.position().number)? else {
@@ -195,6 +240,7 @@ impl Hot {
 
     fn forget(&mut self, entry: u32) {
         self.stale.insert(entry);
+        self.moved.remove(&entry);
         let mut gone = 0;
         self.newer.retain(|_, entries| {
             let before = entries.len();
@@ -209,7 +255,7 @@ impl Hot {
     fn learn(&mut self, reader: &Reader, uuid: &[u8; 16]) -> Result<bool, CopyError> {
         let mut statement = reader
             .connection
-            .prepare_cached("SELECT id, attributes, large FROM entries WHERE uuid = ?1")?;
+            .prepare_cached("SELECT id, place, key FROM entries WHERE uuid = ?1")?;
         let mut rows = statement.query([uuid.as_slice()])?;
         let Some(row) = rows.next()? else {
             return Ok(true);
@@ -217,8 +263,16 @@ impl Hot {
         let Ok(entry) = u32::try_from(row.get::<_, i64>(0)?) else {
             return Ok(false);
         };
-        let part = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
-        let bytes = joined(part(1)?, part(2)?)?;
+        let place = row.get(1)?;
+        let key = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        let bytes = reader
+            .records
+            .entry(Place::of_number(place), i64::from(entry))?
+            .attributes;
+        self.stale.insert(entry);
+        self.moved.insert(entry, place);
+        self.newer.entry(self.base.mark(KEYS, key)).or_default().push(entry);
+        self.newer_count += 1;
         for held in Attributes::new(&bytes)?.iter() {
             let Some((oid, rule)) = index::indexed(&reader.schema, held.name) else {
                 continue;
@@ -240,14 +294,39 @@ impl Hot {
         Ok(true)
     }
 
+    /// The entry with that key.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Found> {
+        let mut ids = Vec::new();
+        self.collect(KEYS, key, 0, &mut ids);
+        let id = ids.first().copied()?;
+        Some(Found {
+            id,
+            place: self.place(id)?,
+        })
+    }
+
+    /// Where the entry of that number lies.
+    pub(crate) fn place(&self, id: i64) -> Option<Place> {
+        let entry = u32::try_from(id).ok()?;
+        let place = if self.stale.contains(&entry) {
+            self.moved.get(&entry)
+        } else {
+            self.places.get(usize::try_from(entry).ok()?)
+        };
+        place.copied().filter(|place| *place != 0).map(Place::of_number)
+    }
+
     /// Are all values of these attributes kept?
     pub(crate) fn has(&self, attributes: &[i64]) -> bool {
         attributes.iter().all(|number| self.attributes.contains_key(number))
     }
 
-    /// Adds the entries that have a value to `ids`, until there are more than `most`.
-    pub(crate) fn collect(&self, attribute: i64, key: &[u8], most: usize, ids: &mut Vec<i64>) {
+    /// Adds the entries that have a value to `ids`, until there are more than `most`; false when only the file tells.
+    pub(crate) fn collect(&self, attribute: i64, key: &[u8], most: usize, ids: &mut Vec<i64>) -> bool {
         let mark = self.base.mark(attribute, key);
+        if self.base.frequent.contains(&mark) {
+            return false;
+        }
         self.base.find(attribute, key, mark, |entry| {
             if !self.stale.contains(&entry) {
                 ids.push(i64::from(entry));
@@ -258,7 +337,32 @@ impl Hot {
             let room = (most + 1).saturating_sub(ids.len());
             ids.extend(newer.iter().take(room).map(|entry| i64::from(*entry)));
         }
+        true
     }
+}
+
+/// Where the entries lie, and their keys into `base`; none when their numbers are too large or full of gaps.
+fn places(reader: &Reader, base: &mut Base) -> Result<Option<Vec<i64>>, CopyError> {
+    let last: i64 = reader
+        .connection
+        .query_row("SELECT coalesce(max(id), 0) FROM entries", [], |row| row.get(0))?;
+    let Some(count) = usize::try_from(last).ok().filter(|last| *last < MOST) else {
+        return Ok(None);
+    };
+    let mut places = vec![0; count + 1];
+    let mut statement = reader.connection.prepare("SELECT id, place, key FROM entries")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let Ok(entry) = u32::try_from(row.get::<_, i64>(0)?) else {
+            return Ok(None);
+        };
+        if let Some(place) = places.get_mut(entry as usize) {
+            *place = row.get(1)?;
+        }
+        let key = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        base.insert(KEYS, key, entry);
+    }
+    Ok(Some(places))
 }
 
 fn entry_of(reader: &Reader, uuid: &[u8; 16]) -> Result<Option<u32>, CopyError> {
@@ -281,7 +385,13 @@ mod tests {
         for entry in 1..=10_000_u32 {
             base.insert(7, format!("key{}", entry / 2).as_bytes(), entry);
         }
-        assert_eq!(base.count, 10_000);
+        assert!(base.frequent.is_empty());
+        for entry in 1..=1000_u32 {
+            base.insert(9, b"everybody has it", entry);
+        }
+        let mark = base.mark(9, b"everybody has it");
+        assert!(base.frequent.len() == 1 && base.frequent.contains(&mark));
+        assert_eq!(base.count, 10_000 + FREQUENT);
         for number in 0..6000_u32 {
             let key = format!("key{number}");
             let find = |attribute| {

@@ -3,13 +3,11 @@
 use rusqlite::Connection;
 
 /// Version of the format, in `user_version`. Files of any other one are made anew.
-pub(crate) const FORMAT: i64 = 4;
+pub(crate) const FORMAT: i64 = 5;
 
 /// `entries.digest` is of what the publisher gave, without what the writer adds. `changed` is the state
-/// number of the last change, `added` that of the first. `secret` holds apart, in the same form, what no
-/// query shows; it is empty for nearly everyone. `large` holds attributes that take much room, and
-/// `large_names` says which those are: they come last, so that asking a large group for its number does
-/// not read its members.
+/// number of the last change, `added` that of the first. `place` says where the entry lies in the flat file
+/// ([`crate::record::Place`]), which has its attributes.
 pub(crate) const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE attributes(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -17,8 +15,7 @@ CREATE TABLE class_sets(id INTEGER PRIMARY KEY, classes TEXT NOT NULL UNIQUE);
 CREATE TABLE entries(
     id INTEGER PRIMARY KEY, key BLOB NOT NULL, digest BLOB NOT NULL, uuid BLOB NOT NULL,
     classes INTEGER NOT NULL, added INTEGER NOT NULL, changed INTEGER NOT NULL,
-    canonical INTEGER NOT NULL, dn TEXT NOT NULL, secret BLOB NOT NULL,
-    large_names TEXT NOT NULL, attributes BLOB NOT NULL, large BLOB NOT NULL);
+    canonical INTEGER NOT NULL, dn TEXT NOT NULL, place INTEGER NOT NULL);
 CREATE TABLE terms(
     attribute INTEGER NOT NULL, key BLOB NOT NULL, entry INTEGER NOT NULL,
     PRIMARY KEY(attribute, key, entry)) WITHOUT ROWID;
@@ -50,6 +47,14 @@ pub(crate) mod meta {
     pub(crate) const ENTRIES: &str = "entries";
     /// What the schema has beyond the standard one, a definition on each line.
     pub(crate) const SCHEMA: &str = "schema";
+    /// Which flat file the entries are in: the number in its name.
+    pub(crate) const RECORDS: &str = "records";
+    /// The mark at its beginning.
+    pub(crate) const RECORDS_MARK: &str = "records_mark";
+    /// Bytes of it that this generation knows.
+    pub(crate) const RECORDS_END: &str = "records_end";
+    /// Bytes of it that are entries of this generation.
+    pub(crate) const RECORDS_LIVE: &str = "records_live";
     /// Time of the last change, in seconds since 1970.
     pub(crate) const TIME: &str = "time";
 }
@@ -66,6 +71,13 @@ pub(crate) fn text(connection: &Connection, name: &str) -> rusqlite::Result<Stri
     let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
     let mut rows = statement.query([name])?;
     rows.next()?.map_or_else(|| Ok(String::new()), |row| row.get(0))
+}
+
+/// Bytes in `meta`; none when they are absent.
+pub(crate) fn blob(connection: &Connection, name: &str) -> rusqlite::Result<Vec<u8>> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    let mut rows = statement.query([name])?;
+    rows.next()?.map_or_else(|| Ok(Vec::new()), |row| row.get(0))
 }
 
 /// Sets a value in `meta`.

@@ -1,4 +1,5 @@
-//! The host's copy of the directory: one SQLite file that the agent writes and the LDAP server reads.
+//! The host's copy of the directory, which the agent writes and the LDAP server reads: a flat file of entries, and a
+//! SQLite file that knows where each one is and what it is found by.
 //!
 //! It knows neither keys nor the network nor LDAP; writer and reader share nothing but the file. What
 //! always holds: the file at the copy's path is complete and never changes while it has that path, so
@@ -10,10 +11,12 @@
 //! Two files take turns. The next generation is made in the spare one: it first catches up with what
 //! the current one has, then takes the new changes, is synced and given the current one's name; the
 //! current one becomes the spare. A change so costs what changed and not the directory. A spare that
-//! somebody still reads is left to them, and another is made.
+//! somebody still reads is left to them, and another is made. Both name entries in the same flat file, which
+//! only grows: what a generation names in it never changes.
 
 #![forbid(unsafe_code)]
 
+mod appender;
 mod catch_up;
 mod draft;
 mod edit;
@@ -26,6 +29,8 @@ mod plan;
 mod posix;
 mod reader;
 mod rebuild;
+mod record;
+mod records;
 mod row;
 mod search;
 mod sorted;
@@ -38,7 +43,7 @@ pub use edit::Edit;
 pub use hot::Hot;
 pub use overlay::{Layered, Named, Overlay, Unfit};
 pub use posix::{Account, Group, Posix, User};
-pub use reader::{Change, Kind, Position, Reader, Row, Scope, Wants};
+pub use reader::{Apart, Change, Kind, Position, Reader, Row, Scope, Wants};
 pub use search::Query;
 
 use std::path::PathBuf;
@@ -87,6 +92,17 @@ pub enum CopyError {
         /// The one that is read.
         expected: i64,
     },
+    /// What lies in the flat file is not what the database says.
+    #[error("{path} is damaged at byte {offset}: remove the directory copy, and the agent makes it anew")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+    },
+    /// An entry, or all of them, take more room than can be told.
+    #[error("the entry {0} is too large for the directory copy")]
+    TooLarge(String),
     /// Entries must come in the order of their keys, each once.
     #[error("the entry {0} came out of order")]
     Order(String),

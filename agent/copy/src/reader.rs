@@ -11,14 +11,20 @@ use dirless_directory::encoded::Attributes;
 use dirless_directory::{DnKey, Schema};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::files::open_finished;
+use crate::files::open_generation;
 use crate::layout::{self, meta};
 use crate::plan::{self, Planned};
-use crate::row::joined;
+use crate::record::{Parts, Place, joined};
+use crate::records::{Records, Source, Verified, Window};
 use crate::{CopyError, Hot, index};
 
 /// Times that a generation which is replaced while it is opened is tried again.
 const TRIES: usize = 100;
+/// Bytes of an attribute from which on it is better sent from the file than read: two more calls cost less than two
+/// more copies.
+const APART: usize = 16 << 10;
+/// Entries with one value among which a certain one is looked for.
+const FEW_WITH: usize = 64;
 /// Names of attributes whose place in the index is remembered.
 const MOST_PLANNED: usize = 1024;
 
@@ -56,6 +62,23 @@ pub struct Row<'a> {
     pub attributes: Attributes<'a>,
     /// The whole filter was held against it.
     pub exact: bool,
+    /// Attributes that are not among those, for they take so much room that they are better sent from the file.
+    pub apart: &'a [Apart<'a>],
+}
+
+/// An attribute that was left in the file, in the form in which [`Attributes`] has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Apart<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// It is one of the operational ones.
+    pub operational: bool,
+    /// The file. What is said of it stays so as long as it is open.
+    pub file: &'a Arc<File>,
+    /// Where in it the attribute begins.
+    pub offset: u64,
+    /// Bytes of it.
+    pub length: usize,
 }
 
 /// What happened to an entry.
@@ -88,6 +111,9 @@ pub struct Reader {
     /// Held with a shared lock, so that the writer leaves the file alone.
     file: File,
     pub(crate) connection: Connection,
+    pub(crate) records: Records,
+    window: RefCell<Window>,
+    verified: RefCell<Verified>,
     pub(crate) schema: Arc<Schema>,
     pub(crate) attributes: HashMap<String, i64>,
     pub(crate) class_sets: Vec<(i64, Vec<String>)>,
@@ -118,11 +144,13 @@ impl Reader {
             if file.try_lock_shared().is_err() || !is_at(&file, path) {
                 continue;
             }
-            let connection = open_finished(path)?;
-            // The lock keeps the file from coming back here, so what was opened between these looks is it.
+            let opened = open_generation(path);
+            // The lock keeps the file from coming back here, so what was opened between these looks is it. A
+            // flat file that is not there may have been that of a generation before.
             if is_at(&file, path) {
+                let (connection, records) = opened?;
                 let schema = schema_of(&connection, known)?;
-                return Self::new(path, file, connection, schema);
+                return Self::new(path, file, (connection, records), schema);
             }
         }
         Err(CopyError::file("open", path)(std::io::Error::from(
@@ -130,7 +158,12 @@ impl Reader {
         )))
     }
 
-    fn new(path: &Path, file: File, connection: Connection, schema: Arc<Schema>) -> Result<Self, CopyError> {
+    fn new(
+        path: &Path,
+        file: File,
+        (connection, records): (Connection, Records),
+        schema: Arc<Schema>,
+    ) -> Result<Self, CopyError> {
         let mut reader = Self {
             path: path.to_owned(),
             file,
@@ -145,6 +178,9 @@ impl Reader {
             },
             oldest: u64::try_from(layout::number(&connection, meta::OLDEST)?).unwrap_or(0),
             connection,
+            records,
+            window: RefCell::default(),
+            verified: RefCell::default(),
         };
         // The file does not change: one transaction for all queries saves each of them one of its own.
         reader.connection.execute_batch("BEGIN")?;
@@ -223,15 +259,53 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read.
     pub fn lookup(&self, key: &[u8], visit: &mut dyn FnMut(Row<'_>)) -> Result<bool, CopyError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT key, dn, attributes, large_names, id FROM entries WHERE key = ?1")?;
-        let mut rows = statement.query([key])?;
-        let Some(row) = rows.next()? else {
+        self.lookup_as(key, Manner::default(), visit)
+    }
+
+    /// Shows the entry with that key in that manner; false when there is none.
+    pub(crate) fn lookup_as(
+        &self,
+        key: &[u8],
+        manner: Manner<'_>,
+        visit: impl FnOnce(Row<'_>),
+    ) -> Result<bool, CopyError> {
+        let Some(found) = self.find(key)? else {
             return Ok(false);
         };
-        self.with_row(row, false, None, visit)?;
+        self.with_record(found, false, |parts| self.show(found, parts, manner, visit))?;
         Ok(true)
+    }
+
+    /// The entry with that key.
+    fn find(&self, key: &[u8]) -> Result<Option<Found>, CopyError> {
+        if let Some(hot) = &self.hot {
+            return Ok(hot.find(key));
+        }
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT id, place FROM entries WHERE key = ?1")?;
+        let found = statement.query_row([key], |row| {
+            Ok(Found {
+                id: row.get(0)?,
+                place: Place::of_number(row.get(1)?),
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    /// The entry of that number.
+    pub(crate) fn found(&self, id: i64) -> Result<Option<Found>, CopyError> {
+        let place = match &self.hot {
+            Some(hot) => hot.place(id),
+            None => {
+                let mut statement = self
+                    .connection
+                    .prepare_cached("SELECT place FROM entries WHERE id = ?1")?;
+                let place = statement.query_row([id], |row| row.get(0)).optional()?;
+                place.map(Place::of_number)
+            }
+        };
+        Ok(place.map(|place| Found { id, place }))
     }
 
     /// Has the entry with that key a value that equals this one? None when the index does not tell.
@@ -245,24 +319,37 @@ impl Reader {
         let Some((term, true)) = index::key(&self.schema, rule, value) else {
             return Ok(None);
         };
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT id, large_names FROM entries WHERE key = ?1")?;
-        let found = statement.query_row([key], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
-        let Some((id, large)) = found.optional()? else {
+        let Some(found) = self.find(key)? else {
             return Ok(None);
         };
+        if self.has_term(found.id, &attributes, &term)? {
+            return Ok(Some(true));
+        }
+        // That it has other values is known of large attributes; of others the entry itself tells.
+        self.with_record(found, false, |parts| {
+            let held = parts.large().any(|large| self.schema.is_subtype(large.name, name));
+            Ok(held.then_some(false))
+        })
+    }
+
+    fn has_term(&self, id: i64, attributes: &[i64], term: &[u8]) -> Result<bool, CopyError> {
+        if let Some(hot) = self.hot.as_ref().filter(|hot| hot.has(attributes)) {
+            let mut ids = Vec::new();
+            let all = |attribute: &i64| hot.collect(*attribute, term, FEW_WITH, &mut ids);
+            // With more of them it is quicker to ask for this one.
+            if attributes.iter().all(all) && ids.len() <= FEW_WITH {
+                return Ok(ids.contains(&id));
+            }
+        }
         let mut statement = self
             .connection
             .prepare_cached("SELECT 1 FROM terms WHERE attribute = ?1 AND key = ?2 AND entry = ?3")?;
-        for attribute in attributes.iter() {
+        for attribute in attributes {
             if statement.exists(params![attribute, term, id])? {
-                return Ok(Some(true));
+                return Ok(true);
             }
         }
-        // That it has other values is known of large attributes; of others the entry itself tells.
-        let held = large.split(' ').any(|large| self.schema.is_subtype(large, name));
-        Ok(held.then_some(false))
+        Ok(false)
     }
 
     /// What the index knows of an attribute.
@@ -289,18 +376,15 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read.
     pub fn secrets(&self, key: &[u8], visit: &mut dyn FnMut(Attributes<'_>)) -> Result<bool, CopyError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT secret FROM entries WHERE key = ?1")?;
-        let mut rows = statement.query([key])?;
-        let Some(row) = rows.next()? else {
+        let Some(found) = self.find(key)? else {
             return Ok(false);
         };
-        let secret = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        if !secret.is_empty() {
-            visit(Attributes::new(secret)?);
-        }
-        Ok(true)
+        self.with_record(found, false, |parts| {
+            if !parts.secret.is_empty() {
+                visit(Attributes::new(parts.secret)?);
+            }
+            Ok(true)
+        })
     }
 
     /// What became of entries after state number `since`, in the order of change, an entry's last
@@ -337,66 +421,78 @@ impl Reader {
         Ok(Some(changes.into_iter().map(|(_, change)| change).collect()))
     }
 
-    /// Shows a row of the columns key, dn, attributes, large_names and id. Large attributes, which a row
-    /// must not be read with, are fetched unless `wants` wants none of them.
-    pub(crate) fn with_row<R>(
+    /// Shows the first part of an entry's record. With `ahead`, what follows in the file is asked for next.
+    pub(crate) fn with_record<R>(
         &self,
-        row: &rusqlite::Row<'_>,
-        exact: bool,
-        wants: Wants<'_>,
-        visit: impl FnOnce(Row<'_>) -> R,
+        found: Found,
+        ahead: bool,
+        visit: impl FnOnce(Parts<'_>) -> Result<R, CopyError>,
     ) -> Result<R, CopyError> {
-        let held = Held {
-            key: row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?,
-            dn: row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
-            small: row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?,
-            large: row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?,
-            id: row.get(4)?,
-        };
-        self.with_held(held, exact, wants, visit)
+        // Taken, for whoever is shown an entry may ask for another one.
+        let mut window = self.window.take();
+        let shown = window
+            .first(&self.records, found.place, found.id, ahead)
+            .and_then(visit);
+        self.window.replace(window);
+        shown
     }
 
-    /// Shows a row, as [`Reader::with_row`] does.
-    pub(crate) fn with_held<R>(
+    /// Shows an entry as a row, with those of its large attributes that are wanted.
+    pub(crate) fn show<R>(
         &self,
-        held: Held<'_>,
-        exact: bool,
-        wants: Wants<'_>,
+        found: Found,
+        parts: Parts<'_>,
+        manner: Manner<'_>,
         visit: impl FnOnce(Row<'_>) -> R,
     ) -> Result<R, CopyError> {
+        let wants = manner.wants.filter(|_| manner.exact);
+        let (mut read, mut apart) = (Vec::new(), Vec::new());
+        for one in parts.large().filter(|one| wants.is_none_or(|wants| wants(one.name))) {
+            if manner.apart && manner.exact && one.length >= APART {
+                apart.push(Apart {
+                    name: one.name,
+                    operational: one.operational,
+                    file: &self.records.file,
+                    offset: self.verified.borrow_mut().place_of(&self.records, found.place, &one)?,
+                    length: one.length,
+                });
+            } else {
+                read.push((one.operational, self.records.large(found.place, &one)?));
+            }
+        }
         let whole;
-        let names = held.large;
-        let attributes = if names.is_empty() || wants.is_some_and(|wants| !names.split(' ').any(wants)) {
-            held.small
+        let attributes = if read.is_empty() {
+            parts.small
         } else {
-            let mut statement = self
-                .connection
-                .prepare_cached("SELECT large FROM entries WHERE id = ?1")?;
-            let mut rows = statement.query([held.id])?;
-            let Some(large) = rows.next()? else {
-                return Err(rusqlite::Error::QueryReturnedNoRows.into());
-            };
-            whole = joined(held.small, large.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            whole = joined(parts.small, &read)?;
             &whole
         };
         Ok(visit(Row {
-            key: held.key,
-            dn: held.dn,
+            key: parts.key,
+            dn: parts.dn,
             attributes: Attributes::new(attributes)?,
-            exact,
+            exact: manner.exact,
+            apart: &apart,
         }))
     }
 }
 
-/// A row without its large attributes.
-#[derive(Clone, Copy)]
-pub(crate) struct Held<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) dn: &'a str,
-    pub(crate) small: &'a [u8],
-    /// Names of the large ones, a space between two.
-    pub(crate) large: &'a str,
+/// An entry and where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
     pub(crate) id: i64,
+    pub(crate) place: Place,
+}
+
+/// How entries are shown: whole, unless something else is said.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Manner<'a> {
+    /// The whole filter was held against it.
+    pub(crate) exact: bool,
+    /// What is looked at of an exact one.
+    pub(crate) wants: Wants<'a>,
+    /// Large attributes of an exact one stay in the file.
+    pub(crate) apart: bool,
 }
 
 /// The schema of a generation.

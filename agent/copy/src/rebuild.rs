@@ -3,20 +3,23 @@
 use std::path::Path;
 
 use dirless_directory::encoded::{Attributes, encode};
-use dirless_directory::{Dn, Schema};
+use dirless_directory::{AttributeName, Dn, Schema, Value};
 use rusqlite::{Connection, params};
 
 use crate::CopyError;
+use crate::appender::Appender;
 use crate::layout::{self, meta};
-use crate::row::{Existing, NewRow, Rows, joined};
+use crate::record::Place;
+use crate::records::{Records, Source};
+use crate::row::{Existing, NewRow, Rows};
 
 /// Makes in the empty file `next` what `before` holds, under the schema of `rows`. Entries keep their
 /// identities, stamps and digests: what is put later is held against those. An entry whose name makes no
 /// sense any more, or is another one's now, is gone. Returns the new state number, and how many are gone: they are counted
 /// among the entries still.
 pub(crate) fn rebuild(
-    before: &Connection,
-    next: &Connection,
+    (before, records): (&Connection, &Records),
+    (next, appender): (&Connection, &mut Appender),
     rows: &mut Rows,
     draft: &Path,
     schema: &Schema,
@@ -24,9 +27,8 @@ pub(crate) fn rebuild(
     rows.sort_terms(draft)?;
     // Readers of the state before must not take the two for one.
     let number = layout::number(before, meta::NUMBER)? + 1;
-    let mut select = before.prepare(
-        "SELECT key, digest, uuid, added, changed, canonical, dn, secret, attributes, large FROM entries ORDER BY key",
-    )?;
+    let mut select = before
+        .prepare("SELECT key, digest, uuid, added, changed, canonical, dn, place, id FROM entries ORDER BY key")?;
     let mut held = select.query([])?;
     let mut lost = Vec::new();
     while let Some(row) = held.next()? {
@@ -36,12 +38,16 @@ pub(crate) fn rebuild(
             lost.push(blob(2)?.to_vec());
             continue;
         };
-        let whole = joined(blob(8)?, blob(9)?)?;
-        let whole = match blob(7)? {
-            [] => whole,
-            secret => joined(&whole, secret)?,
-        };
-        let whole = encode(schema, &Attributes::new(&whole)?.entry(name)?);
+        let held = records.entry(Place::of_number(row.get(7)?), row.get(8)?)?;
+        let mut entry = Attributes::new(&held.attributes)?.entry(name)?;
+        if !held.secret.is_empty() {
+            for one in Attributes::new(&held.secret)?.iter() {
+                let values = one.values.map(|value| Value::from(value.to_vec())).collect();
+                // What `entry` took was parsed the same way.
+                entry.set(AttributeName::parse(one.name).map_err(|_| records.damaged(0))?, values);
+            }
+        }
+        let whole = encode(schema, &entry);
         let given = Attributes::new(&whole)?;
         let parted = rows.part(given);
         let (attributes, secret) = match &parted {
@@ -60,19 +66,20 @@ pub(crate) fn rebuild(
             secret,
             attributes,
         };
-        rows.write(next, &new, None)?;
+        rows.write(next, appender, &new, None)?;
     }
     rows.insert_sorted(next)?;
     next.execute_batch(layout::INDEXES)?;
     let others = doubles(next)?;
     copy_gone(before, next)?;
     for uuid in &others {
-        if let Some(double) = Existing::by_uuid(next, uuid)? {
+        if let Some(double) = Existing::by_uuid(next, appender, uuid)? {
             rows.remove(next, &double)?;
+            appender.forget(double.size);
         }
     }
     for uuid in lost.iter().chain(&others) {
-        if let Some(old) = Existing::by_uuid(before, uuid)? {
+        if let Some(old) = Existing::by_uuid(before, records, uuid)? {
             old.bury(next, number)?;
         }
     }

@@ -1,20 +1,26 @@
-//! Single entries in the draft: their rows, their index terms, their tombstones.
+//! Single entries in the draft: their records and rows, their index terms, their tombstones.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use dirless_directory::encoded::{Attribute, Attributes, EncodedError, put_attribute};
+use dirless_directory::encoded::{Attribute, Attributes, put_attribute};
 use dirless_directory::{MatchingRule, Schema};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
 
+use crate::appender::Appender;
+use crate::record::{Fields, Place};
+use crate::records::Source;
 use crate::sorted::{Sorter, Term};
 use crate::{CopyError, index};
 
 /// Length of the prefix of encoded entries.
 const PREFIX: usize = 4;
-/// Bytes of an attribute from which on it is kept apart.
-const LARGE: usize = 1024;
+/// Terms of a first generation that are inserted together.
+const TOGETHER: usize = 64;
+/// Names of which the key is remembered: those of groups come again with each member.
+const NAMES: usize = 8192;
+/// Values of an attribute that are looked for among them; of more, few come again.
+const FEW: usize = 64;
 /// The name that creates and changes entries of a copy.
 const AUTHOR: &[u8] = b"cn=dirless";
 
@@ -53,7 +59,7 @@ pub(crate) fn stamped(attributes: Attributes<'_>, stamp: &Stamp<'_>) -> Vec<u8> 
     out
 }
 
-/// A row that is there.
+/// A row that is there, with its entry.
 pub(crate) struct Existing {
     pub(crate) id: i64,
     pub(crate) uuid: Vec<u8>,
@@ -62,6 +68,8 @@ pub(crate) struct Existing {
     pub(crate) added: i64,
     pub(crate) canonical: bool,
     pub(crate) attributes: Vec<u8>,
+    /// Bytes that it takes in the flat file.
+    pub(crate) size: u64,
 }
 
 /// The identity of the entry with that key.
@@ -71,31 +79,47 @@ pub(crate) fn uuid_at(connection: &Connection, key: &[u8]) -> rusqlite::Result<O
 }
 
 impl Existing {
-    pub(crate) fn by_key(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Self>> {
-        let text = "SELECT id, uuid, key, dn, added, canonical, attributes, large FROM entries WHERE key = ?1";
-        Self::find(connection, text, key)
+    pub(crate) fn by_key(
+        connection: &Connection,
+        records: &impl Source,
+        key: &[u8],
+    ) -> Result<Option<Self>, CopyError> {
+        let text = "SELECT id, uuid, key, dn, added, canonical, place FROM entries WHERE key = ?1";
+        Self::find(connection, records, text, key)
     }
 
-    pub(crate) fn by_uuid(connection: &Connection, uuid: &[u8]) -> rusqlite::Result<Option<Self>> {
-        let text = "SELECT id, uuid, key, dn, added, canonical, attributes, large FROM entries WHERE uuid = ?1";
-        Self::find(connection, text, uuid)
+    pub(crate) fn by_uuid(
+        connection: &Connection,
+        records: &impl Source,
+        uuid: &[u8],
+    ) -> Result<Option<Self>, CopyError> {
+        let text = "SELECT id, uuid, key, dn, added, canonical, place FROM entries WHERE uuid = ?1";
+        Self::find(connection, records, text, uuid)
     }
 
-    fn find(connection: &Connection, text: &str, value: &[u8]) -> rusqlite::Result<Option<Self>> {
+    fn find(
+        connection: &Connection,
+        records: &impl Source,
+        text: &str,
+        value: &[u8],
+    ) -> Result<Option<Self>, CopyError> {
         let mut statement = connection.prepare_cached(text)?;
-        statement
-            .query_row([value], |row| {
-                Ok(Self {
-                    id: row.get(0)?,
-                    uuid: row.get(1)?,
-                    key: row.get(2)?,
-                    dn: row.get(3)?,
-                    added: row.get(4)?,
-                    canonical: row.get(5)?,
-                    attributes: joined(row.get_ref(6)?.as_blob()?, row.get_ref(7)?.as_blob()?).unwrap_or_default(),
-                })
-            })
-            .optional()
+        let mut rows = statement.query([value])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let id = row.get(0)?;
+        let whole = records.entry(Place::of_number(row.get(6)?), id)?;
+        Ok(Some(Self {
+            id,
+            uuid: row.get(1)?,
+            key: row.get(2)?,
+            dn: row.get(3)?,
+            added: row.get(4)?,
+            canonical: row.get(5)?,
+            attributes: whole.attributes,
+            size: whole.size,
+        }))
     }
 
     /// Notes in the file of `connection` that it is gone since state `number`.
@@ -142,55 +166,44 @@ pub(crate) struct NewRow<'a> {
     pub(crate) attributes: &'a [u8],
 }
 
-/// An entry with its large attributes apart.
-struct Apart<'a> {
-    /// Names of the large ones, a space between two.
-    names: String,
-    small: Cow<'a, [u8]>,
-    large: Vec<u8>,
+/// Terms that are inserted by one statement: it stays where it is in the index, for which the next one comes right after.
+/// One statement for each looks for its place from the top.
+#[derive(Default)]
+struct Many {
+    keys: Vec<u8>,
+    /// Attribute, end of the key, entry.
+    terms: Vec<(u32, usize, i64)>,
 }
 
-impl<'a> Apart<'a> {
-    fn of(attributes: Attributes<'a>, whole: &'a [u8]) -> Self {
-        let names: Vec<&str> = attributes
-            .iter()
-            .filter(|one| one.encoded.len() > LARGE)
-            .map(|one| one.name)
-            .collect();
-        if names.is_empty() {
-            return Self {
-                names: String::new(),
-                small: Cow::Borrowed(whole),
-                large: Vec::new(),
-            };
+impl Many {
+    fn statement(count: usize) -> String {
+        let rows = vec!["(?, ?, ?)"; count].join(", ");
+        format!("INSERT INTO terms(attribute, key, entry) VALUES {rows}")
+    }
+
+    fn take(&mut self, term: Term<'_>) {
+        self.keys.extend_from_slice(term.key);
+        self.terms.push((term.attribute, self.keys.len(), term.entry));
+    }
+
+    fn insert(&mut self, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
+        let (mut at, mut start) = (1, 0);
+        for (attribute, end, entry) in self.terms.drain(..) {
+            statement.raw_bind_parameter(at, attribute)?;
+            statement.raw_bind_parameter(at + 1, self.keys.get(start..end))?;
+            statement.raw_bind_parameter(at + 2, entry)?;
+            (at, start) = (at + 3, end);
         }
-        let (mut small, mut large) = (Vec::new(), Vec::new());
-        attributes.select(&mut small, |name| !names.contains(&name));
-        attributes.select(&mut large, |name| names.contains(&name));
-        Self {
-            names: names.join(" "),
-            small: Cow::Owned(small),
-            large,
-        }
+        self.keys.clear();
+        statement.raw_execute().map(drop)
     }
 }
 
-/// The whole entry again.
-pub(crate) fn joined(small: &[u8], large: &[u8]) -> Result<Vec<u8>, EncodedError> {
-    if large.is_empty() {
-        return Ok(small.to_vec());
-    }
-    let parts = [Attributes::new(small)?, Attributes::new(large)?];
-    let user: usize = parts.iter().map(|part| part.user().len()).sum();
-    let mut out = Vec::with_capacity(small.len() + large.len());
-    out.extend_from_slice(&u32::try_from(user).unwrap_or(u32::MAX).to_be_bytes());
-    for part in parts {
-        out.extend_from_slice(part.user());
-    }
-    for part in parts {
-        out.extend_from_slice(part.operational());
-    }
-    Ok(out)
+/// An entry in the flat file.
+pub(crate) struct Lies {
+    pub(crate) id: i64,
+    pub(crate) classes: i64,
+    pub(crate) place: Place,
 }
 
 /// Writes rows and their terms, and remembers the numbers that stand for names and classes.
@@ -200,6 +213,10 @@ pub(crate) struct Rows {
     names: HashMap<String, Option<(i64, MatchingRule)>>,
     secret: HashMap<String, bool>,
     classes: HashMap<Vec<u8>, i64>,
+    /// The number of the next entry that has none; none when it was not asked for yet.
+    next: Option<i64>,
+    /// Keys of names that values are.
+    keys: HashMap<Vec<u8>, Vec<u8>>,
     /// Takes the terms of a first generation, to be sorted once.
     sorter: Option<Sorter>,
 }
@@ -223,11 +240,20 @@ impl Rows {
         let Some(sorter) = self.sorter.take() else {
             return Ok(());
         };
-        let mut insert = connection.prepare("INSERT INTO terms(attribute, key, entry) VALUES(?1, ?2, ?3)")?;
+        let mut many = Many::default();
+        let mut insert = connection.prepare(&Many::statement(TOGETHER))?;
         sorter.finish(|term| {
-            insert.execute(params![term.attribute, term.key, term.entry])?;
-            Ok(())
-        })
+            many.take(term);
+            if many.terms.len() < TOGETHER {
+                return Ok(());
+            }
+            Ok::<_, CopyError>(many.insert(&mut insert)?)
+        })?;
+        if many.terms.is_empty() {
+            return Ok(());
+        }
+        let mut insert = connection.prepare(&Many::statement(many.terms.len()))?;
+        Ok(many.insert(&mut insert)?)
     }
 
     /// Parts an entry into what queries show and what they do not; none when there is nothing to hide.
@@ -249,40 +275,73 @@ impl Rows {
         })
     }
 
-    /// Writes a row; `old` is the one in its place.
+    /// Writes an entry and its row; `old` is the one in its place.
     pub(crate) fn write(
         &mut self,
         connection: &Connection,
+        records: &mut Appender,
         new: &NewRow<'_>,
         old: Option<&Existing>,
     ) -> Result<(), CopyError> {
         let attributes = Attributes::new(new.attributes)?;
+        let id = match new.id {
+            Some(id) => id,
+            None => self.free_id(connection)?,
+        };
         let classes = self.class_set(connection, attributes.attribute("objectClass"))?;
-        let apart = Apart::of(attributes, new.attributes);
+        let place = records.append(&Fields {
+            id,
+            classes,
+            key: new.key,
+            dn: new.dn,
+            attributes,
+            encoded: new.attributes,
+            secret: new.secret,
+        })?;
+        if let Some(old) = old {
+            records.forget(old.size);
+        }
+        self.refer(connection, &Lies { id, classes, place }, new, old)
+    }
+
+    /// Writes the row of an entry that is in the flat file.
+    pub(crate) fn refer(
+        &mut self,
+        connection: &Connection,
+        lies: &Lies,
+        new: &NewRow<'_>,
+        old: Option<&Existing>,
+    ) -> Result<(), CopyError> {
         connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO entries(id, key, digest, uuid, classes, added, changed, canonical, dn, secret,
-                 large_names, attributes, large) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                "INSERT OR REPLACE INTO entries(id, key, digest, uuid, classes, added, changed, canonical, dn, place)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
-                new.id,
+                lies.id,
                 new.key,
                 new.digest,
                 new.uuid,
-                classes,
+                lies.classes,
                 new.added,
                 new.changed,
                 new.canonical,
                 new.dn,
-                new.secret,
-                apart.names,
-                apart.small,
-                apart.large
+                lies.place.number()
             ])?;
-        let id = new.id.unwrap_or_else(|| connection.last_insert_rowid());
+        let attributes = Attributes::new(new.attributes)?;
         let before = old.map(|old| Attributes::new(&old.attributes)).transpose()?;
         let canonical = new.canonical && old.is_none_or(|old| old.canonical);
-        self.change_terms(connection, id, before, Some(attributes), canonical)
+        self.change_terms(connection, lies.id, before, Some(attributes), canonical)
+    }
+
+    fn free_id(&mut self, connection: &Connection) -> Result<i64, CopyError> {
+        let next = match self.next {
+            Some(next) => next,
+            None => connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM entries", [], |row| row.get(0))?,
+        };
+        self.next = Some(next + 1);
+        Ok(next)
     }
 
     /// Removes a row and its terms.
@@ -372,15 +431,26 @@ impl Rows {
         after: Option<Attribute<'_>>,
     ) -> Result<(), CopyError> {
         let values = after.into_iter().flat_map(|attribute| attribute.values);
-        let keys = values.filter_map(|value| index::key(&self.schema, rule, value).map(|(key, _)| key));
         if let Some(sorter) = &mut self.sorter {
             let attribute = u32::try_from(attribute).unwrap_or(u32::MAX);
-            for key in keys {
-                let key = key.as_slice();
-                sorter.push(Term { attribute, key, entry })?;
+            let known = rule == MatchingRule::DistinguishedName && values.clone().nth(FEW).is_none();
+            for value in values {
+                if let Some(key) = self.keys.get(value).filter(|_| known) {
+                    sorter.push(Term { attribute, key, entry })?;
+                } else if let Some((key, _)) = index::key(&self.schema, rule, value) {
+                    sorter.push(Term {
+                        attribute,
+                        key: &key,
+                        entry,
+                    })?;
+                    if known && self.keys.len() < NAMES {
+                        self.keys.insert(value.to_vec(), key);
+                    }
+                }
             }
             return Ok(());
         }
+        let keys = values.filter_map(|value| index::key(&self.schema, rule, value).map(|(key, _)| key));
         let mut insert =
             connection.prepare_cached("INSERT OR IGNORE INTO terms(attribute, key, entry) VALUES(?1, ?2, ?3)")?;
         for key in keys {

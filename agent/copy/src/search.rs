@@ -7,18 +7,15 @@ use rusqlite::params;
 
 use crate::CopyError;
 use crate::plan::{Planner, Terms, conjuncts, terms};
-use crate::reader::{Held, Reader, Row, Scope, Wants};
+use crate::reader::{Found, Manner, Reader, Row, Scope, Wants};
+use crate::record::Parts;
+use crate::records::{Records, Source};
 
 /// Most entries that are looked up one by one; with more the subtree is read in order.
 const MOST: usize = 2048;
 /// Entries of one set of classes that are looked at together.
 const BATCH: usize = 512;
-/// Entries whose rows are kept until they are sorted; of more, the keys alone.
-const FEW: usize = 64;
-// The columns that `with_row` reads come first.
-const BY_ID: &str = "SELECT key, dn, attributes, large_names, id, classes FROM entries WHERE id = ?1";
-const BY_KEY: &str = "SELECT key, dn, attributes, large_names, id FROM entries INDEXED BY entries_key
-     WHERE key > ?1 AND key < ?2 ORDER BY key";
+const IN_ORDER: &str = "SELECT key, id FROM entries INDEXED BY entries_key WHERE key > ?1 AND key < ?2 ORDER BY key";
 
 /// Which entries are asked for.
 #[derive(Clone, Copy)]
@@ -33,6 +30,8 @@ pub struct Query<'a> {
     pub after: Option<&'a [u8]>,
     /// Which attributes are looked at when a row is exact; others may be left out then.
     pub wants: Wants<'a>,
+    /// Large attributes of an exact row may stay in the file ([`Row::apart`]).
+    pub apart: bool,
 }
 
 impl std::fmt::Debug for Query<'_> {
@@ -69,6 +68,7 @@ impl Reader {
             filter,
             after,
             wants: None,
+            apart: false,
         };
         self.search(&query, visit)
     }
@@ -83,9 +83,16 @@ impl Reader {
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
         let range = Range::new(query.base, query.scope, query.after);
+        let parts = conjuncts(query.filter);
+        let manner = |exact| Manner {
+            exact,
+            wants: query.wants,
+            apart: query.apart,
+        };
         if query.scope == Scope::Base {
             if range.holds(query.base.as_bytes()) {
-                self.lookup(query.base.as_bytes(), &mut |row| {
+                let exact = parts.iter().all(|part| self.everyone_matches(part));
+                self.lookup_as(query.base.as_bytes(), manner(exact), |row| {
                     let _ = visit(row);
                 })?;
             }
@@ -96,7 +103,6 @@ impl Reader {
             schema: &self.schema,
             find: &find,
         };
-        let parts = conjuncts(query.filter);
         let mut conditions: Vec<(usize, Terms)> = parts
             .iter()
             .enumerate()
@@ -117,12 +123,13 @@ impl Reader {
         let answered = best.as_ref().map(|(at, _)| *at);
         let rest = self.rest(&parts, &conditions, answered);
         if let Some((_, ids)) = best {
-            return self.visit_ids(ids, &range, &rest, query.wants, visit);
+            return self.visit_ids(&ids, &range, &rest.classes, manner(rest.exact), visit);
         }
         match rest.classes.first() {
-            // A set that nearly everyone is in is no help, but no harm either.
-            Some(sets) => self.visit_classes(sets, &range, &rest, query.wants, visit),
-            None => self.visit_range(&range, rest.exact, query.wants, visit),
+            // A set that nearly everyone is in is no help, but no harm either. The other classes that are
+            // asked for are left to whoever asks.
+            Some(sets) => self.visit_classes(sets, &range, manner(rest.exact && rest.classes.len() == 1), visit),
+            None => self.visit_range(&range, manner(rest.exact), visit),
         }
     }
 
@@ -157,13 +164,12 @@ impl Reader {
         let limit = |have: usize| i64::try_from(most.saturating_sub(have) + 1).unwrap_or(i64::MAX);
         match condition {
             Terms::Nothing => {}
-            Terms::Equal { attributes, key, .. } if self.hot.as_ref().is_some_and(|hot| hot.has(attributes)) => {
-                for (attribute, hot) in attributes.iter().zip(self.hot.iter().cycle()) {
-                    hot.collect(*attribute, key, most, ids);
-                }
-            }
             Terms::Equal { attributes, key, .. } => {
+                let hot = self.hot.as_ref().filter(|hot| hot.has(attributes));
                 for attribute in attributes.iter() {
+                    if hot.is_some_and(|hot| hot.collect(*attribute, key, most, ids)) {
+                        continue;
+                    }
                     let mut statement = self
                         .connection
                         .prepare_cached("SELECT entry FROM terms WHERE attribute = ?1 AND key = ?2 LIMIT ?3")?;
@@ -223,77 +229,32 @@ impl Reader {
 
     fn visit_ids(
         &self,
-        mut ids: Vec<i64>,
-        range: &Range<'_>,
-        rest: &Rest,
-        wants: Wants<'_>,
-        visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
-    ) -> Result<(), CopyError> {
-        let is_of = |set: i64| rest.classes.iter().all(|sets| sets.contains(&set));
-        if (2..=FEW).contains(&ids.len()) {
-            return self.visit_few(&ids, range, rest, wants, visit);
-        }
-        if ids.len() > 1 {
-            let mut statement = self
-                .connection
-                .prepare_cached("SELECT key, classes FROM entries WHERE id = ?1")?;
-            let mut keyed: Vec<(Vec<u8>, i64)> = Vec::with_capacity(ids.len());
-            for id in ids {
-                let mut rows = statement.query([id])?;
-                let Some(row) = rows.next()? else { continue };
-                let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-                if is_of(row.get(1)?) && range.holds(key) {
-                    keyed.push((key.to_vec(), id));
-                }
-            }
-            keyed.sort_unstable();
-            ids = keyed.into_iter().map(|(_, id)| id).collect();
-        }
-        let mut statement = self.connection.prepare_cached(BY_ID)?;
-        let wants = wants.filter(|_| rest.exact);
-        for id in ids {
-            let mut rows = statement.query([id])?;
-            let Some(row) = rows.next()? else { continue };
-            if !is_of(row.get(5)?) {
-                continue;
-            }
-            let flow = self.with_row(row, rest.exact, wants, |row| {
-                if range.holds(row.key) {
-                    visit(row)
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })?;
-            if flow.is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`Reader::visit_ids`], reading each row once: they are kept until all are there to be sorted.
-    fn visit_few(
-        &self,
         ids: &[i64],
         range: &Range<'_>,
-        rest: &Rest,
-        wants: Wants<'_>,
+        classes: &[Vec<i64>],
+        manner: Manner<'_>,
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
-        let mut statement = self.connection.prepare_cached(BY_ID)?;
+        let fits =
+            |parts: &Parts<'_>| classes.iter().all(|sets| sets.contains(&parts.classes)) && range.holds(parts.key);
+        if let [id] = ids {
+            let Some(found) = self.found(*id)? else { return Ok(()) };
+            return self.with_record(found, false, |parts| {
+                if fits(&parts) {
+                    let _ = self.show(found, parts, manner, &mut *visit)?;
+                }
+                Ok(())
+            });
+        }
+        // They are kept until all are there to be sorted.
         let mut kept = Kept::default();
         for id in ids {
-            let mut rows = statement.query([id])?;
-            let Some(row) = rows.next()? else { continue };
-            let set = row.get(5)?;
-            let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-            if rest.classes.iter().all(|sets| sets.contains(&set)) && range.holds(key) {
-                kept.take(row)?;
+            if let Some(found) = self.found(*id)? {
+                kept.take(&self.records, found, fits)?;
             }
         }
-        let wants = wants.filter(|_| rest.exact);
-        for held in kept.in_order() {
-            if self.with_held(held, rest.exact, wants, &mut *visit)?.is_break() {
+        for (found, parts) in kept.in_order() {
+            if self.show(found, parts, manner, &mut *visit)?.is_break() {
                 break;
             }
         }
@@ -305,8 +266,7 @@ impl Reader {
         &self,
         sets: &[i64],
         range: &Range<'_>,
-        rest: &Rest,
-        wants: Wants<'_>,
+        manner: Manner<'_>,
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
         let mut from = range.from.to_vec();
@@ -314,10 +274,6 @@ impl Reader {
             "SELECT key, id FROM entries INDEXED BY entries_classes WHERE classes = ?1 AND key > ?2 AND key < ?3
              ORDER BY key LIMIT ?4",
         )?;
-        let mut whole = self.connection.prepare_cached(BY_ID)?;
-        // The other classes that are asked for are left to whoever asks.
-        let exact = rest.exact && rest.classes.len() == 1;
-        let wants = wants.filter(|_| exact);
         let batch = i64::try_from(BATCH).unwrap_or(i64::MAX);
         loop {
             let mut found: Vec<(Vec<u8>, i64)> = Vec::new();
@@ -341,13 +297,8 @@ impl Reader {
                 .iter()
                 .filter(|(key, _)| until.as_ref().is_none_or(|until| key <= until))
             {
-                if range.holds(key) {
-                    let mut rows = whole.query([id])?;
-                    if let Some(row) = rows.next()?
-                        && self.with_row(row, exact, wants, &mut *visit)?.is_break()
-                    {
-                        return Ok(());
-                    }
+                if range.holds(key) && self.visit_next(*id, manner, visit)?.is_break() {
+                    return Ok(());
                 }
             }
             match until {
@@ -360,19 +311,17 @@ impl Reader {
     fn visit_range(
         &self,
         range: &Range<'_>,
-        exact: bool,
-        wants: Wants<'_>,
+        manner: Manner<'_>,
         visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), CopyError> {
         let mut from = range.from.to_vec();
-        let wants = wants.filter(|_| exact);
-        let mut statement = self.connection.prepare_cached(BY_KEY)?;
+        let mut statement = self.connection.prepare_cached(IN_ORDER)?;
         'again: loop {
             let mut rows = statement.query(params![from, range.below])?;
             while let Some(row) = rows.next()? {
                 let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
                 if range.holds(key) {
-                    if self.with_row(row, exact, wants, &mut *visit)?.is_break() {
+                    if self.visit_next(row.get(1)?, manner, visit)?.is_break() {
                         return Ok(());
                     }
                 } else if let Some(child) = range.child_above(key) {
@@ -386,60 +335,72 @@ impl Reader {
             return Ok(());
         }
     }
+
+    /// Shows the next of many entries.
+    fn visit_next(
+        &self,
+        id: i64,
+        manner: Manner<'_>,
+        visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, CopyError> {
+        let Some(found) = self.found(id)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        self.with_record(found, true, |parts| self.show(found, parts, manner, visit))
+    }
 }
 
-/// Rows that wait to be shown in the order of their keys, in one piece of memory.
+/// Records that wait to be shown in the order of their keys, in one piece of memory.
 #[derive(Default)]
 struct Kept {
     bytes: Vec<u8>,
     rows: Vec<KeptRow>,
 }
 
-/// Where the parts of a row end; each begins where the one before ends, the first at `start`.
+/// Where a record and its key are in that piece.
 #[derive(Clone, Copy)]
 struct KeptRow {
     start: usize,
-    key: usize,
-    dn: usize,
-    small: usize,
-    large: usize,
-    id: i64,
+    end: usize,
+    key: (usize, usize),
+    found: Found,
 }
 
 impl Kept {
-    fn take(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
-        let start = self.bytes.len();
-        let mut ends = [0; 4];
-        for (column, end) in ends.iter_mut().enumerate() {
-            self.bytes.extend_from_slice(row.get_ref(column)?.as_bytes()?);
-            *end = self.bytes.len();
+    /// Reads a record, and keeps it if it `fits`.
+    fn take(
+        &mut self,
+        records: &Records,
+        found: Found,
+        fits: impl FnOnce(&Parts<'_>) -> bool,
+    ) -> Result<(), CopyError> {
+        let (start, length) = (self.bytes.len(), found.place.length());
+        records.within(found.place.offset(), length)?;
+        self.bytes.resize(start + length, 0);
+        let bytes = self.bytes.get_mut(start..).unwrap_or_default();
+        records.read_at(bytes, found.place.offset())?;
+        let parts = Parts::read(bytes, found.id).ok_or_else(|| records.damaged(found.place.offset()))?;
+        if fits(&parts) {
+            let key = start + parts.key_at();
+            self.rows.push(KeptRow {
+                start,
+                end: start + length,
+                key: (key, key + parts.key.len()),
+                found,
+            });
+        } else {
+            self.bytes.truncate(start);
         }
-        let [key, dn, small, large] = ends;
-        self.rows.push(KeptRow {
-            start,
-            key,
-            dn,
-            small,
-            large,
-            id: row.get(4)?,
-        });
         Ok(())
     }
 
-    fn in_order(&mut self) -> impl Iterator<Item = Held<'_>> {
+    fn in_order(&mut self) -> impl Iterator<Item = (Found, Parts<'_>)> {
         let bytes = &self.bytes;
-        let part = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
+        let key = |row: &KeptRow| bytes.get(row.key.0..row.key.1);
+        self.rows.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
         self.rows
-            .sort_unstable_by(|one, other| part(one.start, one.key).cmp(part(other.start, other.key)));
-        self.rows.iter().filter_map(move |row| {
-            Some(Held {
-                key: part(row.start, row.key),
-                dn: std::str::from_utf8(part(row.key, row.dn)).ok()?,
-                small: part(row.dn, row.small),
-                large: std::str::from_utf8(part(row.small, row.large)).ok()?,
-                id: row.id,
-            })
-        })
+            .iter()
+            .filter_map(move |row| Some((row.found, Parts::read_again(bytes.get(row.start..row.end)?)?)))
     }
 }
 

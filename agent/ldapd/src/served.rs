@@ -8,8 +8,8 @@ use dirless_copy::{CopyError, Hot, Kind, Position, Reader, Row};
 use dirless_directory::schema::object_class;
 use dirless_directory::{AttributeName, Dn, DnKey, Filter, Schema, Value};
 use dirless_ldap::{
-    Candidate, ChangeKind, Changed, Credentials, Directory, Failure, Identity, NotReady, Peer, Query, Scope, State,
-    Stored, Visibility,
+    Apart, Candidate, ChangeKind, Changed, Credentials, Directory, Failure, Identity, NotReady, Peer, Query, Scope,
+    State, Stored, Visibility,
 };
 use tokio::sync::watch;
 
@@ -193,12 +193,14 @@ impl Directory for Served {
                 scope,
                 filter: query.filter,
                 after: query.after,
-                wants: query.wants.0,
+                wants: query.wants.names,
+                apart: query.wants.apart,
             };
             reader.search(&query, &mut |row| {
                 visit(Candidate {
                     stored: stored(row),
                     exact: row.exact,
+                    apart: &row.apart.iter().map(lying).collect::<Vec<_>>(),
                 })
             })
         })
@@ -267,6 +269,16 @@ fn stored(row: Row<'_>) -> Stored<'_> {
         key: row.key,
         dn: row.dn,
         attributes: row.attributes,
+    }
+}
+
+fn lying<'a>(apart: &dirless_copy::Apart<'a>) -> Apart<'a> {
+    Apart {
+        name: apart.name,
+        operational: apart.operational,
+        file: apart.file,
+        offset: apart.offset,
+        length: apart.length,
     }
 }
 

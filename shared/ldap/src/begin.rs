@@ -6,6 +6,7 @@ use dirless_directory::encoded::Matcher;
 use dirless_directory::{Dn, DnKey, Filter, Schema};
 use tokio::time::{Duration, Instant};
 
+use crate::answers::Answers;
 use crate::controls::Controls;
 use crate::emit::{Emitter, Matching};
 use crate::reply::{self, Outcome, SyncState};
@@ -28,7 +29,7 @@ impl Session {
         id: u32,
         request: SearchRequest<'_>,
         controls: Controls,
-        out: &mut Vec<u8>,
+        out: &mut Answers,
     ) -> Result<(), Failure> {
         match self.begin(id, request, controls)? {
             Ok(search) => self.run(search, out),

@@ -5,19 +5,23 @@
 //! written before more is done: a client that does not read stops its own requests and nobody else's.
 
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Duration, Instant, Sleep, sleep, timeout};
 
+use crate::answers::{Answers, Next, Piece};
 use crate::ber::{DecodeError, message_length};
 use crate::reply::{self, Outcome};
 use crate::request::decode;
 use crate::session::{Action, Link, Session, Verification, unavailable};
+use crate::stream::Stream;
 use crate::{Config, Credentials, Directory, Failure, ResultCode, State, password};
 
 /// Answers are written when there are this many bytes of them.
@@ -29,11 +33,6 @@ const NOBODY: &[u8] =
     b"{SSHA512}AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// What is read at once.
 const READ: usize = 8 * 1024;
-
-/// A socket, plain or under TLS.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -69,7 +68,7 @@ pub(crate) async fn serve(stream: Box<dyn Stream>, link: Link, shared: Arc<Share
         idle,
         shared,
         input: BytesMut::new(),
-        out: Vec::new(),
+        out: Answers::default(),
     };
     // One future for all turns: to wait anew each time costs more than a small request.
     let mut ending = pin!(async move { ending.wait_for(|end| *end).await.is_ok() });
@@ -99,7 +98,7 @@ struct Connection {
     idle: Idle,
     shared: Arc<Shared>,
     input: BytesMut,
-    out: Vec<u8>,
+    out: Answers,
 }
 
 impl Connection {
@@ -110,7 +109,7 @@ impl Connection {
                 Some(Turn::Next) | None => {}
                 Some(end) => return Ok(end),
             }
-            if self.out.len() < WRITE_AT || !self.has_request() {
+            if self.out.size() < WRITE_AT || !self.has_request() {
                 break;
             }
             self.flush().await?;
@@ -142,7 +141,7 @@ impl Connection {
 
     /// Takes the requests that have come, until there is much to write.
     async fn requests(&mut self) -> std::io::Result<Option<Turn>> {
-        while self.out.len() < WRITE_AT && self.has_request() {
+        while self.out.size() < WRITE_AT && self.has_request() {
             let length = match message_length(&self.input, self.shared.config.limits.message) {
                 Ok(Some(length)) => length,
                 Ok(None) => return Ok(None),
@@ -262,6 +261,11 @@ impl Connection {
             return Ok(());
         }
         let limit = self.shared.config.limits.write;
+        if self.out.has_pieces() {
+            self.flush_pieces(limit).await?;
+            self.out.written(KEPT);
+            return Ok(());
+        }
         // Nearly always the socket takes it all, and no timer is needed.
         let stream = &mut self.stream;
         let out = &self.out;
@@ -276,11 +280,45 @@ impl Connection {
         };
         timeout(limit, written)
             .await
-            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-        self.out.clear();
-        if self.out.capacity() > KEPT && self.session.running.is_empty() {
-            self.out = Vec::new();
+            .map_err(|_| std::io::Error::from(ErrorKind::TimedOut))??;
+        // A search that goes on fills it again.
+        let kept = if self.session.running.is_empty() {
+            KEPT
+        } else {
+            usize::MAX
+        };
+        self.out.written(kept);
+        Ok(())
+    }
+
+    /// Writes answers of which parts lie in files. A client has the limit of time for each part that is taken at once,
+    /// for all of them may be megabytes.
+    async fn flush_pieces(&mut self, limit: Duration) -> std::io::Result<()> {
+        let mut written = 0;
+        while let Some(next) = self.out.after(written) {
+            let stream = &mut self.stream;
+            match next {
+                Next::Bytes(bytes, more) => {
+                    let part = poll_fn(|context| match more {
+                        true => stream.poll_write_more(context, bytes),
+                        false => Pin::new(&mut *stream).poll_write(context, bytes),
+                    });
+                    written += in_time(limit, part).await?;
+                }
+                Next::Piece(mut piece) => {
+                    while piece.length > 0 {
+                        let sent = send_piece(stream, &piece, limit).await?;
+                        piece.offset += sent as u64;
+                        piece.length = piece.length.saturating_sub(sent);
+                    }
+                }
+            }
         }
+        in_time(
+            limit,
+            poll_fn(|context| Pin::new(&mut self.stream).poll_flush(context).map_ok(|()| 1)),
+        )
+        .await?;
         Ok(())
     }
 
@@ -323,6 +361,34 @@ impl Connection {
         let outcome = Outcome::new(ResultCode::Unavailable, "the server ends");
         reply::disconnection(&mut self.out, &outcome);
         Turn::Close
+    }
+}
+
+/// Sends some of a piece of a file.
+async fn send_piece(stream: &mut Box<dyn Stream>, piece: &Piece, limit: Duration) -> std::io::Result<usize> {
+    let part = piece.length.min(WRITE_AT);
+    let file = piece.file.as_ref();
+    let sent = poll_fn(|context| stream.poll_send_file(context, file, piece.offset, part));
+    match in_time(limit, sent).await {
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput) => {
+            let mut bytes = vec![0; part];
+            file.read_exact_at(&mut bytes, piece.offset)?;
+            timeout(limit, stream.write_all(&bytes))
+                .await
+                .map_err(|_| std::io::Error::from(ErrorKind::TimedOut))??;
+            Ok(part)
+        }
+        sent => sent,
+    }
+}
+
+/// What comes of writing something, which has to go on within `limit`.
+async fn in_time(limit: Duration, written: impl Future<Output = std::io::Result<usize>>) -> std::io::Result<usize> {
+    match timeout(limit, written).await {
+        // The client is gone, or the file is shorter than it was.
+        Ok(Ok(0)) => Err(ErrorKind::UnexpectedEof.into()),
+        Ok(written) => written,
+        Err(_) => Err(ErrorKind::TimedOut.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a store offers to be served: reads in key order, changes in the order they happened, writes,
 //! and who may see what.
 
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -129,6 +130,34 @@ pub struct Candidate<'a> {
     pub stored: Stored<'a>,
     /// The store has held the whole filter against it: an index answered the query by itself.
     pub exact: bool,
+    /// Attributes of an exact one that are not in `stored`: they are sent from where they lie.
+    pub apart: &'a [Apart<'a>],
+}
+
+impl<'a> Candidate<'a> {
+    /// An entry that nothing is known of.
+    pub(crate) fn alone(stored: Stored<'a>) -> Self {
+        Self {
+            stored,
+            exact: false,
+            apart: &[],
+        }
+    }
+}
+
+/// An attribute in a file, as a whole `PartialAttribute` (RFC 4511 section 4.1.7).
+#[derive(Clone, Copy, Debug)]
+pub struct Apart<'a> {
+    /// Its description.
+    pub name: &'a str,
+    /// It is an operational attribute.
+    pub operational: bool,
+    /// The file, of which these bytes never change.
+    pub file: &'a Arc<File>,
+    /// Where in it the attribute begins.
+    pub offset: u64,
+    /// Bytes of it.
+    pub length: usize,
 }
 
 /// How far below its base a search looks (RFC 4511 section 4.5.1.2).
@@ -177,13 +206,22 @@ pub struct Query<'a> {
     pub wants: Wants<'a>,
 }
 
-/// Says which attributes are looked at; all when there is nothing that says it.
+/// How much of an entry is looked at.
 #[derive(Clone, Copy, Default)]
-pub struct Wants<'a>(pub Option<&'a dyn Fn(&str) -> bool>);
+pub struct Wants<'a> {
+    /// Says which attributes are looked at; all when there is nothing that says it.
+    pub names: Option<&'a dyn Fn(&str) -> bool>,
+    /// Attributes that take much room may stay apart ([`Candidate::apart`]).
+    pub apart: bool,
+}
 
 impl std::fmt::Debug for Wants<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(if self.0.is_some() { "Wants(some)" } else { "Wants(all)" })
+        formatter.write_str(if self.names.is_some() {
+            "Wants(some)"
+        } else {
+            "Wants(all)"
+        })
     }
 }
 

@@ -7,10 +7,11 @@ use dirless_directory::encoded::{Attributes, Matcher, SEQUENCE, Subject};
 use dirless_directory::filter::Truth;
 use dirless_directory::{DnKey, Filter, Schema};
 
+use crate::answers::{Answers, Piece};
 use crate::controls::{DEREFERENCE, SYNC_STATE};
 use crate::reply::{self, ReplyControl, SyncState};
-use crate::select::{Selection, reduce};
-use crate::{Directory, Failure, Identity, Purpose, Query, Scope, Stored, Visibility};
+use crate::select::{Selection, is_shown, reduce};
+use crate::{Apart, Candidate, Directory, Failure, Identity, Purpose, Query, Scope, Stored, Visibility};
 
 /// The parts of a search that decide over one entry.
 pub(crate) struct Emitter {
@@ -173,26 +174,28 @@ impl Emitter {
     pub(crate) fn offer(
         &mut self,
         directory: &dyn Directory,
-        stored: Stored<'_>,
-        exact: bool,
-        out: &mut Vec<u8>,
+        Candidate { stored, exact, apart }: Candidate<'_>,
+        out: &mut Answers,
     ) -> Offered {
         let wait = self.needs_directory();
-        self.matching(directory, stored, exact, |emitter, seen| emitter.take(&seen, wait, out))
-            .unwrap_or(Offered::Passed)
+        let pieces = self.pieces(directory, stored.key, apart);
+        self.matching(directory, stored, exact, |emitter, seen| {
+            emitter.take(&seen, pieces, wait, out)
+        })
+        .unwrap_or(Offered::Passed)
     }
 
     /// Takes an entry that the server itself has, also when the directory has nothing to say.
-    pub(crate) fn offer_own(&mut self, stored: Stored<'_>, out: &mut Vec<u8>) -> Offered {
+    pub(crate) fn offer_own(&mut self, stored: Stored<'_>, out: &mut Answers) -> Offered {
         if self.matcher.matches(&self.schema, subject(&stored)) == Truth::True {
-            self.take(&stored, false, out)
+            self.take(&stored, Vec::new(), false, out)
         } else {
             Offered::Passed
         }
     }
 
     /// Sends an entry, or has it `wait` until the directory may be asked again.
-    fn take(&mut self, seen: &Stored<'_>, wait: bool, out: &mut Vec<u8>) -> Offered {
+    fn take(&mut self, seen: &Stored<'_>, pieces: Vec<Piece>, wait: bool, out: &mut Answers) -> Offered {
         if self.page_left == 0 {
             return Offered::PageFull;
         }
@@ -211,7 +214,7 @@ impl Emitter {
                 encoded,
             });
         } else {
-            self.send(seen, None, &[], out);
+            self.send(seen, pieces, None, &[], out);
         }
         Offered::Taken
     }
@@ -221,13 +224,35 @@ impl Emitter {
         !self.dereference.is_empty() || self.selection.wants_subordinates()
     }
 
+    /// May attributes of an entry be sent without being looked at?
+    pub(crate) fn takes_apart(&self) -> bool {
+        self.selection.takes_whole() && !self.needs_directory()
+    }
+
+    /// What is sent of the attributes that a store keeps apart.
+    fn pieces(&self, directory: &dyn Directory, key: &[u8], apart: &[Apart<'_>]) -> Vec<Piece> {
+        if apart.is_empty() {
+            return Vec::new();
+        }
+        let visibility = directory.visibility(&self.who, key);
+        let taken = apart.iter().filter(|one| {
+            self.selection.takes(one.name, one.operational) && is_shown(&self.schema, &visibility, one.name)
+        });
+        let pieces = taken.map(|one| Piece {
+            file: Arc::clone(one.file),
+            offset: one.offset,
+            length: one.length,
+        });
+        pieces.collect()
+    }
+
     /// How many entries wait for that.
     pub(crate) fn waiting(&self) -> usize {
         self.collected.len()
     }
 
     /// Sends the entries that waited.
-    pub(crate) fn finish(&mut self, directory: &dyn Directory, out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(crate) fn finish(&mut self, directory: &dyn Directory, out: &mut Answers) -> Result<(), Failure> {
         for entry in std::mem::take(&mut self.collected) {
             let Ok(attributes) = Attributes::new(&entry.encoded) else {
                 continue;
@@ -243,7 +268,7 @@ impl Emitter {
                 None
             };
             let controls = self.dereferenced(directory, attributes)?;
-            self.send(&stored, has_subordinates, controls.as_slice(), out);
+            self.send(&stored, Vec::new(), has_subordinates, controls.as_slice(), out);
         }
         Ok(())
     }
@@ -251,9 +276,10 @@ impl Emitter {
     fn send(
         &mut self,
         seen: &Stored<'_>,
+        pieces: Vec<Piece>,
         has_subordinates: Option<bool>,
         controls: &[ReplyControl],
-        out: &mut Vec<u8>,
+        out: &mut Answers,
     ) {
         let sync = self.sync.map(|state| ReplyControl {
             oid: SYNC_STATE,
@@ -268,11 +294,11 @@ impl Emitter {
             }
         };
         if self.selection.is_plain() {
-            return reply::entry(out, self.id, seen.dn, [seen.attributes.user(), &[]], controls);
+            return reply::entry_with(out, self.id, seen.dn, seen.attributes.user(), pieces, controls);
         }
         self.list.clear();
         self.selection.put(&self.schema, seen, has_subordinates, &mut self.list);
-        reply::entry(out, self.id, seen.dn, [&self.list, &[]], controls);
+        reply::entry_with(out, self.id, seen.dn, &self.list, pieces, controls);
     }
 
     /// Follows the names that an entry holds (the dereference control of OpenLDAP).

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod begin;
 mod ber;
 mod chain;
@@ -29,6 +30,7 @@ mod select;
 mod server;
 mod session;
 mod sort;
+mod stream;
 mod sync;
 mod workers;
 mod writes;
@@ -37,8 +39,8 @@ pub use ber::DecodeError;
 pub use change::{Change, Modification, PasswordRequest, Refusal, WriteRequest, Writer, Written};
 pub use config::{Config, Limits};
 pub use directory::{
-    Candidate, ChangeKind, Changed, Credentials, Directory, Failure, Identity, NotReady, Peer, Purpose, Query, Scope,
-    State, Stored, Verify, Visibility, Wants,
+    Apart, Candidate, ChangeKind, Changed, Credentials, Directory, Failure, Identity, NotReady, Peer, Purpose, Query,
+    Scope, State, Stored, Verify, Visibility, Wants,
 };
 pub use password::{hash as hash_password, is_hashed as is_hashed_password, verify as verify_password};
 pub use result::ResultCode;

@@ -260,7 +260,11 @@ impl Directory for Memory {
             for key in keys.iter().filter(|key| in_scope(key)) {
                 let Some(held) = content.entries.get(key) else { continue };
                 let stored = stored(key, held)?;
-                if visit(Candidate { stored, exact }).is_break() {
+                let candidate = Candidate {
+                    exact,
+                    ..Candidate::alone(stored)
+                };
+                if visit(candidate).is_break() {
                     break;
                 }
             }
@@ -276,7 +280,7 @@ impl Directory for Memory {
         }
         for (key, held) in content.entries.range((from, until)).filter(|(key, _)| in_scope(key)) {
             let stored = stored(key, held)?;
-            if visit(Candidate { stored, exact: false }).is_break() {
+            if visit(Candidate::alone(stored)).is_break() {
                 break;
             }
         }

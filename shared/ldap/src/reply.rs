@@ -4,6 +4,7 @@
 use dirless_directory::encoded::{OCTET_STRING, SEQUENCE, SET, length_bytes, put_attribute, put_header};
 
 use crate::ResultCode;
+use crate::answers::{Answers, Piece};
 use crate::ber::{BOOLEAN, ENUMERATED, INTEGER};
 
 /// Tags of answers.
@@ -158,22 +159,41 @@ pub(crate) fn disconnection(out: &mut Vec<u8>, outcome: &Outcome) {
 }
 
 /// Appends an entry: a header, and the attributes as they are.
-pub(crate) fn entry(out: &mut Vec<u8>, id: u32, dn: &str, attributes: [&[u8]; 2], controls: &[ReplyControl]) {
+pub(crate) fn entry(out: &mut Vec<u8>, id: u32, dn: &str, attributes: &[u8], controls: &[ReplyControl]) {
     let controls = encode_controls(controls);
-    let list = attributes.iter().map(|part| part.len()).sum::<usize>();
+    entry_header(out, id, dn, attributes.len(), controls.len());
+    out.extend_from_slice(attributes);
+    out.extend_from_slice(&controls);
+}
+
+/// As [`entry`], with more attributes from files.
+pub(crate) fn entry_with(
+    out: &mut Answers,
+    id: u32,
+    dn: &str,
+    attributes: &[u8],
+    more: Vec<Piece>,
+    controls: &[ReplyControl],
+) {
+    let controls = encode_controls(controls);
+    let attached: usize = more.iter().map(|piece| piece.length).sum();
+    entry_header(out, id, dn, attributes.len() + attached, controls.len());
+    out.extend_from_slice(attributes);
+    more.into_iter().for_each(|piece| out.attach(piece));
+    out.extend_from_slice(&controls);
+}
+
+/// Appends what comes before the attributes of an entry, which are `list` bytes long.
+fn entry_header(out: &mut Vec<u8>, id: u32, dn: &str, list: usize, controls: usize) {
     let content = sized(dn.len()) + sized(list);
     let mut number = [0; 8];
     let number = id_bytes(id, &mut number);
-    put_header(out, SEQUENCE, number.len() + sized(content) + controls.len());
+    put_header(out, SEQUENCE, number.len() + sized(content) + controls);
     out.extend_from_slice(number);
     put_header(out, ENTRY, content);
     put_header(out, OCTET_STRING, dn.len());
     out.extend_from_slice(dn.as_bytes());
     put_header(out, SEQUENCE, list);
-    for part in attributes {
-        out.extend_from_slice(part);
-    }
-    out.extend_from_slice(&controls);
 }
 
 /// The message id as an element, without allocating: every entry has one.

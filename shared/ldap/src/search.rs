@@ -8,6 +8,7 @@ use dirless_directory::encoded::Attributes;
 use dirless_directory::{Dn, DnKey, Filter, Schema};
 use tokio::time::Instant;
 
+use crate::answers::Answers;
 use crate::controls::{PAGED, SORT_RESULT};
 use crate::emit::{Emitter, Offered};
 use crate::reply::{self, Outcome, ReplyControl};
@@ -89,7 +90,7 @@ enum Batch {
 
 impl Search {
     /// Works off one batch.
-    pub(crate) fn step(&mut self, directory: &dyn Directory, out: &mut Vec<u8>) -> Result<Step, Failure> {
+    pub(crate) fn step(&mut self, directory: &dyn Directory, out: &mut Answers) -> Result<Step, Failure> {
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(self.done(ResultCode::TimeLimitExceeded.into()));
         }
@@ -133,7 +134,7 @@ impl Search {
         self.ended(directory, &batch, out)
     }
 
-    fn ended(&mut self, directory: &dyn Directory, batch: &Batch, out: &mut Vec<u8>) -> Result<Step, Failure> {
+    fn ended(&mut self, directory: &dyn Directory, batch: &Batch, out: &mut Answers) -> Result<Step, Failure> {
         match batch {
             Batch::Full => Ok(Step::More),
             Batch::Limit if self.limited_by_server => Ok(self.done(Outcome::new(
@@ -205,7 +206,7 @@ impl Search {
         self.paged && self.after.is_some()
     }
 
-    fn scan(&mut self, directory: &dyn Directory, out: &mut Vec<u8>) -> Result<Batch, Failure> {
+    fn scan(&mut self, directory: &dyn Directory, out: &mut Answers) -> Result<Batch, Failure> {
         let wanted = self.wanted.clone();
         let wants = |name: &str| wanted.iter().flat_map(|wanted| wanted.iter()).any(|one| one.fits(name));
         let query = Query {
@@ -213,15 +214,18 @@ impl Search {
             scope: self.scope,
             filter: &self.filter,
             after: self.after.as_deref(),
-            wants: crate::Wants(wanted.is_some().then_some(&wants)),
+            wants: crate::Wants {
+                names: wanted.is_some().then_some(&wants),
+                apart: self.emitter.takes_apart(),
+            },
         };
-        let start = out.len();
+        let start = out.size();
         let mut batch = Batch::End;
         let mut visits = 0;
         let mut last: Vec<u8> = Vec::new();
         let emitter = &mut self.emitter;
-        directory.candidates(&query, &mut |Candidate { stored, exact }| {
-            match emitter.offer(directory, stored, exact, out) {
+        directory.candidates(&query, &mut |candidate| {
+            match emitter.offer(directory, candidate, out) {
                 Offered::Taken | Offered::Passed => {}
                 Offered::PageFull => {
                     batch = Batch::Page;
@@ -234,8 +238,8 @@ impl Search {
             }
             visits += 1;
             last.clear();
-            last.extend_from_slice(stored.key);
-            if visits >= BATCH_VISITS || out.len() - start >= BATCH_BYTES || emitter.waiting() >= BATCH_COLLECTED {
+            last.extend_from_slice(candidate.stored.key);
+            if visits >= BATCH_VISITS || out.size() - start >= BATCH_BYTES || emitter.waiting() >= BATCH_COLLECTED {
                 batch = Batch::Full;
                 return ControlFlow::Break(());
             }
@@ -247,21 +251,22 @@ impl Search {
         Ok(batch)
     }
 
-    fn keys(&mut self, directory: &dyn Directory, out: &mut Vec<u8>) -> Result<Batch, Failure> {
+    fn keys(&mut self, directory: &dyn Directory, out: &mut Answers) -> Result<Batch, Failure> {
         let Plan::Keys { keys, next } = &mut self.plan else {
             return Ok(Batch::End);
         };
-        let start = out.len();
+        let start = out.size();
         let mut visits = 0;
         while let Some(key) = keys.get(*next) {
-            if visits >= BATCH_VISITS || out.len() - start >= BATCH_BYTES || self.emitter.waiting() >= BATCH_COLLECTED {
+            if visits >= BATCH_VISITS || out.size() - start >= BATCH_BYTES || self.emitter.waiting() >= BATCH_COLLECTED
+            {
                 return Ok(Batch::Full);
             }
             visits += 1;
             let mut offered = Offered::Passed;
             let emitter = &mut self.emitter;
             directory.lookup(key, &mut |stored| {
-                offered = emitter.offer(directory, stored, false, out)
+                offered = emitter.offer(directory, Candidate::alone(stored), out)
             })?;
             match offered {
                 Offered::PageFull => return Ok(Batch::Page),
@@ -276,7 +281,7 @@ impl Search {
     }
 }
 
-fn own(emitter: &mut Emitter, dn: &'static str, encoded: &[u8], out: &mut Vec<u8>) -> Batch {
+fn own(emitter: &mut Emitter, dn: &'static str, encoded: &[u8], out: &mut Answers) -> Batch {
     if let Ok(attributes) = Attributes::new(encoded) {
         let stored = Stored {
             key: &[],

@@ -122,6 +122,21 @@ impl Selection {
         self.named.iter().any(|wanted| wanted.fits(held))
     }
 
+    /// Does it take attributes whole, so that they may be sent without being looked at?
+    pub(crate) fn takes_whole(&self) -> bool {
+        !self.types_only && self.matched_values.is_none()
+    }
+
+    /// Is an attribute of that name among those it takes?
+    pub(crate) fn takes(&self, name: &str, operational: bool) -> bool {
+        let all = if operational {
+            self.all_operational
+        } else {
+            self.all_user
+        };
+        all || self.is_named(name)
+    }
+
     /// Appends what is selected of an entry to `out`, as the content of a `PartialAttributeList`.
     pub(crate) fn put(&self, schema: &Schema, stored: &Stored<'_>, has_subordinates: Option<bool>, out: &mut Vec<u8>) {
         let parts = [
@@ -191,6 +206,20 @@ impl Selection {
     }
 }
 
+fn fits(schema: &Schema, names: &[AttributeName], held: &str) -> bool {
+    names.iter().any(|name| Wanted::new(schema, name.as_str()).fits(held))
+}
+
+/// May an attribute of that name be seen?
+pub(crate) fn is_shown(schema: &Schema, visibility: &Visibility, held: &str) -> bool {
+    match visibility {
+        Visibility::Whole => true,
+        Visibility::Hidden => false,
+        Visibility::Without(names) => !fits(schema, names, held),
+        Visibility::Only(names) => fits(schema, names, held),
+    }
+}
+
 /// Leaves of an encoded entry what may be seen, in `scratch`. None when all of it may be.
 pub(crate) fn reduce(
     schema: &Schema,
@@ -198,18 +227,14 @@ pub(crate) fn reduce(
     attributes: Attributes<'_>,
     scratch: &mut Vec<u8>,
 ) -> bool {
-    let fits =
-        |names: &[AttributeName], held: &str| names.iter().any(|name| Wanted::new(schema, name.as_str()).fits(held));
-    match visibility {
-        Visibility::Whole => return false,
-        Visibility::Hidden => attributes.select(scratch, |_| false),
-        Visibility::Without(names) => {
-            if !attributes.iter().any(|attribute| fits(names, attribute.name)) {
-                return false;
-            }
-            attributes.select(scratch, |held| !fits(names, held));
-        }
-        Visibility::Only(names) => attributes.select(scratch, |held| fits(names, held)),
+    let whole = match visibility {
+        Visibility::Whole => true,
+        Visibility::Without(names) => !attributes.iter().any(|one| fits(schema, names, one.name)),
+        Visibility::Hidden | Visibility::Only(_) => false,
+    };
+    if whole {
+        return false;
     }
+    attributes.select(scratch, |held| is_shown(schema, visibility, held));
     true
 }

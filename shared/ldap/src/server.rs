@@ -12,8 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::connection::{End, Shared, Stream, serve as serve_connection, turn_away};
+use crate::connection::{End, Shared, serve as serve_connection, turn_away};
 use crate::session::Link;
+use crate::stream::Stream;
 use crate::workers::Workers;
 use crate::{Config, Directory, Peer};
 

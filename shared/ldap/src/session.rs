@@ -7,6 +7,7 @@ use dirless_directory::filter::Truth;
 use dirless_directory::{AttributeName, Dn, DnKey, Filter, Value};
 use zeroize::Zeroizing;
 
+use crate::answers::Answers;
 use crate::controls::{Controls, For};
 use crate::decode_filter::FilterLimits;
 use crate::emit::{Matching, subject};
@@ -93,7 +94,7 @@ impl Session {
     }
 
     /// Takes one request.
-    pub(crate) fn handle(&mut self, message: Message<'_>, out: &mut Vec<u8>) -> Action {
+    pub(crate) fn handle(&mut self, message: Message<'_>, out: &mut Answers) -> Action {
         let id = message.id;
         let (tag, purpose) = match &message.operation {
             Operation::Bind(_) => (reply::BIND, For::Bind),
@@ -142,7 +143,7 @@ impl Session {
         before > self.running.len() + self.consumers.len()
     }
 
-    fn bind(&mut self, id: u32, bind: &Bind<'_>, out: &mut Vec<u8>) -> Result<Action, Failure> {
+    fn bind(&mut self, id: u32, bind: &Bind<'_>, out: &mut Answers) -> Result<Action, Failure> {
         // A bind ends what is under way, and whatever comes of it, the old identity is gone (RFC 4513
         // section 4).
         self.running.clear();
@@ -185,10 +186,7 @@ impl Session {
             )));
         }
         let schema = self.directory.schema();
-        let Some((name, key)) = Dn::parse(dn)
-            .ok()
-            .and_then(|name| Some((name.to_string(), schema.dn_key(&name)?)))
-        else {
+        let Some((name, key)) = schema.name_and_key(dn) else {
             return Ok(Err(Outcome::new(ResultCode::InvalidDnSyntax, "this is no name")));
         };
         let credentials = self.directory.credentials(&key)?;
@@ -218,7 +216,7 @@ impl Session {
     }
 
     /// Takes the outcome of a verification.
-    pub(crate) fn bound(&mut self, id: u32, who: Identity, verified: Result<bool, Outcome>, out: &mut Vec<u8>) {
+    pub(crate) fn bound(&mut self, id: u32, who: Identity, verified: Result<bool, Outcome>, out: &mut Answers) {
         let outcome = match verified {
             Ok(true) => {
                 self.who = who;
@@ -306,14 +304,14 @@ impl Session {
     }
 
     /// Works off one batch of every search under way.
-    pub(crate) fn step(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn step(&mut self, out: &mut Answers) {
         for search in std::mem::take(&mut self.running) {
             self.run(search, out);
         }
     }
 
     /// Works off one batch, and keeps the search when there is more.
-    pub(crate) fn run(&mut self, mut search: Search, out: &mut Vec<u8>) {
+    pub(crate) fn run(&mut self, mut search: Search, out: &mut Answers) {
         let id = search.emitter.id;
         let (outcome, controls) = match search.step(self.directory.as_ref(), out) {
             Ok(Step::More) => return self.running.push(search),
@@ -329,7 +327,7 @@ impl Session {
     }
 
     /// Tells consumers what changed.
-    pub(crate) fn follow(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn follow(&mut self, out: &mut Answers) {
         let directory = Arc::clone(&self.directory);
         self.consumers.retain_mut(|search| {
             let query = Query {

@@ -70,7 +70,7 @@ impl Sorting {
         let mut visits = 0;
         let mut last = Vec::new();
         let mut more = false;
-        directory.candidates(query, &mut |Candidate { stored, exact }| {
+        directory.candidates(query, &mut |Candidate { stored, exact, .. }| {
             let keys = emitter.matching(directory, stored, exact, |emitter, seen| {
                 self.keys(&emitter.schema, &seen)
             });

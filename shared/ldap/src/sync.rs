@@ -5,11 +5,14 @@ use std::vec::IntoIter;
 
 use dirless_directory::DnKey;
 
+use crate::answers::Answers;
 use crate::controls::{SYNC_DONE, SYNC_STATE};
 use crate::emit::{Emitter, Offered};
 use crate::reply::{self, Outcome, ReplyControl, SyncInfo, SyncState};
 use crate::search::Step;
-use crate::{ChangeKind, Changed, Directory, Failure, Identity, Query, ResultCode, Scope, State, Visibility};
+use crate::{
+    Candidate, ChangeKind, Changed, Directory, Failure, Identity, Query, ResultCode, Scope, State, Visibility,
+};
 
 const BATCH: usize = 256;
 /// UUIDs in one message.
@@ -55,7 +58,7 @@ impl Synchronising {
         base: &DnKey,
         scope: Scope,
         changes: &mut IntoIter<Changed>,
-        out: &mut Vec<u8>,
+        out: &mut Answers,
     ) -> Result<bool, Failure> {
         for changed in changes.by_ref().take(BATCH) {
             if !send(directory, emitter, base, scope, &changed, out)? {
@@ -72,7 +75,7 @@ impl Synchronising {
     }
 
     /// Tells that the refresh is over.
-    pub(crate) fn refreshed(&self, id: u32, out: &mut Vec<u8>) -> Step {
+    pub(crate) fn refreshed(&self, id: u32, out: &mut Answers) -> Step {
         let cookie = cookie(&self.state);
         if self.persist {
             let info = if self.incremental {
@@ -97,7 +100,7 @@ impl Synchronising {
         directory: &dyn Directory,
         emitter: &mut Emitter,
         query: &Query<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Answers,
     ) -> Result<Option<Outcome>, Failure> {
         let state = directory.state().borrow().clone();
         if state == self.state {
@@ -134,7 +137,7 @@ fn send(
     base: &DnKey,
     scope: Scope,
     changed: &Changed,
-    out: &mut Vec<u8>,
+    out: &mut Answers,
 ) -> Result<bool, Failure> {
     emitter.sync = Some(match changed.kind {
         ChangeKind::Added => SyncState::Add,
@@ -146,7 +149,7 @@ fn send(
     }
     let mut offered = Offered::Passed;
     directory.lookup(&changed.key, &mut |stored| {
-        offered = emitter.offer(directory, stored, false, out);
+        offered = emitter.offer(directory, Candidate::alone(stored), out);
     })?;
     emitter.finish(directory, out)?;
     Ok(offered == Offered::Taken)
@@ -159,7 +162,7 @@ fn put_deleted(
     query: &Query<'_>,
     changed: &Changed,
     cookie: Option<&str>,
-    out: &mut Vec<u8>,
+    out: &mut Answers,
 ) {
     let key = changed.key.as_bytes();
     let seen = |who: &Identity| directory.visibility(who, key) != Visibility::Hidden;
@@ -172,5 +175,5 @@ fn put_deleted(
         oid: SYNC_STATE,
         value: reply::sync_state_value(SyncState::Delete, &changed.uuid, cookie),
     };
-    reply::entry(out, emitter.id, dn, [&[], &[]], &[control]);
+    reply::entry(out, emitter.id, dn, &[], &[control]);
 }

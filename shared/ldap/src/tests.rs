@@ -174,7 +174,7 @@ proptest! {
         let encoded = encode(&Schema::standard(), &held);
         let mut out = Vec::new();
         let user = Attributes::new(&encoded).unwrap().user();
-        reply::entry(&mut out, u32::try_from(id).unwrap(), &dn, [user, &[]], &[]);
+        reply::entry(&mut out, u32::try_from(id).unwrap(), &dn, user, &[]);
         let message = read(&out);
         prop_assert_eq!(message.msgid, id);
         let LdapOp::SearchResultEntry(entry) = message.op else { panic!("no entry") };

@@ -7,6 +7,7 @@ use dirless_directory::{AttributeName, Dn, Entry, Filter, Schema, Value};
 use ldap3_proto::proto::{LdapExtendedRequest, LdapModify, LdapModifyType, LdapOp, LdapPartialAttribute};
 use zeroize::Zeroizing;
 
+use crate::answers::Answers;
 use crate::ber::{DecodeError, INTEGER, Reader, text};
 use crate::controls::{Controls, For, POST_READ, PRE_READ};
 use crate::reply::{self, Outcome, ReplyControl};
@@ -47,7 +48,7 @@ impl Session {
         id: u32,
         operation: LdapOp,
         controls: Controls,
-        out: &mut Vec<u8>,
+        out: &mut Answers,
     ) -> Result<Action, Failure> {
         if let LdapOp::ExtendedRequest(request) = &operation {
             return Ok(self.extended(id, request, out));
@@ -78,7 +79,7 @@ impl Session {
         Ok(Action::None)
     }
 
-    fn extended(&mut self, id: u32, request: &LdapExtendedRequest, out: &mut Vec<u8>) -> Action {
+    fn extended(&mut self, id: u32, request: &LdapExtendedRequest, out: &mut Answers) -> Action {
         match request.name.as_str() {
             WHO_AM_I => {
                 let dn = self.who.dn();

@@ -108,6 +108,7 @@ fn found(reader: &Reader, filter: &str, stamps: bool) -> Vec<Row> {
         filter: &filter,
         after: None,
         wants: None,
+        apart: false,
     };
     reader
         .search(&query, &mut |row| {

@@ -18,7 +18,7 @@ fn check(host: &Host, text: &str) -> (i32, String) {
 }
 
 /// A certificate for the loopback and its key, as lines of a configuration.
-fn certificate(host: &Host) -> String {
+pub(crate) fn certificate(host: &Host) -> String {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (host.folder.path().join("tls.pem"), host.folder.path().join("tls.key"));
     fs::write(&certificate, made.cert.pem()).unwrap();

@@ -5,6 +5,7 @@
 
 mod answers;
 mod configuration;
+mod large;
 mod many;
 mod replaced;
 mod schema;

@@ -29,6 +29,17 @@ impl Schema {
         }
     }
 
+    /// The name that `text` is, as [`Dn`] writes it, and its key; none when it is none.
+    #[must_use]
+    pub fn name_and_key(&self, text: &str) -> Option<(String, DnKey)> {
+        // What is plain is written as it is.
+        if let Some(key) = self.plain_key(text) {
+            return Some((text.to_owned(), key));
+        }
+        let dn = Dn::parse(text).ok()?;
+        Some((dn.to_string(), self.dn_key(&dn)?))
+    }
+
     /// The key of a name without escapes, blanks and signs, whose attributes are defined texts.
     fn plain_key(&self, text: &str) -> Option<DnKey> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'@' | b':' | b'/');
@@ -133,6 +144,8 @@ mod tests {
             let text: Vec<String> = parts.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
             let text = text.join(",");
             let long = Dn::parse(&text).ok().and_then(|dn| schema.dn_key(&dn));
+            let named = Dn::parse(&text).ok().map(|dn| dn.to_string()).zip(long.clone());
+            prop_assert_eq!(schema.name_and_key(&text), named);
             prop_assert_eq!(schema.dn_key_of(&text), long);
         }
     }

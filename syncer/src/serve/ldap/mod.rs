@@ -207,7 +207,11 @@ impl Directory for TreeDirectory {
                     dn: &dn,
                     attributes,
                 };
-                Ok(visit(Candidate { stored, exact: false }))
+                Ok(visit(Candidate {
+                    stored,
+                    exact: false,
+                    apart: &[],
+                }))
             })
         });
         searched.map_err(failure)
