@@ -3,12 +3,12 @@
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rusqlite::{Connection, params};
 
 use crate::CopyError;
-use crate::files::Files;
+use crate::files::{Files, folder_of};
 use crate::layout::{self, meta};
 use crate::record::{Fields, Parts, Place, put};
 use crate::records::{MAGIC, MARK, Records, START, Source};
@@ -167,11 +167,9 @@ impl Appender {
         let sync = || {
             self.file.sync_all()?;
             // Its name too is there before the one that names it.
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            if self.before.is_none() {
-                File::open(folder)?.sync_all()
-            } else {
-                Ok(())
+            match self.before {
+                None => File::open(folder_of(&self.path))?.sync_all(),
+                Some(_) => Ok(()),
             }
         };
         self.open_to(0o640)?;
@@ -181,6 +179,11 @@ impl Appender {
     /// The generation is in place.
     pub(crate) fn keep(&mut self) {
         self.finished = true;
+    }
+
+    /// Is it a file of its own, and not that of the generation before?
+    pub(crate) fn is_new(&self) -> bool {
+        self.before.is_none()
     }
 
     pub(crate) fn number(&self) -> i64 {

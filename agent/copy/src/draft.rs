@@ -14,7 +14,7 @@ use crate::catch_up::catch_up;
 use crate::files::{Files, named_by, open_draft, open_generation};
 use crate::layout::{self, meta};
 use crate::rebuild::rebuild;
-use crate::records::MARK;
+use crate::records::{MARK, Records};
 use crate::row::{Existing, NewRow, Rows, Stamp, stamped, uuid_at};
 
 /// Keys of the generation before that are read at once.
@@ -121,8 +121,19 @@ impl Draft {
     /// # Errors
     /// When a file cannot be read or written.
     pub fn begin(path: &Path, schema: Schema, lineage: &str, now: Timestamp, anew: bool) -> Result<Self, CopyError> {
-        let files = Files::of(path);
         let before = if anew { None } else { open_generation(path).ok() };
+        Self::after(path, before, schema, lineage, now)
+    }
+
+    /// Begins the generation after `before`, which is the one at `path`.
+    pub(crate) fn after(
+        path: &Path,
+        before: Option<(Connection, Records)>,
+        schema: Schema,
+        lineage: &str,
+        now: Timestamp,
+    ) -> Result<Self, CopyError> {
+        let files = Files::of(path);
         let schema_text = schema.extension_text();
         let same_schema = match &before {
             Some((before, _)) => layout::text(before, meta::SCHEMA)? == schema_text,
@@ -268,8 +279,10 @@ impl Draft {
         // From the rename on it is needed, and whether that came to pass is not known for sure if it fails.
         self.records.keep();
         self.files.put_in_place()?;
-        // Whoever reads a generation of another file holds that open; what cannot go now goes next time.
-        let _ = self.files.remove_records(&[self.records.number()]);
+        if self.records.is_new() {
+            // Whoever reads a generation of another file holds that open; what cannot go now goes next time.
+            let _ = self.files.remove_records(&[self.records.number()]);
+        }
         self.summary.number = u64::try_from(self.number).unwrap_or(0);
         Ok(self.summary)
     }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use crate::draft::{Draft, Record, Summary, digest, stamps};
+use crate::files::open_generation;
 use crate::record::{Fields, Place};
 use crate::records::Source;
 use crate::{CopyError, Target};
@@ -30,9 +31,8 @@ impl Edit {
     /// # Errors
     /// When there is none, or a file cannot be read or written.
     pub fn begin(path: &Path, schema: Schema, now: Timestamp) -> Result<Self, CopyError> {
-        // Tells what is wrong with it, if anything is.
-        drop(crate::files::open_generation(path)?);
-        let mut draft = Draft::begin(path, schema, "", now, false)?;
+        let before = open_generation(path)?;
+        let mut draft = Draft::after(path, Some(before), schema, "", now)?;
         draft.keep_the_rest()?;
         Ok(Self {
             draft,

@@ -87,7 +87,7 @@ impl Files {
     /// A folder with the set-group-ID bit hands its group, who may read, to files made in it. A file
     /// from before it had the bit has another, and who writes here may lack the right to change that.
     pub(crate) fn of_the_group(&self, path: &Path) -> bool {
-        let folder = self.current.parent().unwrap_or(Path::new("."));
+        let folder = folder_of(&self.current);
         match (fs::metadata(folder), fs::metadata(path)) {
             (Ok(folder), Ok(file)) => folder.mode() & 0o2000 == 0 || folder.gid() == file.gid(),
             _ => true,
@@ -98,7 +98,7 @@ impl Files {
     pub(crate) fn put_in_place(&self) -> Result<(), CopyError> {
         let place = || {
             let file = File::open(&self.draft)?;
-            let folder = self.current.parent().unwrap_or(Path::new("."));
+            let folder = folder_of(&self.current);
             file.set_permissions(Permissions::from_mode(0o640))?;
             file.sync_all()?;
             if self.current.exists() {
@@ -131,7 +131,7 @@ impl Files {
 
     /// The numbers of the flat files that there are.
     fn all_records(&self) -> Result<Vec<i64>, CopyError> {
-        let folder = self.current.parent().unwrap_or(Path::new("."));
+        let folder = folder_of(&self.current);
         let mut start = self.current.file_name().unwrap_or_default().to_owned();
         start.push(RECORDS);
         let names = || {
@@ -159,6 +159,12 @@ impl Files {
         let mut others = numbers.into_iter().filter(|number| !but.contains(number));
         others.try_for_each(|number| remove(&self.records(number)))
     }
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    let named = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
 }
 
 fn remove(path: &Path) -> Result<(), CopyError> {

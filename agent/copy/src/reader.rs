@@ -15,7 +15,7 @@ use crate::files::open_generation;
 use crate::layout::{self, meta};
 use crate::plan::{self, Planned};
 use crate::record::{Parts, Place, joined};
-use crate::records::{Records, Source, Verified, Window};
+use crate::records::{Recent, Records, Source, Verified, Window};
 use crate::{CopyError, Hot, index};
 
 /// Times that a generation which is replaced while it is opened is tried again.
@@ -112,6 +112,7 @@ pub struct Reader {
     file: File,
     pub(crate) connection: Connection,
     pub(crate) records: Records,
+    recent: RefCell<Recent>,
     window: RefCell<Window>,
     verified: RefCell<Verified>,
     pub(crate) schema: Arc<Schema>,
@@ -179,6 +180,7 @@ impl Reader {
             oldest: u64::try_from(layout::number(&connection, meta::OLDEST)?).unwrap_or(0),
             connection,
             records,
+            recent: RefCell::default(),
             window: RefCell::default(),
             verified: RefCell::default(),
         };
@@ -429,11 +431,15 @@ impl Reader {
         visit: impl FnOnce(Parts<'_>) -> Result<R, CopyError>,
     ) -> Result<R, CopyError> {
         // Taken, for whoever is shown an entry may ask for another one.
-        let mut window = self.window.take();
-        let shown = window
-            .first(&self.records, found.place, found.id, ahead)
-            .and_then(visit);
-        self.window.replace(window);
+        if ahead {
+            let mut window = self.window.take();
+            let shown = window.first(&self.records, found.place, found.id).and_then(visit);
+            self.window.replace(window);
+            return shown;
+        }
+        let mut lately = self.recent.borrow_mut().take(found.id);
+        let shown = lately.first(&self.records, found.place, found.id).and_then(visit);
+        self.recent.borrow_mut().put(found.id, lately);
         shown
     }
 

@@ -26,6 +26,9 @@ pub(crate) const MARK: usize = 32;
 pub(crate) const START: u64 = (MAGIC.len() + MARK) as u64;
 /// Bytes that are read at once from a file that is read in order.
 const AHEAD: usize = 128 << 10;
+/// Records that are held by one reader, and bytes of each at most: those of people are well below one kilobyte.
+const RECENT: usize = 4096;
+const RECENT_BYTES: usize = 4096;
 /// What a buffer keeps of its memory.
 const KEPT: usize = 1 << 20;
 /// Bytes of no use that are left where they are, whatever else there is.
@@ -200,7 +203,7 @@ impl Source for Records {
     }
 }
 
-/// The piece of the file that was read last.
+/// The piece of the file that was read last, by whoever reads it in order.
 #[derive(Default)]
 pub(crate) struct Window {
     bytes: Vec<u8>,
@@ -209,14 +212,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// The first part of a record. With `ahead`, what follows is read too: it is asked for next.
-    pub(crate) fn first<'w>(
-        &'w mut self,
-        records: &Records,
-        place: Place,
-        id: i64,
-        ahead: bool,
-    ) -> Result<Parts<'w>, CopyError> {
+    /// The first part of a record. What follows is read too: it is asked for next.
+    pub(crate) fn first(&mut self, records: &Records, place: Place, id: i64) -> Result<Parts<'_>, CopyError> {
         let (offset, length) = (place.offset(), place.length());
         let start = offset
             .checked_sub(self.from)
@@ -227,7 +224,7 @@ impl Window {
             None => {
                 records.within(offset, length)?;
                 let left = usize::try_from(records.end - offset).unwrap_or(usize::MAX);
-                let wanted = if ahead { length.max(AHEAD).min(left) } else { length };
+                let wanted = length.max(AHEAD).min(left);
                 if self.bytes.len() < wanted || self.bytes.len() > wanted.max(KEPT) {
                     self.bytes.resize(wanted, 0);
                     self.bytes.shrink_to_fit();
@@ -240,6 +237,57 @@ impl Window {
         };
         let bytes = self.bytes.get(start..start + length).unwrap_or_default();
         Parts::read(bytes, id).ok_or_else(|| records.damaged(offset))
+    }
+}
+
+/// Records that were read lately, one for each remainder of entries' numbers: what is asked for again costs no call to
+/// the system.
+#[derive(Default)]
+pub(crate) struct Recent(Vec<Lately>);
+
+#[derive(Clone, Default)]
+pub(crate) struct Lately {
+    place: Option<Place>,
+    bytes: Vec<u8>,
+}
+
+impl Recent {
+    /// Takes what is held where the record of that entry would be.
+    pub(crate) fn take(&mut self, id: i64) -> Lately {
+        let at = usize::try_from(id).unwrap_or(0) % RECENT;
+        self.0.get_mut(at).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Holds a record until another one takes its room.
+    pub(crate) fn put(&mut self, id: i64, lately: Lately) {
+        if lately.bytes.capacity() > RECENT_BYTES {
+            return;
+        }
+        if self.0.is_empty() {
+            self.0.resize(RECENT, Lately::default());
+        }
+        if let Some(held) = self.0.get_mut(usize::try_from(id).unwrap_or(0) % RECENT) {
+            *held = lately;
+        }
+    }
+}
+
+impl Lately {
+    /// The first part of the record at `place`, read unless it is this one.
+    pub(crate) fn first(&mut self, records: &Records, place: Place, id: i64) -> Result<Parts<'_>, CopyError> {
+        let damaged = || records.damaged(place.offset());
+        if self.place == Some(place) {
+            return Parts::read_again(&self.bytes).ok_or_else(damaged);
+        }
+        self.place = None;
+        records.within(place.offset(), place.length())?;
+        self.bytes.clear();
+        self.bytes.reserve_exact(place.length());
+        self.bytes.resize(place.length(), 0);
+        records.read_at(&mut self.bytes, place.offset())?;
+        let parts = Parts::read(&self.bytes, id).ok_or_else(damaged)?;
+        self.place = Some(place);
+        Ok(parts)
     }
 }
 

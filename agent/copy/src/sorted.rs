@@ -32,7 +32,8 @@ pub(crate) struct Sorter {
     runs: Vec<(u64, u64)>,
     written: u64,
     bytes: Vec<u8>,
-    starts: Vec<u32>,
+    /// What settles most comparisons, and where the record begins.
+    starts: Vec<(u64, u32)>,
 }
 
 impl Sorter {
@@ -62,8 +63,8 @@ impl Sorter {
             self.spill()?;
         }
         let length = u8::try_from(term.key.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.starts
-            .push(u32::try_from(self.bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?);
+        let start = u32::try_from(self.bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.starts.push((beginning(term), start));
         self.bytes.push(length);
         self.bytes.extend_from_slice(&term.attribute.to_be_bytes());
         self.bytes.extend_from_slice(term.key);
@@ -74,13 +75,16 @@ impl Sorter {
     /// Sorts what is in memory and writes it away.
     fn spill(&mut self) -> io::Result<()> {
         let bytes = &self.bytes;
-        let at = |start: &u32| bytes.get(*start as usize..).unwrap_or_default();
-        self.starts
-            .sort_unstable_by(|one, other| order(record(at(one)), record(at(other))));
+        let at = |start: u32| bytes.get(start as usize..).unwrap_or_default();
+        self.starts.sort_unstable_by(|(first, one), (second, other)| {
+            first
+                .cmp(second)
+                .then_with(|| order(record(at(*one)), record(at(*other))))
+        });
         let start = self.written;
         let mut piece = Vec::with_capacity(PIECE + 256);
-        for (number, start) in self.starts.iter().enumerate() {
-            piece.extend_from_slice(record(at(start)));
+        for (number, (_, start)) in self.starts.iter().enumerate() {
+            piece.extend_from_slice(record(at(*start)));
             if piece.len() >= PIECE || number + 1 == self.starts.len() {
                 self.file.write_all_at(&piece, self.written)?;
                 self.written += piece.len() as u64;
@@ -146,6 +150,14 @@ fn term(record: &[u8]) -> Option<Term<'_>> {
         key,
         entry: i64::from_be_bytes(*entry),
     })
+}
+
+/// The attribute and the first bytes of the key as a number: of two that differ, the lesser one belongs to the term that
+/// comes first.
+fn beginning(term: Term<'_>) -> u64 {
+    let attribute = u64::from(term.attribute.min(0xffff));
+    let key = (0..6).map(|at| u64::from(term.key.get(at).copied().unwrap_or(0)));
+    key.fold(attribute, |beginning, byte| beginning << 8 | byte)
 }
 
 /// As the index sorts them: attribute, key, entry.

@@ -30,6 +30,13 @@ pub(crate) struct Piece {
     pub(crate) length: usize,
 }
 
+impl Piece {
+    /// Does `next` begin where this one ends?
+    fn is_before(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &next.file) && self.offset + self.length as u64 == next.offset
+    }
+}
+
 /// What is written next.
 pub(crate) enum Next<'a> {
     /// These bytes, and whether a piece of a file follows.
@@ -41,10 +48,15 @@ impl Answers {
     /// Has a piece of a file sent here.
     pub(crate) fn attach(&mut self, piece: Piece) {
         self.length += piece.length;
-        self.attached.push_back(Attached {
-            at: self.bytes.len(),
-            piece,
-        });
+        let end = self.bytes.len();
+        if let Some(last) = self.attached.back_mut()
+            && last.at == end
+            && last.piece.is_before(&piece)
+        {
+            last.piece.length += piece.length;
+            return;
+        }
+        self.attached.push_back(Attached { at: end, piece });
     }
 
     /// Bytes that are to be sent.
@@ -109,9 +121,10 @@ mod tests {
         let mut answers = Answers::default();
         answers.extend_from_slice(b"head");
         answers.attach(piece(1, 10));
+        answers.attach(piece(11, 5));
         answers.attach(piece(2, 20));
         answers.extend_from_slice(b"tail");
-        assert_eq!(answers.size(), 38);
+        assert_eq!(answers.size(), 43);
         let (mut written, mut order) = (0, Vec::new());
         while let Some(next) = answers.after(written) {
             match next {
@@ -124,7 +137,7 @@ mod tests {
                 Next::Piece(piece) => order.push(format!("piece {} {}", piece.offset, piece.length)),
             }
         }
-        let expected = ["hea true", "d true", "piece 1 10", "piece 2 20", "tai false", "l false"];
+        let expected = ["hea true", "d true", "piece 1 15", "piece 2 20", "tai false", "l false"];
         assert_eq!(order, expected);
         answers.written(16);
         assert!(answers.is_empty() && answers.size() == 0 && !answers.has_pieces());

@@ -26,6 +26,8 @@ use crate::{Config, Credentials, Directory, Failure, ResultCode, State, password
 
 /// Answers are written when there are this many bytes of them.
 const WRITE_AT: usize = 256 * 1024;
+/// Bytes of a file that are sent at once; others have a turn in between.
+const SEND_AT: usize = 1024 * 1024;
 /// What a quiet connection keeps of its buffers.
 const KEPT: usize = 16 * 1024;
 /// A well-formed hash of no password: 64 bytes of digest, then salt.
@@ -366,17 +368,17 @@ impl Connection {
 
 /// Sends some of a piece of a file.
 async fn send_piece(stream: &mut Box<dyn Stream>, piece: &Piece, limit: Duration) -> std::io::Result<usize> {
-    let part = piece.length.min(WRITE_AT);
+    let part = piece.length.min(SEND_AT);
     let file = piece.file.as_ref();
     let sent = poll_fn(|context| stream.poll_send_file(context, file, piece.offset, part));
     match in_time(limit, sent).await {
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput) => {
-            let mut bytes = vec![0; part];
+            let mut bytes = vec![0; part.min(WRITE_AT)];
             file.read_exact_at(&mut bytes, piece.offset)?;
             timeout(limit, stream.write_all(&bytes))
                 .await
                 .map_err(|_| std::io::Error::from(ErrorKind::TimedOut))??;
-            Ok(part)
+            Ok(bytes.len())
         }
         sent => sent,
     }

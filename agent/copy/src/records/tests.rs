@@ -331,6 +331,40 @@ fn values_in_memory_are_read_anew_when_the_file_moved() {
 }
 
 #[test]
+fn what_was_read_lately_is_the_entry_that_is_asked_for() {
+    let copy = Copy::new();
+    copy.publish(0, &model(), false).unwrap();
+    let records = copy.reader().unwrap().records;
+    let entries: Vec<(i64, i64, String)> = {
+        let connection = copy.connection();
+        let mut select = connection
+            .prepare("SELECT id, place, dn FROM entries ORDER BY id")
+            .unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        rows.unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let mut recent = Recent::default();
+    // All in one room, so that each finds another one there.
+    let mut read = |(id, place, dn): &(i64, i64, String)| {
+        let mut lately = recent.take(7);
+        let first = lately.first(&records, Place::of_number(*place), *id);
+        let read = first.map(|parts| assert_eq!(parts.dn, dn));
+        recent.put(7, lately);
+        read
+    };
+    for entry in entries.iter().chain(&entries).chain([&entries[3]]) {
+        read(entry).unwrap();
+    }
+    // What is held needs no file; what was not right is not held.
+    let length = fs::metadata(copy.flat()).unwrap().len();
+    fs::write(copy.flat(), vec![0; usize::try_from(length).unwrap()]).unwrap();
+    read(&entries[3]).unwrap();
+    for entry in [&entries[0], &entries[3], &entries[0]] {
+        assert!(matches!(read(entry), Err(CopyError::Damaged { .. })));
+    }
+}
+
+#[test]
 fn a_full_disk_leaves_the_generation_before() {
     let copy = Copy::new();
     copy.publish(0, &model(), false).unwrap();
