@@ -58,6 +58,26 @@ fn a_change_is_a_record_of_the_log() {
     assert_eq!(late.look(&tenant.folder(), now).unwrap()["corp"], look());
 }
 
+/// What whoever serves the files sees of a change: the sizes of the record, of the head, and of nothing else.
+#[test]
+fn whose_change_it_is_does_not_show_on_the_wire() {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in ["al", "carol", "bob.smith"] {
+        let tenant = tenant();
+        let signer = tenant.signer();
+        publish(&tenant, &signer, &["zoe"]);
+        let size = |path: PathBuf| std::fs::metadata(path).unwrap().len();
+        let head = || size(tenant.folder().join("head/syncer-1"));
+        publish(&tenant, &signer, &["zoe", name]);
+        let appears = (size(log(&tenant, 1).join("0")), head());
+        publish(&tenant, &signer, &["zoe"]);
+        let goes = (size(log(&tenant, 1).join("1")), head());
+        assert_eq!(std::fs::read_dir(tenant.folder().join("blob")).unwrap().count(), 1);
+        seen.insert((appears, goes));
+    }
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
 #[test]
 fn access_rules_have_a_log_too() {
     let tenant = tenant();

@@ -138,6 +138,57 @@ fn small_changes_have_one_size() {
     assert_ne!(key.seal(3, &changes).unwrap(), key.seal(3, &changes).unwrap());
 }
 
+/// A snapshot as syncers write it: a person with the account, and the group that she is in.
+fn with_person(name: &str, words: &str, groups: &[&str]) -> Snapshot {
+    let user = format!(
+        r#"{{"username":"{name}","uid":1879048193,"gid":1879048193,"gecos":"{words}","home":"/home/{name}","shell":"/bin/bash","id":"9067f2a4-{:08}"}}"#,
+        name.len()
+    );
+    let mut snapshot = BTreeMap::from([((RecordKind::User, name.as_bytes().to_vec()), user.into_bytes())]);
+    for group in ["engineering", "ops", "everybody"] {
+        let member = if groups.contains(&group) {
+            format!(",\"{name}\"")
+        } else {
+            String::new()
+        };
+        let text = format!(r#"{{"name":"{group}","gid":1879048200,"members":["zoe"{member}]}}"#);
+        snapshot.insert((RecordKind::Group, group.as_bytes().to_vec()), text.into_bytes());
+    }
+    snapshot
+}
+
+#[test]
+fn who_appears_goes_or_moves_is_not_told_by_the_size() {
+    let (epoch, place) = place();
+    let key = LogKey::new(&epoch, &place);
+    let people = [
+        ("al", "Al", &["ops"][..]),
+        (
+            "bartholomew.smith-jones",
+            "Bartholomew Smith-Jones",
+            &["engineering", "ops"],
+        ),
+        ("carol", "Carol Danvers, Office 12", &["everybody"]),
+    ];
+    let size =
+        |before: &Snapshot, after: &Snapshot| key.seal(7, &diff(before, after, root(after)).unwrap()).unwrap().len();
+    let mut sizes = std::collections::BTreeSet::new();
+    for (name, words, groups) in people {
+        let there = with_person(name, words, groups);
+        let mut nobody = with_person(name, words, &[]);
+        nobody.remove(&(RecordKind::User, name.as_bytes().to_vec()));
+        let married = with_person(name, "Somebody Else", groups);
+        let moved = with_person(name, words, &["engineering", "everybody"]);
+        sizes.insert([
+            size(&nobody, &there),
+            size(&there, &nobody),
+            size(&there, &married),
+            size(&there, &moved),
+        ]);
+    }
+    assert_eq!(sizes.len(), 1, "{sizes:?}");
+}
+
 #[test]
 fn a_record_opens_in_its_own_place_alone() {
     let (epoch, place) = place();
