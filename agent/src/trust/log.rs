@@ -357,4 +357,25 @@ mod tests {
         assert_eq!(KeptLog::beside(&good, manifest()).unwrap().chain().length, 0);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+        #[test]
+        fn garbled_files_are_no_log_or_a_whole_one(
+            at: usize, garbage in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..12), cut: usize, of_note: bool,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let body = folder.path().join("a.sealed");
+            let chain = grow(&body, &[b"one", b"two", b"three"]);
+            let path = folder.path().join(if of_note { "a.at" } else { "a.log" });
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = at % (bytes.len() + 1);
+            let end = (at + cut % 8).min(bytes.len());
+            bytes.splice(at..end, garbage);
+            std::fs::write(&path, bytes).unwrap();
+            let log = KeptLog::beside(&body, manifest()).unwrap();
+            assert_eq!(log.records(0).unwrap().len() as u64, log.chain().length);
+            assert!(log.chain().length <= chain.length);
+        }
+    }
 }

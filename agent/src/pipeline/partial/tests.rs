@@ -277,3 +277,44 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn a_garbled_file_of_records_is_an_error_or_an_answer(
+        places in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..40), cut in proptest::option::of(any::<usize>()),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        let open = || {
+            let db = Connection::open(&path)?;
+            db.execute_batch("PRAGMA synchronous = OFF")?;
+            Store::new(db, NameRule::default())
+        };
+        let mut directory = Directory::default();
+        for number in 0..12 {
+            let record = Record::User { name: number, uid: number, gid: number, shell: 0 };
+            directory[0].insert(record.place(), record.bytes());
+        }
+        let group = Record::Group { name: 1, gid: 1, members: (0..12).collect() };
+        directory[0].insert(group.place(), group.bytes());
+        fill(&open().unwrap(), &directory);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for (at, byte) in &places {
+            let at = at % bytes.len();
+            bytes[at] ^= byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut % bytes.len());
+        }
+        std::fs::write(&path, bytes).unwrap();
+        // Whatever it says: that it fits table and bodies is checked by whoever follows.
+        if let Ok(store) = open() {
+            let _ = store.note("table");
+            let changed = Record::User { name: 3, uid: 9, gid: 2, shell: 1 };
+            let (part, key) = changed.place();
+            let change = Change { source: 0, part, key, bytes: Some(changed.bytes()) };
+            let _ = effect(&store, &inputs(OPEN, limits(false)), vec![change]);
+        }
+    }
+}
