@@ -29,6 +29,7 @@ mod tenant;
 mod terminal;
 mod verify;
 mod walk;
+mod watch;
 
 use std::io::Write;
 
@@ -129,6 +130,8 @@ pub enum Command {
     /// Exits with an error at the first thing that is wrong, and names the file and the code that hosts
     /// give it.
     Verify(Box<verify::Verify>),
+    /// Show heads and hosts' receipts as they come, of a tenant at a backend
+    Watch(Box<watch::Watch>),
     /// Copy a tenant as plain files, for a web server or a stick
     ///
     /// Each file is checked before it is written, and heads come last. Run again, it goes on where it stopped.
@@ -154,6 +157,7 @@ impl Command {
             Self::Epoch { command } => epoch::run(command, surroundings),
             Self::Recover(recover) => recover.run(surroundings),
             Self::Verify(verify) => verify.run(surroundings),
+            Self::Watch(watch) => watch.run(surroundings),
             Self::Mirror(mirror) => mirror.run(surroundings),
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::at::{Access, Remote, is_url};
 use crate::options::PassphraseFrom;
 use crate::walk::http::HttpSource;
-use crate::walk::receipts::files_at;
+use crate::walk::receipts::{at_backend, in_files};
 use crate::walk::source::{FolderSource, Source};
 use crate::walk::{Pinned, Problem, Visitor, Walk};
 use crate::{Surroundings, keys};
@@ -39,7 +39,7 @@ pub(crate) struct From {
 pub struct Verify {
     #[command(flatten)]
     from: From,
-    /// Receipts of hosts: a file, or a folder of them; FROM/receipts when that is a folder
+    /// Receipts of hosts: a file, or a folder of them; otherwise those at the backend, or in FROM/receipts
     #[arg(long, value_name = "PATH")]
     receipts: Option<PathBuf>,
     /// A recovery key: opens every sealed body with it
@@ -62,19 +62,22 @@ impl From {
     }
 
     pub(crate) fn source(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<Box<dyn Source>> {
+        Ok(self.open(surroundings)?.0)
+    }
+
+    /// The source, and whether it is a backend that knows us.
+    fn open(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<(Box<dyn Source>, bool)> {
         if let Some(folder) = self.folder() {
-            return Ok(Box::new(FolderSource(folder.to_owned())));
+            return Ok((Box::new(FolderSource(folder.to_owned())), false));
         }
         // A backend wants to know who asks, a web server does not.
-        let token = match Remote::parse(&self.from) {
-            Ok(_) if surroundings.terminal.is_there() => Some(self.access.token(surroundings)?),
+        let is_backend = Remote::parse(&self.from).is_ok();
+        let token = match is_backend {
+            true if surroundings.terminal.is_there() => Some(self.access.token(surroundings)?),
             _ => self.access.token_of_file()?,
         };
-        Ok(Box::new(HttpSource::new(
-            &self.from,
-            token.as_ref(),
-            self.access.ca_file(),
-        )?))
+        let source = HttpSource::new(&self.from, token.as_ref(), self.access.ca_file())?;
+        Ok((Box::new(source), is_backend && token.is_some()))
     }
 
     pub(crate) fn pinned(&self) -> Pinned<'_> {
@@ -92,10 +95,14 @@ impl Verify {
         let now = surroundings.clock.now();
         let open = |file: &PathBuf| keys::identity(file, &self.passphrase, surroundings.terminal);
         let identity = self.identity.as_ref().map(open).transpose()?;
-        let mut source = self.from.source(surroundings)?;
+        let (mut source, knows_us) = self.from.open(surroundings)?;
         let beside = self.from.folder().map(|folder| folder.join("receipts"));
-        let receipts = self.receipts.clone().or_else(|| beside.filter(|path| path.is_dir()));
-        let receipts = receipts.as_deref().map(files_at).transpose()?.unwrap_or_default();
+        let files = self.receipts.clone().or_else(|| beside.filter(|path| path.is_dir()));
+        let receipts = match files {
+            Some(files) => in_files(&files)?,
+            None if knows_us => at_backend(source.as_mut()),
+            None => Ok(Vec::new()),
+        };
 
         let mut report = Report {
             out: (!self.json).then_some(&mut *surroundings.out),
@@ -107,8 +114,8 @@ impl Verify {
             ..self.from.pinned()
         };
         let walked = Walk::whole(source.as_mut(), &mut report, pinned, now);
-        let outcome = walked.and_then(|walk| walk.receipts(&receipts));
-        if let (Ok(count), false) = (&outcome, receipts.is_empty()) {
+        let outcome = walked.and_then(|walk| walk.receipts(&receipts?));
+        if let Ok(count @ 1..) = &outcome {
             report.tell("receipts", format!("{count} agree with each other and with this copy"));
         }
         let facts = report.facts;

@@ -5,13 +5,57 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use dirless_seal::trust::{Object, Receipt, Refusal, Seen, SplitView, parse};
 use dirless_seal::{Label, Note};
+use dirless_wire::trust::ReceiptList;
 use jiff::Timestamp;
 
+use super::source::{Source, read};
 use super::{Problem, Walk};
 use crate::files;
 
+/// Most bytes of one page of receipts: a thousand of the longest, in base64.
+const PAGE: usize = 32 << 20;
+
+/// A receipt, and where it was found.
+pub(crate) struct Found {
+    shown: String,
+    bytes: Vec<u8>,
+}
+
+/// Those in the file `path`, or in the files of that folder.
+pub(crate) fn in_files(path: &Path) -> anyhow::Result<Result<Vec<Found>, Problem>> {
+    let one = |path: &PathBuf| {
+        let shown = path.display().to_string();
+        let bytes = files::read(path, Receipt::MOST)
+            .map_err(|error| Problem::new("unreadable", &shown, format!("{error:#}")))?;
+        let bytes = bytes.ok_or_else(|| Problem::missing(&shown))?;
+        Ok(Found { shown, bytes })
+    };
+    Ok(files_at(path)?.iter().map(one).collect())
+}
+
+/// The last one of each host, as a backend has them.
+pub(crate) fn at_backend(source: &mut dyn Source) -> Result<Vec<Found>, Problem> {
+    let (mut all, mut path) = (Vec::new(), "receipts".to_owned());
+    loop {
+        let bytes = read(source, &path, PAGE)?.ok_or_else(|| Problem::missing(&path))?;
+        let page: ReceiptList =
+            serde_json::from_slice(&bytes).map_err(|error| Problem::new("unreadable", &path, error))?;
+        for reply in &page.receipts {
+            let shown = format!("the receipt of {}", reply.node);
+            let bytes = reply
+                .bytes()
+                .ok_or_else(|| Problem::new("unreadable", &shown, "it is no base64"))?;
+            all.push(Found { shown, bytes });
+        }
+        match page.next {
+            Some(next) => path = format!("receipts?after={next}"),
+            None => return Ok(all),
+        }
+    }
+}
+
 /// The files that `path` names: itself, or those in it.
-pub(crate) fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -28,11 +72,11 @@ pub(crate) fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 impl Walk<'_> {
-    /// Reads the receipts in `paths`, and compares them with each other and with this copy.
-    pub(crate) fn receipts(&self, paths: &[PathBuf]) -> Result<usize, Problem> {
-        let mut receipts = paths
+    /// Checks receipts, and compares them with each other and with this copy.
+    pub(crate) fn receipts(&self, found: &[Found]) -> Result<usize, Problem> {
+        let mut receipts = found
             .iter()
-            .map(|path| self.receipt(path))
+            .map(|found| self.receipt(found))
             .collect::<Result<Vec<_>, _>>()?;
         let count = receipts.len();
         receipts.extend(self.own_view());
@@ -43,18 +87,14 @@ impl Walk<'_> {
         Err(Problem::new("split-view", "receipts", split.join("; ")))
     }
 
-    fn receipt(&self, path: &Path) -> Result<Receipt, Problem> {
-        let shown = path.display().to_string();
-        let refused = |refusal: Refusal| Problem::refused(&shown, &refusal);
-        let bytes = files::read(path, Receipt::MOST)
-            .map_err(|error| Problem::new("unreadable", &shown, format!("{error:#}")))?;
-        let bytes = bytes.ok_or_else(|| Problem::missing(&shown))?;
-        let note = Note::parse(&bytes, Receipt::MOST).map_err(|error| refused(Refusal::NoNote("receipt", error)))?;
+    fn receipt(&self, Found { shown, bytes }: &Found) -> Result<Receipt, Problem> {
+        let refused = |refusal: Refusal| Problem::refused(shown, &refusal);
+        let note = Note::parse(bytes, Receipt::MOST).map_err(|error| refused(Refusal::NoNote("receipt", error)))?;
         let claimed: Receipt = parse(&note).map_err(|error| refused(Refusal::Malformed("receipt", error)))?;
         let key = self.keys.get(&claimed.node).ok_or_else(|| {
             Problem::new(
                 "unknown-node",
-                &shown,
+                shown,
                 format!("no node list has the node {}", claimed.node),
             )
         })?;

@@ -5,7 +5,7 @@ use dirless_wire::{NOTICES_MEDIA_TYPE, Notice, NoticeReader};
 use http::{Method, StatusCode};
 
 use crate::reply::{Answer, Failure, Reader};
-use crate::transport::{Call, Identity, Pace};
+use crate::transport::{Call, Pace};
 use crate::{Client, Error};
 
 /// Longest silence of a stream: backends break theirs every 30 seconds.
@@ -26,18 +26,25 @@ impl Client {
     /// # Errors
     /// Any [`Error`].
     pub async fn watch(&self) -> Result<Option<Watch>, Error> {
-        let cycle = self.cycle();
-        let call = if self.signs() {
-            Call {
-                identity: Identity::Key,
-                ..Call::new(Method::GET, cycle.path_below_tenant("watch"))
-            }
-        } else {
-            Call::new(Method::GET, "/v1/watch")
-        };
+        if self.signs() {
+            return self.watch_tenant().await;
+        }
         let call = Call {
             pace: Pace::Watch,
-            ..call
+            ..Call::new(Method::GET, "/v1/watch")
+        };
+        self.cycle().run(&call, &mut Opening).await
+    }
+
+    /// `GET /v2/{tenant}/watch`, by key or by an operator's token: heads as they are stored.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn watch_tenant(&self) -> Result<Option<Watch>, Error> {
+        let cycle = self.cycle();
+        let call = Call {
+            pace: Pace::Watch,
+            ..cycle.signed(Method::GET, "watch")
         };
         cycle.run(&call, &mut Opening).await
     }

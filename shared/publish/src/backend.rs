@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dirless_client::{Client, Cycle, Error, Expected, Fetched, RequestKey};
 use dirless_seal::{Digest, Label, SigningKey, VerifyingKey};
-use dirless_wire::trust::{CredentialRequest, JoinCodeRequest, KeyId, KeyRole, ObjectPath, Time};
-use dirless_wire::{ETag, ErrorCode, trust as wire};
+use dirless_wire::trust::{CredentialRequest, JoinCodeRequest, KeyId, KeyRole, ObjectPath, ReceiptReply, Time};
+use dirless_wire::{ETag, ErrorCode, Notice, trust as wire};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
@@ -22,6 +23,9 @@ use super::{lists, paths};
 
 /// How many files are sent at once: a thousand wraps over a slow link are not sent one after the other.
 const AT_ONCE: usize = 16;
+
+/// Pause before a stream of notices is opened again.
+const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
 /// The files of a tenant at the backends of a client that has a key of its own, or an operator's token.
 pub struct BackendFolder {
@@ -113,6 +117,30 @@ impl BackendFolder {
             }
         })?;
         found.map_err(failed)
+    }
+
+    /// What the backend tells of the tenant as it happens, for as long as what is returned is kept. It begins with what holds
+    /// now, and after an interruption it does so again.
+    ///
+    /// # Errors
+    /// When the program is stopping.
+    pub fn notices(&self) -> io::Result<mpsc::Receiver<Notice>> {
+        let runtime = self.runtime.as_ref().ok_or_else(stopped)?;
+        let (client, (sender, receiver)) = (self.client.clone(), mpsc::channel());
+        runtime.spawn(async move {
+            loop {
+                // Without a stream whoever listens finds out by asking.
+                if let Ok(Some(mut stream)) = client.watch_tenant().await {
+                    while let Some(notice) = stream.next().await {
+                        if sender.send(notice).is_err() {
+                            return;
+                        }
+                    }
+                }
+                tokio::time::sleep(OPEN_AGAIN).await;
+            }
+        });
+        Ok(receiver)
     }
 
     /// Asks a backend, and waits.
@@ -357,6 +385,21 @@ impl Registry for BackendFolder {
         let id: KeyId = id.parse().map_err(io::Error::other)?;
         self.ask(|cycle| async move { cycle.delete_credential(&id).await })?
             .map_err(failed)
+    }
+
+    fn receipts(&self) -> io::Result<Vec<ReceiptReply>> {
+        let found = self.ask(|cycle| async move {
+            let (mut all, mut after) = (Vec::new(), None);
+            loop {
+                let mut page = cycle.get_receipts(after.as_ref()).await?;
+                all.append(&mut page.receipts);
+                match page.next {
+                    Some(next) => after = Some(next),
+                    None => return Ok(all),
+                }
+            }
+        })?;
+        found.map_err(failed)
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use dirless_seal::{Digest, Label, VerifyingKey};
+use dirless_wire::trust::ReceiptReply;
 use jiff::Timestamp;
 
 use super::paths;
@@ -125,6 +126,12 @@ pub trait Registry: Debug {
     /// # Errors
     /// When that cannot be said.
     fn end_key(&self, id: &str) -> io::Result<()>;
+
+    /// The last receipt of each node, as the backend has it.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn receipts(&self) -> io::Result<Vec<ReceiptReply>>;
 }
 
 /// A folder on a disk.

@@ -131,6 +131,13 @@ impl Site {
         Ok(())
     }
 
+    /// Sends a heartbeat with this receipt, as the owner of a key.
+    pub(crate) fn beat(&self, key: &SigningKey, receipt: &[u8]) {
+        let key = request_key(key).unwrap();
+        let client = self.client(&[&self.url()], |builder| builder.key(key), &self.clock);
+        block_on(client.cycle().post_receipt(Some(receipt.to_vec().into()))).unwrap();
+    }
+
     /// Everything that is stored.
     pub(crate) fn dump(&self) -> Dump {
         let operator = self.operator();

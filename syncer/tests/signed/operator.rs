@@ -396,3 +396,76 @@ fn a_lost_syncer_is_recovered_from_a_folder() {
 fn a_lost_syncer_is_recovered_from_a_backend() {
     recovers(Tenant::at_backend());
 }
+
+#[test]
+fn heads_and_receipts_are_watched_and_verified() {
+    let desk = Desk::of(Tenant::at_backend());
+    let tenant = &desk.tenant;
+    stock(&tenant.signer(), "corp", &snapshot(2000, &["alice"]));
+    settle(&tenant.signer());
+    let (one, two) = (tenant.join("web-1", &["all"]), tenant.join("web-2", &["all"]));
+    settle(&tenant.signer());
+    let watch = || desk.good(&format!("watch {} --once", desk.at()));
+    let said = watch();
+    assert!(
+        said.contains("syncer-1  head ") && said.contains("lease ends"),
+        "{said}"
+    );
+    assert_eq!(said.matches("offline  never reported").count(), 2, "{said}");
+
+    let version = head(tenant).version;
+    let note = tenant.site().operator().get("policy/2", 1 << 20).unwrap().unwrap();
+    let policy = dirless_seal::trust::Seen {
+        version: 2,
+        digest: dirless_seal::Note::parse(&note, 1 << 20).unwrap().digest(),
+    };
+    let receipt = |host: &Host, version, content: &[u8]| {
+        let receipt = dirless_seal::trust::Receipt {
+            tenant: tenant.id,
+            node: host.key.verifying().name().clone(),
+            issued: start(),
+            policy,
+            heads: vec![(
+                label("syncer-1"),
+                dirless_seal::trust::Seen {
+                    version,
+                    digest: dirless_seal::Digest::of(content),
+                },
+            )],
+            generation: 3,
+            users: 1,
+            groups: 0,
+            dropped: 2,
+        };
+        let note = dirless_seal::Note::sign(dirless_seal::trust::print(&receipt).unwrap(), &[&host.key]).unwrap();
+        tenant.site().beat(&host.key, note.to_string().as_bytes());
+    };
+    receipt(&one, version + 1, b"later");
+    receipt(&two, version - 1, b"earlier");
+    let said = watch();
+    assert!(
+        said.contains("applied  generation 3  1 users  0 groups  2 dropped"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!(
+            "behind  generation 3  1 users  0 groups  2 dropped  syncer-1 at {}",
+            version - 1
+        )),
+        "{said}"
+    );
+    let lines = desk.good(&format!("watch {} --once --json", desk.at()));
+    let events: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.iter().filter(|event| event["event"] == "host").count(), 2);
+    // Receipts at the backend are compared, and checked, without being asked for.
+    let verify = format!("verify {}/v2/{} --token-file @/token", tenant.site().url(), tenant.id);
+    let said = desk.good(&verify);
+    assert!(said.contains("receipts: 2 agree"), "{said}");
+    receipt(&two, version + 1, b"something else");
+    let error = desk.run(&verify).unwrap_err();
+    assert!(error.contains("split-view") || error.contains("is shown as"), "{error}");
+    for host in [&one, &two] {
+        assert!(error.contains(host.key.verifying().name().as_str()), "{error}");
+    }
+    assert!(watch().contains("problem: split-view"), "{}", watch());
+}

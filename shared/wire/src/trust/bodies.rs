@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -129,6 +131,14 @@ pub struct ReceiptReply {
     pub received_at: Time,
     /// The signed receipt, base64.
     pub receipt: String,
+}
+
+impl ReceiptReply {
+    /// The bytes of the signed receipt; `None` when it is no base64.
+    #[must_use]
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(&self.receipt).ok()
+    }
 }
 
 /// Reply of `GET /v2/{tenant}/receipts`.
