@@ -18,6 +18,7 @@ use dirless_wire::SourceName;
 
 use crate::config::Config;
 use crate::host_groups::check_pattern;
+use crate::revoked::Revocations;
 use crate::tree::reconcile::stands_beside;
 use crate::tree::secrets::Secrets;
 use crate::tree::{Query, Reader, Scope, TreeError, people};
@@ -239,7 +240,7 @@ impl Audiences {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn select(&self, reader: Reader<'_>) -> Result<Vec<Vec<TreeEntry>>, TreeError> {
+    pub fn select(&self, reader: Reader<'_>, revoked: &Revocations) -> Result<Vec<Vec<TreeEntry>>, TreeError> {
         let mut all: Vec<Vec<TreeEntry>> = self.targets.iter().map(|_| Vec::new()).collect();
         let query = Query {
             base: &Dn::ROOT,
@@ -258,7 +259,7 @@ impl Audiences {
                 }
             };
             // Who stands beside another one of that name is not who hosts see.
-            if stands_beside(&entry) {
+            if stands_beside(&entry) || is_revoked(&entry, revoked) {
                 return ControlFlow::Continue(());
             }
             for at in self.of_key(record.key()) {
@@ -270,6 +271,15 @@ impl Audiences {
         })?;
         damaged.map(|()| all)
     }
+}
+
+/// Is it the account of somebody who was taken away by hand?
+fn is_revoked(entry: &Entry, revoked: &Revocations) -> bool {
+    let uids = entry
+        .attributes()
+        .filter(|(name, _)| name.kind().eq_ignore_ascii_case("uid"));
+    let mut names = uids.flat_map(|(_, values)| values.iter().filter_map(Value::as_str));
+    !revoked.is_empty() && people::is_person(entry) && names.any(|name| revoked.has_name(&name.to_ascii_lowercase()))
 }
 
 /// The part of an entry that travels.

@@ -15,6 +15,7 @@ mod permissions;
 mod plan;
 mod poke;
 mod progress;
+mod revoke;
 mod run;
 mod serve;
 mod settle;
@@ -49,6 +50,8 @@ use crate::tree::by_hand;
 
 /// Exit code of `plan` when something would be published.
 pub const EXIT_CHANGES: u8 = 10;
+/// Exit code of `revoke --wait` when a connected host has not applied it in time.
+pub const EXIT_BEHIND: u8 = 13;
 /// Exit code of `permissions check` when the answer is no.
 pub const EXIT_DENIED: u8 = 12;
 /// Exit code of `plan` and `once` when the change is, or would be, held back.
@@ -112,6 +115,8 @@ enum Command {
     /// List hosts, let them in, lock them out.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Take people away now, and keep them out until their sources agree.
+    Revoke(revoke::RevokeArguments),
     /// Make, list and revoke codes that let hosts in.
     #[command(subcommand)]
     JoinCode(join_code::JoinCodeCommand),
@@ -203,6 +208,7 @@ impl Setting<'_> {
             Command::Token(command) => token::token(self, command),
             Command::Signing(command) => signing::signing(self, command).await,
             Command::Node(command) => node::node(self, command).await,
+            Command::Revoke(arguments) => revoke::revoke(self, arguments).await,
             Command::JoinCode(command) => join_code::join_code(self, command),
             Command::Permissions(command) => permissions::permissions(self, command),
             Command::OpenApi | Command::Generate(_) => Ok(ExitCode::SUCCESS),
@@ -355,6 +361,7 @@ mod tests {
             "signing",
             "node",
             "join-code",
+            "revoke",
             "generate",
         ] {
             assert!(Arguments::command().find_subcommand(command).is_some(), "{command}");

@@ -5,7 +5,7 @@ mod numbers;
 mod over_tree;
 pub mod publication;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use dirless_client::Client;
@@ -25,6 +25,7 @@ use crate::guard::{Difference, Verdict, judge};
 use crate::keys::Access;
 use crate::ledger::{Allocator, Entry, Ledger, Preview, Settled};
 use crate::remote::Remote;
+use crate::revoked::{Desk, Revocations, RevokedError};
 use crate::shape::Shape;
 use crate::signed::{Kind, Signer};
 use crate::sources::{Progress, Source, SourceKind, SourceSetting};
@@ -80,6 +81,8 @@ pub struct Plan {
     before: Before,
     live: BTreeMap<(ObjectKind, ObjectId), String>,
     tree: Option<TreeWork>,
+    /// Who was held out, and whom of them the source shows all the same.
+    revoked: (Revocations, BTreeSet<String>),
 }
 
 impl Plan {
@@ -207,7 +210,9 @@ impl<'a> Cycle<'a> {
         for refused in plan.refused() {
             tracing::warn!(event = "entry.refused", "not taken into the tree: {refused}");
         }
+        self.note_revoked(&plan)?;
         if plan.is_unchanged() && plan.tree_summary().is_none() {
+            let _desk = self.desk_since(&plan)?;
             self.stock_unchanged(&plan)?;
             self.note_unchanged(&plan)?;
             return Ok(Outcome::Unchanged);
@@ -220,6 +225,7 @@ impl<'a> Cycle<'a> {
             tracing::warn!(event = "change.accepted", change = id, "the held change was accepted");
         }
         if plan.is_unchanged() {
+            let _desk = self.desk_since(&plan)?;
             self.write_tree(tree.as_ref(), &plan)?;
             self.stock_unchanged(&plan)?;
             self.note_unchanged(&plan)?;
@@ -234,10 +240,23 @@ impl<'a> Cycle<'a> {
         tree: Option<&Tree<'_>>,
         progress: &dyn Progress,
     ) -> anyhow::Result<Plan> {
-        let directory = self.source.read(progress).await?;
+        let mut directory = self.source.read(progress).await?;
+        let revocations = Revocations::load(&self.config.syncer.state_folder)?;
+        let revoked = revocations.apply(self.source.name(), &self.setting.names, &mut directory);
+        let shown: BTreeSet<String> = revoked.iter().map(|(_, by)| by.name.clone()).collect();
         let by_hand = matches!(self.setting.kind, SourceKind::Directory);
         let taken = LedgerNumbers::of(self.config.ids.range, &ledger, by_hand);
-        let mapped = Mapped::with_ledger(&directory, &self.setting.names, Some(&taken));
+        let mut mapped = Mapped::with_ledger(&directory, &self.setting.names, Some(&taken));
+        mapped.left_out.extend(revoked.into_iter().map(|(user, by)| LeftOut {
+            kind: ObjectKind::User,
+            reason: format!(
+                "revoked by hand at {}; to undo it: dirless-syncer revoke --undo {}",
+                by.since.strftime("%Y-%m-%d %H:%M:%SZ"),
+                by.name
+            ),
+            id: user.id,
+            name: user.name,
+        }));
         self.check_limits(&mapped)?;
         let before = self.before(&ledger).await?;
         let allocator = Allocator::new(self.config.ids.range)?;
@@ -252,6 +271,9 @@ impl<'a> Cycle<'a> {
         };
         drop(directory);
         self.add_members_elsewhere(&mut document)?;
+        for group in &mut document.groups {
+            group.members.retain(|member| !revocations.has_name(member.as_str()));
+        }
         document.meta.source = Some(self.source.name().to_owned());
         let after = Shape::of(&document);
         let nothing = Shape::default();
@@ -263,6 +285,11 @@ impl<'a> Cycle<'a> {
             difference.entries = work.plan.further.clone();
             more.extend(work.plan.reasons(percent));
         }
+        let verdict = match verdict {
+            // Whoever went was revoked, and is gone from what is published already.
+            Verdict::Hold(_) if difference.is_empty() && !revocations.is_empty() => Verdict::Publish,
+            other => other,
+        };
         let verdict = match verdict {
             Verdict::Publish if more.is_empty() => Verdict::Publish,
             Verdict::Publish => Verdict::Hold(more),
@@ -280,6 +307,7 @@ impl<'a> Cycle<'a> {
             before,
             live,
             tree: work,
+            revoked: (revocations, shown),
         })
     }
 
@@ -347,6 +375,27 @@ impl<'a> Cycle<'a> {
         Ok(self.state.set_report(&report)?)
     }
 
+    /// Keeps the list of revocations as it was when the source was read, until what was read is published.
+    fn desk_since(&self, plan: &Plan) -> Result<Desk, RevokedError> {
+        Desk::open_since(&self.config.syncer.state_folder, &plan.revoked.0)
+    }
+
+    /// Notes whom of the revoked the source still shows; who is done with is told.
+    fn note_revoked(&self, plan: &Plan) -> anyhow::Result<()> {
+        if plan.revoked.0.is_empty() {
+            return Ok(());
+        }
+        let mut desk = Desk::open(&self.config.syncer.state_folder)?;
+        for name in desk.note_read(self.source.name(), &plan.revoked.1, self.clock.now())? {
+            tracing::warn!(
+                event = "revocation.ended",
+                user = name,
+                "all sources have agreed for a day that {name} is gone: the revocation is done with"
+            );
+        }
+        Ok(())
+    }
+
     /// What was published before there was a signer, or while it failed.
     fn stock_unchanged(&self, plan: &Plan) -> anyhow::Result<()> {
         let Some(published) = plan.before.published.as_ref().filter(|_| self.signer.is_some()) else {
@@ -371,6 +420,7 @@ impl<'a> Cycle<'a> {
         if settled.numbers != plan.settled.numbers {
             bail!("the id ledger changed while the source was read; nothing was published, the next cycle tries again");
         }
+        let desk = self.desk_since(&plan)?;
         self.write_tree(tree, &plan)?;
         let sequence = after(plan.before.sequence)?;
         // On disk before the push: a number that hosts have seen must never be used again for
@@ -399,6 +449,7 @@ impl<'a> Cycle<'a> {
             ..Published::default()
         };
         self.state.set_published(&published)?;
+        drop(desk);
         self.state.set_held(None)?;
         self.state.set_accepted(None)?;
         let mut report = self.state.report()?;
@@ -415,7 +466,7 @@ impl<'a> Cycle<'a> {
 }
 
 /// Notes what is to be published signed.
-fn stock(signer: Option<&Signer>, source: &str, says: &str, document: &Document) -> anyhow::Result<()> {
+pub(crate) fn stock(signer: Option<&Signer>, source: &str, says: &str, document: &Document) -> anyhow::Result<()> {
     let Some(signer) = signer else {
         return Ok(());
     };
@@ -430,7 +481,7 @@ fn stock(signer: Option<&Signer>, source: &str, says: &str, document: &Document)
 }
 
 /// The number of the next snapshot.
-fn after(sequence: u64) -> anyhow::Result<u64> {
+pub(crate) fn after(sequence: u64) -> anyhow::Result<u64> {
     sequence.checked_add(1).context(
         "the backend holds a snapshot with the largest possible number, which this syncer never wrote: somebody forged \
          it. Delete the source at the backend, then run this again; hosts do not follow such a number",

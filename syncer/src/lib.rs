@@ -24,6 +24,7 @@ pub mod local;
 pub mod permissions;
 pub mod radius;
 pub mod remote;
+pub mod revoked;
 pub mod rules;
 pub mod serve;
 pub mod shape;

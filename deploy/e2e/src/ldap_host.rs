@@ -39,34 +39,12 @@ impl LdapHost {
         let path = "/etc/dirless/dirless-agent.toml";
         let table = format!("[directory]\nbase = \"{BASE}\"\nsources = [\"tree\"]\n");
         private(path, &format!("{}\n{table}", std::fs::read_to_string(path)?))?;
-        machine::install(&["dirless-ldapd"])?;
-        Program::system("systemd-sysusers")
-            .arg("dirless-ldapd.conf")
-            .succeed()?;
-        Program::system("systemd-tmpfiles")
-            .args(["--create", "dirless-ldapd.conf"])
-            .succeed()?;
-        // What the unit's RuntimeDirectory= and LoadCredential= make.
-        Program::system("install")
-            .args(["-d", "-o", "dirless-ldapd", "-g", "dirless-ldapd", "/run/dirless"])
-            .succeed()?;
-        let handed_over = "/run/dirless/ldapd.toml";
-        std::fs::copy("/etc/dirless/ldapd.toml", handed_over)?;
+        install()?;
         world.restart_agent()?;
         world.put("tree", &json!({"users": [], "groups": [], "entries": entries()}))?;
         world.put("local", &people(&[]))?;
         appears("alice")?;
-        // As the unit runs it: nobody in particular, with the one capability that port 389 takes.
-        let server = Program::system("setpriv")
-            .env("DIRLESS_LDAPD_CONFIG", handed_over)
-            .args(["--reuid=dirless-ldapd", "--regid=dirless-ldapd", "--clear-groups"])
-            .args([
-                "--inh-caps=-all,+net_bind_service",
-                "--ambient-caps=-all,+net_bind_service",
-            ])
-            .args(["--bounding-set=-all,+net_bind_service", "--no-new-privs", "--"])
-            .args(["/usr/bin/dirless-ldapd", "run"])
-            .serve_on(389)?;
+        let server = serve()?;
         eventually(ARRIVAL, "alice in the directory copy", || {
             // From the tree and from the accounts, which may come in two copies.
             let whole = format!("(&(mail=alice@example.com)(memberOf=cn=crew,ou=groups,{BASE}))");
@@ -76,6 +54,45 @@ impl LdapHost {
         .with_context(|| server.log())?;
         Ok(Self { world, _server: server })
     }
+}
+
+/// What the unit's RuntimeDirectory= and LoadCredential= make.
+const HANDED_OVER: &str = "/run/dirless/ldapd.toml";
+
+/// Installs the server with its user and folders.
+///
+/// # Errors
+/// When the package or what it needs cannot be made.
+pub fn install() -> anyhow::Result<()> {
+    machine::install(&["dirless-ldapd"])?;
+    Program::system("systemd-sysusers")
+        .arg("dirless-ldapd.conf")
+        .succeed()?;
+    Program::system("systemd-tmpfiles")
+        .args(["--create", "dirless-ldapd.conf"])
+        .succeed()?;
+    Program::system("install")
+        .args(["-d", "-o", "dirless-ldapd", "-g", "dirless-ldapd", "/run/dirless"])
+        .succeed()?;
+    std::fs::copy("/etc/dirless/ldapd.toml", HANDED_OVER)?;
+    Ok(())
+}
+
+/// Starts the server as the unit runs it: nobody in particular, with the one capability that port 389 takes.
+///
+/// # Errors
+/// When it does not start.
+pub fn serve() -> anyhow::Result<Running> {
+    Program::system("setpriv")
+        .env("DIRLESS_LDAPD_CONFIG", HANDED_OVER)
+        .args(["--reuid=dirless-ldapd", "--regid=dirless-ldapd", "--clear-groups"])
+        .args([
+            "--inh-caps=-all,+net_bind_service",
+            "--ambient-caps=-all,+net_bind_service",
+        ])
+        .args(["--bounding-set=-all,+net_bind_service", "--no-new-privs", "--"])
+        .args(["/usr/bin/dirless-ldapd", "run"])
+        .serve_on(389)
 }
 
 /// The snapshot of accounts, with `more` of them.

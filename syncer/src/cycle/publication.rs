@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::guard::Difference;
 use crate::keys::Access;
 use crate::remote::{Body, Holds, Remote};
+use crate::revoked::{Desk, Revocations};
 use crate::signed::Signer;
 use crate::state::{Held, Published, State};
 use crate::tree::{Reader, TreeError, TreeStore};
@@ -87,13 +88,14 @@ impl<'a> Publication<'a> {
     /// # Errors
     /// When the tree cannot be read.
     pub async fn once(&self, client: &Client, accept: Option<&str>) -> anyhow::Result<Vec<Went>> {
+        let revoked = Revocations::load(&self.config.syncer.state_folder)?;
         let mut selected = None;
         let mut went = Vec::new();
         for at in 0..self.audiences.targets.len() {
             let Some(target) = self.audiences.targets.get(at) else {
                 break;
             };
-            let outcome = self.one(client, target, at, &mut selected, accept).await;
+            let outcome = self.one(client, target, at, &mut selected, (accept, &revoked)).await;
             went.push(Went {
                 name: target.name.clone(),
                 outcome,
@@ -103,17 +105,18 @@ impl<'a> Publication<'a> {
     }
 
     /// What all targets receive, and the state of the tree that it is of.
-    fn select(&self) -> anyhow::Result<(String, Vec<Vec<TreeEntry>>)> {
+    fn select(&self, revoked: &Revocations) -> anyhow::Result<(String, Vec<Vec<TreeEntry>>)> {
         let read = self
             .tree
-            .read(|reader| Ok((self.made_of(reader)?, self.audiences.select(reader)?)));
+            .read(|reader| Ok((self.made_of(reader, revoked)?, self.audiences.select(reader, revoked)?)));
         over_tree::usable(self.config, read)
     }
 
     /// Names a state of the tree under these rules: while it is the same, so is what travels.
-    fn made_of(&self, reader: Reader<'_>) -> Result<String, TreeError> {
+    fn made_of(&self, reader: Reader<'_>, revoked: &Revocations) -> Result<String, TreeError> {
         let schema = self.tree.schema().extension_text();
-        let rules = sha256_hex(format!("{:?} {schema}", self.audiences).as_bytes());
+        let revoked: Vec<_> = revoked.iter().map(|own| own.name.as_str()).collect();
+        let rules = sha256_hex(format!("{:?} {schema} {revoked:?}", self.audiences).as_bytes());
         Ok(format!("{} {rules}", reader.state()?))
     }
 
@@ -123,7 +126,7 @@ impl<'a> Publication<'a> {
         target: &Target,
         at: usize,
         selected: &mut Option<(String, Vec<Vec<TreeEntry>>)>,
-        accept: Option<&str>,
+        (accept, revoked): (Option<&str>, &Revocations),
     ) -> anyhow::Result<Outcome> {
         let state = State::at(&target.state_folder(&self.config.syncer.state_folder));
         if let Some(id) = accept {
@@ -131,7 +134,7 @@ impl<'a> Publication<'a> {
         }
         let remote = Remote::new(client.clone(), SourceName::new(&target.name)?, self.access);
         let found = self.look(&remote, &state, target).await?;
-        let now = over_tree::usable(self.config, self.tree.read(|reader| self.made_of(reader)))?;
+        let now = over_tree::usable(self.config, self.tree.read(|reader| self.made_of(reader, revoked)))?;
         let known = found.published.as_ref().filter(|_| found.is_there);
         if let Some(published) = known.filter(|published| published.made_of.as_ref() == Some(&now))
             && self.is_stocked(&target.name, &published.digest)?
@@ -140,7 +143,7 @@ impl<'a> Publication<'a> {
         }
         let (made_of, all) = match selected {
             Some(selected) => selected,
-            None => selected.insert(self.select()?),
+            None => selected.insert(self.select(revoked)?),
         };
         let (made_of, entries) = (made_of.clone(), all.get_mut(at).map(std::mem::take).unwrap_or_default());
         let mut document = Document {
@@ -157,6 +160,7 @@ impl<'a> Publication<'a> {
         dirless_model::snapshot::write(&document, &mut json).context("writing the snapshot")?;
         let digest = sha256_hex(&json);
         drop(json);
+        let desk = Desk::open_since(&self.config.syncer.state_folder, revoked)?;
         if let Some(published) = known.filter(|published| published.digest == digest) {
             document.meta.sequence = Some(published.sequence);
             document.meta.generated_at = Some(published.at.clone());
@@ -185,6 +189,7 @@ impl<'a> Publication<'a> {
             made_of: Some(made_of),
             ..Published::default()
         })?;
+        drop(desk);
         state.set_held(None)?;
         state.set_accepted(None)?;
         let before = found.published.map_or(0, |published| published.entries);

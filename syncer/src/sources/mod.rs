@@ -229,6 +229,18 @@ impl SourceDirectory {
         self
     }
 
+    /// Disables whoever `is_to_go` means of those who may log in; gives who that was.
+    pub(crate) fn disable(&mut self, is_to_go: impl Fn(&SourceUser) -> bool) -> Vec<SourceUser> {
+        let mut gone = Vec::new();
+        for user in self.users.values_mut().filter(|user| user.enabled) {
+            if is_to_go(user) {
+                gone.push(user.clone());
+                user.enabled = false;
+            }
+        }
+        gone
+    }
+
     /// Further entries for the tree.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {

@@ -14,5 +14,6 @@ mod program;
 mod publish;
 mod refuse;
 mod renewal;
+mod revoke;
 mod sequences;
 mod support;

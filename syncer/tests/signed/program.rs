@@ -11,17 +11,17 @@ use dirless_syncer::signed::{Custody, Folder};
 use crate::at_backend::Site as Server;
 use crate::support::{Place, *};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A tenant whose syncer is the program.
-struct Site {
-    tenant: Tenant,
+pub(crate) struct Site {
+    pub(crate) tenant: Tenant,
     folder: tempfile::TempDir,
     more: String,
 }
 
 impl Site {
-    fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         Self::of(Tenant::new(), more)
     }
 
@@ -44,7 +44,7 @@ impl Site {
     }
 
     /// The same at a backend.
-    fn at_backend(more: &str) -> Self {
+    pub(crate) fn at_backend(more: &str) -> Self {
         let mut site = Self::new(more);
         let text = std::fs::read_to_string(site.path("keys/publisher.key")).unwrap();
         let key = dirless_seal::SigningKey::parse(text.trim()).unwrap();
@@ -87,17 +87,17 @@ impl Site {
         policy
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn people(&self, names: &[&str]) {
+    pub(crate) fn people(&self, names: &[&str]) {
         let lines: String = names.iter().map(|name| format!("  - {{name: {name}}}\n")).collect();
         let text = format!("people:\n{lines}groups:\n  - {{name: eng, members: [ann]}}\n");
         std::fs::write(self.path("people/people.yaml"), text).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let text = format!(
             "[syncer]\ninterval_seconds = 10\nkey_folder = {:?}\nstate_folder = {:?}\n\
              [[source]]\nkind = \"files\"\nname = \"people\"\nfolder = {:?}\naccess = true\n\
@@ -122,13 +122,13 @@ impl Site {
         command
     }
 
-    fn ends(&self, arguments: &[&str]) -> (bool, String) {
+    pub(crate) fn ends(&self, arguments: &[&str]) -> (bool, String) {
         let output = self.command(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         (output.status.success(), text.concat())
     }
 
-    fn good(&self, arguments: &[&str]) -> String {
+    pub(crate) fn good(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{arguments:?}: {error}");
@@ -136,7 +136,7 @@ impl Site {
     }
 
     /// For the only compartment.
-    fn code(&self, name: &str) -> JoinCode {
+    pub(crate) fn code(&self, name: &str) -> JoinCode {
         self.code_with(name, &[])
     }
 
@@ -150,18 +150,18 @@ impl Site {
     }
 
     /// A request of this host, sealed to the program's own enroller.
-    fn ask(&self, host: &Host, code: &JoinCode, name: &str) {
+    pub(crate) fn ask(&self, host: &Host, code: &JoinCode, name: &str) {
         let identity = std::fs::read_to_string(self.path("keys/enroller.age")).unwrap();
         let to = dirless_seal::Identity::parse(&identity).unwrap().recipient();
         host.ask_sealed(&self.tenant, code, name, &to, now());
     }
 
-    fn look(&self, host: &mut Host) -> Result<Seen, String> {
+    pub(crate) fn look(&self, host: &mut Host) -> Result<Seen, String> {
         host.look(&self.tenant.folder(), now())
     }
 }
 
-fn now() -> jiff::Timestamp {
+pub(crate) fn now() -> jiff::Timestamp {
     dirless_program::Clock::system().now()
 }
 
@@ -174,7 +174,7 @@ impl Drop for Running {
     }
 }
 
-fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < end, "{what} did not happen");

@@ -13,6 +13,7 @@ mod guard;
 mod migrate;
 mod moto;
 mod over_tree;
+mod revoke;
 mod service;
 mod stability;
 mod support;

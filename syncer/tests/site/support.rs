@@ -119,6 +119,9 @@ impl Respond for Answer {
                 let rules = "{\"enforce_group_memberships\":false,\"host_group_rules\":[]}";
                 ResponseTemplate::new(200).set_body_raw(rules, "application/json")
             }
+            ("GET", "/v1/snapshot/local") => {
+                ResponseTemplate::new(404).set_body_raw("{\"error\":\"none\"}", "application/json")
+            }
             ("GET", "/v1/health") => ResponseTemplate::new(200).set_body_raw("{\"status\":\"ok\"}", "application/json"),
             (method, path) if of_tree(path).is_some() => memory.of_tree(method, of_tree(path).unwrap(), request),
             (method, path) => panic!("the syncer must not ask for {method} {path}"),

@@ -1,0 +1,145 @@
+//! Publishing without somebody at once: from what is published, without asking a source.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use dirless_client::{Client, Expected};
+use dirless_model::NameRule;
+use dirless_model::snapshot::Document;
+use dirless_program::Clock;
+use dirless_wire::{ETag, SourceName};
+
+use super::Desk;
+use super::edit::edit;
+use crate::config::Config;
+use crate::cycle::{after, stock};
+use crate::document::digest;
+use crate::keys::Access;
+use crate::remote::{Holds, Remote};
+use crate::shape::Shape;
+use crate::signed::Signer;
+use crate::state::{Published, State};
+
+/// One published snapshot: of a source, or of an audience of the tree.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// How the backend is asked.
+    pub access: &'a Access,
+    /// Where the backend is.
+    pub client: Client,
+    /// Its name on the wire.
+    pub name: String,
+    /// Where what was published of it is remembered.
+    pub state_folder: PathBuf,
+    /// How its names became names on hosts.
+    pub names: NameRule,
+    /// What signs, if anything does.
+    pub signer: Option<Signer>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What was published without somebody.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Took {
+    /// Its name on the wire.
+    pub source: String,
+    /// The sequence number of the new snapshot.
+    pub sequence: u64,
+}
+
+impl Place<'_> {
+    /// Publishes it without whoever is revoked, from what is published; `None` when nobody of them is there. What is
+    /// signed goes to the signer, and is settled by the caller.
+    ///
+    /// # Errors
+    /// When what is published cannot be edited, or the backend does not take it.
+    pub async fn take_away(&self, desk: &Desk) -> anyhow::Result<Option<Took>> {
+        let state = State::at(&self.state_folder);
+        let remote = Remote::new(self.client.clone(), SourceName::new(&self.name)?, self.access);
+        let Some(text) = self.text(&remote).await? else {
+            return Ok(None);
+        };
+        let edited = edit(&text, &self.name, desk.revocations(), self.config.ids.range);
+        let Some(mut document) = edited.with_context(|| format!("what is published of {}", self.name))? else {
+            return Ok(None);
+        };
+        drop(text);
+        let published = state.published()?;
+        let expected = self.expected(&remote, published.as_ref()).await?;
+        let used = published.as_ref().map_or(0, |published| published.sequence);
+        let used = used.max(state.sequence()?).max(document.meta.sequence.unwrap_or(0));
+        let sequence = after(used)?;
+        // On disk before anybody sees it, as for every snapshot.
+        state.set_sequence(sequence)?;
+        let now = self.clock.now().to_string();
+        document.meta.sequence = Some(sequence);
+        document.meta.generated_at = Some(now.clone());
+        let says = self.says(&document)?;
+        stock(self.signer.as_ref(), &self.name, &says, &document)?;
+        let written = match expected {
+            Some(expected) => Some(remote.push(&document, None, &expected).await?),
+            None => None,
+        };
+        if published.is_some() {
+            let (written, body) = written.unzip();
+            let etag = written.and_then(|written| written.etag);
+            state.set_published(&Published {
+                sequence,
+                digest: says,
+                body: body.unwrap_or_default(),
+                etag: etag.map(|etag| etag.header().to_owned()),
+                at: now,
+                shape: Shape::of(&document),
+                entries: document.entries.len(),
+                // Of a tree it is not known any more: the next cycle compares.
+                made_of: None,
+            })?;
+        }
+        Ok(Some(Took {
+            source: self.name.clone(),
+            sequence,
+        }))
+    }
+
+    /// What is published: as it was signed, or else as the backend has it.
+    async fn text(&self, remote: &Remote<'_>) -> anyhow::Result<Option<String>> {
+        if let Some(signer) = &self.signer {
+            let source = self.name.parse().context("publishing signed")?;
+            if let Some(text) = signer.stocked_text(&source)? {
+                return Ok(Some(text));
+            }
+        }
+        if !self.access.classic {
+            return Ok(None);
+        }
+        remote.text_if_any().await
+    }
+
+    /// What a push replaces; `None` when nothing is to be pushed.
+    async fn expected(&self, remote: &Remote<'_>, published: Option<&Published>) -> anyhow::Result<Option<Expected>> {
+        if !self.access.classic {
+            return Ok(None);
+        }
+        let expecting = |etag: Option<ETag>| etag.map_or(Expected::Anything, Expected::Tag);
+        let holds = remote.look(published, &self.names).await;
+        match holds.context("looking at what the backend holds")? {
+            Holds::Ours { etag } => Ok(Some(expecting(etag))),
+            // It has nobody who could be taken away.
+            Holds::Nothing => Ok(None),
+            Holds::Other { .. } if published.is_some() => bail!(
+                "the backend holds another snapshot of {} than this syncer published: does another syncer publish the same \
+                 source? Nothing was overwritten",
+                self.name
+            ),
+            Holds::Other { etag, .. } => Ok(Some(expecting(etag))),
+        }
+    }
+
+    /// Names the content as cycles do, so that the next one that reads the same publishes nothing.
+    fn says(&self, document: &Document) -> anyhow::Result<String> {
+        digest(document).context("writing the snapshot")
+    }
+}

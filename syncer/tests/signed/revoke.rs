@@ -1,0 +1,196 @@
+//! Somebody is taken away by hand: at once, from everything, for as long as the source has them.
+
+use std::process::Output;
+
+use dirless_seal::Note;
+use dirless_seal::trust::{self, Receipt, print};
+
+use crate::program::{Site, now, until};
+use crate::support::*;
+
+/// What a host says that has applied the head of that version.
+fn receipt(site: &Site, host: &Host, version: u64) -> Vec<u8> {
+    let bytes = site.tenant.site().operator();
+    let head = dirless_syncer::signed::Folder::get(&bytes, "head/syncer-1", 1 << 20)
+        .unwrap()
+        .unwrap();
+    let head = Note::parse(&head, 1 << 20).unwrap();
+    let receipt = Receipt {
+        tenant: site.tenant.id,
+        node: host.key.verifying().name().clone(),
+        issued: jiff::Timestamp::from_second(now().as_second()).unwrap(),
+        policy: trust::Seen {
+            version: 1,
+            digest: dirless_seal::Digest::of(b"policy"),
+        },
+        heads: vec![(
+            label("syncer-1"),
+            trust::Seen {
+                version,
+                digest: head.digest(),
+            },
+        )],
+        generation: version,
+        users: 1,
+        groups: 1,
+        dropped: 0,
+    };
+    let note = Note::sign(print(&receipt).unwrap(), &[&host.key]).unwrap();
+    note.to_string().into_bytes()
+}
+
+/// Is this user in what the host reads? The ledger goes on knowing whom a number was.
+fn has(seen: &Seen, name: &str) -> bool {
+    seen["people"].contains(&format!("\"username\":\"{name}\""))
+}
+
+fn current(site: &Site) -> u64 {
+    head(&site.tenant).version
+}
+
+/// A site with two hosts that were let in.
+fn site() -> (Site, Host, Host) {
+    let site = Site::at_backend("classic = false");
+    site.good(&["once"]);
+    let hosts = ["web-1", "web-2"].map(|name| {
+        let code = site.code(name);
+        let host = Host::new(&site.tenant, "all");
+        site.ask(&host, &code, name);
+        host
+    });
+    site.good(&["node", "admit"]);
+    let [mut one, two] = hosts;
+    assert!(site.look(&mut one).unwrap()["people"].contains("ann"));
+    (site, one, two)
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_str(&text).unwrap_or_else(|_| unreachable!("{text}{error}"))
+}
+
+#[test]
+fn a_person_is_gone_at_once_and_stays_away_until_it_is_undone() {
+    let (site, mut host, offline) = site();
+    let server = site.tenant.site();
+    server.beat(&host.key, &receipt(&site, &host, current(&site)));
+    let before = current(&site);
+    // The source is not asked: it could not even be read.
+    std::fs::rename(site.path("people"), site.path("away")).unwrap();
+    let child = site
+        .command(&[
+            "revoke",
+            "ann",
+            "--reason",
+            "left",
+            "--wait",
+            "--timeout",
+            "60",
+            "--json",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The one host that is connected follows, as soon as there is something to follow.
+    until("a new head", || current(&site) > before);
+    let seen = site.look(&mut host).unwrap();
+    assert!(
+        !has(&seen, "ann") && has(&seen, "bob") && seen["people"].contains("\"members\":[]"),
+        "user, keys and groups: {seen:?}"
+    );
+    server.beat(&host.key, &receipt(&site, &host, current(&site)));
+    let output = child.wait_with_output().unwrap();
+    let said = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{said:#}");
+    assert_eq!(
+        (&said["revoked"][0], &said["published"][0]["source"]),
+        (&"ann".into(), &"people".into())
+    );
+    let hosts = &said["hosts"];
+    assert_eq!((&hosts["connected"], &hosts["applied"]), (&1.into(), &1.into()));
+    assert_eq!(
+        hosts["offline"],
+        serde_json::json!([offline.key.verifying().name().as_str()])
+    );
+    assert!(
+        hosts["slowest_seconds"].is_number() && hosts["leases_end"].is_string(),
+        "{said:#}"
+    );
+
+    // The source brings nobody back, and neither does another program.
+    std::fs::rename(site.path("away"), site.path("people")).unwrap();
+    site.good(&["once"]);
+    assert!(!has(&site.look(&mut host).unwrap(), "ann"));
+    let list = site.good(&["revoke", "--list"]);
+    assert!(
+        list.starts_with("ann since") && list.contains("people (still has them): left"),
+        "{list}"
+    );
+    assert!(site.good(&["status"]).contains("revoke --undo ann"));
+    let (good, said) = site.ends(&["revoke", "carol"]);
+    assert!(
+        !good && said.contains("nobody is published under the name \"carol\""),
+        "{said}"
+    );
+    assert!(!site.ends(&["revoke", "--undo", "bob"]).0);
+
+    // Somebody else of the same name, whom nobody published before.
+    site.good(&["revoke", "carol", "--unknown"]);
+    site.people(&["ann", "bob", "carol", "dave"]);
+    site.good(&["once"]);
+    let seen = site.look(&mut host).unwrap();
+    assert!(has(&seen, "dave") && !has(&seen, "carol"));
+
+    // Undone, both are back with the next read, under the same numbers.
+    site.good(&["revoke", "--undo", "ann", "carol"]);
+    site.good(&["once"]);
+    let seen = site.look(&mut host).unwrap();
+    assert!(has(&seen, "ann") && has(&seen, "carol"));
+    assert_eq!(site.good(&["revoke", "--list"]), "");
+}
+
+#[test]
+fn hosts_that_do_not_follow_are_told_apart() {
+    let (site, host, _) = site();
+    let server = site.tenant.site();
+    server.beat(&host.key, &receipt(&site, &host, current(&site)));
+    let output = site
+        .command(&["revoke", "ann", "--wait", "--timeout", "1"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(13), "{said}");
+    assert!(
+        said.contains("0 of 1 connected hosts; 1 offline, leases end at 20"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("not applied by {}", host.key.verifying().name())),
+        "{said}"
+    );
+    // Waiting goes on where it was, and the last one of a directory goes as well.
+    server.beat(&host.key, &receipt(&site, &host, current(&site) + 10));
+    let output = site
+        .command(&["revoke", "ann", "bob", "--wait", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{:#}", json(&output));
+    site.good(&["once"]);
+}
+
+#[test]
+fn a_running_syncer_does_not_bring_anybody_back() {
+    let (site, mut host, _) = site();
+    let mut running = site.command(&["run"]).spawn().unwrap();
+    let before = current(&site);
+    site.good(&["revoke", "ann"]);
+    until("a head without her", || current(&site) > before);
+    assert!(!has(&site.look(&mut host).unwrap(), "ann"));
+    // It reads the source again when a file changes.
+    site.people(&["ann", "bob", "carol"]);
+    until("carol", || site.look(&mut host).is_ok_and(|seen| has(&seen, "carol")));
+    assert!(!has(&site.look(&mut host).unwrap(), "ann"));
+    running.kill().unwrap();
+    running.wait().unwrap();
+}
