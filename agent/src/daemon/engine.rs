@@ -14,13 +14,16 @@ use super::fetch::{self, Step};
 use super::heartbeat::{heartbeat, problems_of};
 use super::state::{self, DaemonState};
 use super::worker::{Spawn, WorkerCommand};
-use super::{inputs, prepare};
+use super::{inputs, prepare, sessions};
 use crate::config::{Classic, Config, Timing, Upstream};
 use crate::host::ca::Proposal;
 use crate::host::sshd_program::SshdProgram;
 use crate::paths::Paths;
 use crate::pipeline::Report;
 use crate::trust::{Applied, Keeper, KeeperError, ReachError, believed_tenant, files, timeouts};
+
+/// Whose the host's limits and the table have to be: root's.
+const OWNER: u32 = 0;
 
 /// Everything a cycle works with.
 #[derive(Debug)]
@@ -371,7 +374,10 @@ impl Engine {
     /// Sends a heartbeat, and remembers what it said and is answered.
     async fn beat(&mut self, cycle: &Cycle, problems: Vec<String>) -> Result<Option<ETag>, dirless_client::Error> {
         let report = self.report();
-        let beat = heartbeat(&self.config.agent_id, &self.hostname, report.as_ref(), &problems);
+        let mut beat = heartbeat(&self.config.agent_id, &self.hostname, report.as_ref(), &problems);
+        if let Some(host) = &mut beat.report {
+            host.sessions_ended = self.state.sessions_ended;
+        }
         let answer = cycle.post_heartbeat(&beat).await;
         self.tenant.heard(answer.as_ref().ok().cloned().flatten());
         self.told = problems;
@@ -422,8 +428,39 @@ impl Engine {
         answered
     }
 
-    /// Has the worker make the table when anything it is made from has changed.
+    /// Has the worker make the table when anything it is made from has changed, and ends the sessions of people who are in
+    /// it no more, where the host's limits say so.
     pub(super) async fn publish(&mut self, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
+        let watch = sessions::Watch::begin(&self.paths, OWNER);
+        self.make_table(outcome, alive).await;
+        match watch {
+            Some(watch) => self.end_sessions(watch, outcome, alive).await,
+            None => self.state.present.clear(),
+        }
+    }
+
+    async fn end_sessions(&mut self, watch: sessions::Watch, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
+        let (paths, present) = (self.paths.clone(), self.state.present.clone());
+        let mut ending = tokio::task::spawn_blocking(move || watch.end(&paths, OWNER, &present));
+        // Processes may take their time; the watchdog need not bite for that.
+        let ended = loop {
+            match tokio::time::timeout(std::time::Duration::from_secs(5), &mut ending).await {
+                Ok(ended) => break ended,
+                Err(_elapsed) => alive(),
+            }
+        };
+        match ended {
+            Ok(ended) => {
+                self.state.sessions_ended += ended.people.len() as u64;
+                self.state.present = ended.present;
+                outcome.problems.extend(ended.problems);
+            }
+            Err(error) => outcome.problems.push(format!("ending sessions broke off: {error}")),
+        }
+    }
+
+    /// Has the worker make the table when anything it is made from has changed.
+    async fn make_table(&mut self, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
         let unknown = |source: &&SourceName| fetch::read_note(&self.paths, source).is_none();
         if let Some(source) = self.config.sources.iter().find(unknown) {
             outcome.failed = true;

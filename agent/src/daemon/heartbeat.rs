@@ -20,6 +20,7 @@ pub(crate) fn heartbeat(agent_id: &str, hostname: &str, report: Option<&Report>,
         dropped_total: 0,
         dropped: Vec::new(),
         problems: problems.to_vec(),
+        sessions_ended: 0,
     };
     if let Some(report) = report {
         add_report(&mut host, report);

@@ -15,6 +15,7 @@ mod heartbeat;
 mod inputs;
 mod prepare;
 mod run;
+mod sessions;
 mod signed;
 mod standing;
 pub mod state;

@@ -24,6 +24,12 @@ pub struct DaemonState {
     pub ca: CaState,
     /// Refusals of this host's key, where files are signed.
     pub refusals: Refusals,
+    /// Who of the directory had processes here when the table was looked at last, by uid; empty unless the host's limits
+    /// allow to end sessions.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub present: BTreeMap<u32, String>,
+    /// How many people's sessions were ended, because they were removed.
+    pub sessions_ended: u64,
     /// Digest of everything the published table was made from; `None` when the worker has to run.
     pub built_from: Option<String>,
 }

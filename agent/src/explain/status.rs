@@ -7,6 +7,7 @@ use dirless_table::Table;
 
 use super::why::Caller;
 use super::{ago, print_field, print_json};
+use crate::daemon::state;
 use crate::paths::Paths;
 use crate::pipeline::{Dropped, Report, SourceReport, Taken, shown};
 
@@ -45,6 +46,9 @@ struct StatusView<'a> {
     trust: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<&'a Report>,
+    /// People whose sessions were ended, because they were removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions_ended: Option<u64>,
 }
 
 /// Prints the status. `live` is what the daemon answered, `None` when it does not run. The exit code is
@@ -77,6 +81,10 @@ pub fn status(
         table_problem: table.as_ref().err().map(ToString::to_string),
         trust: std::fs::read_to_string(paths.trust_summary()).ok(),
         report: report.as_ref(),
+        sessions_ended: match caller {
+            Caller::Root => Some(state::load(&paths.daemon_state()).sessions_ended).filter(|ended| *ended > 0),
+            Caller::Other => None,
+        },
     };
     if json {
         print_json(&view, out)?;
@@ -108,6 +116,10 @@ fn print(
     };
     print_field("table", &[table], out)?;
     print_field("trust", &view.trust.iter().cloned().collect::<Vec<_>>(), out)?;
+    let ended = view
+        .sessions_ended
+        .map(|ended| format!("ended for {ended} people who were removed"));
+    print_field("sessions", &ended.into_iter().collect::<Vec<_>>(), out)?;
     match (view.report, caller) {
         (Some(report), _) => print_report(report, now, out),
         (None, Caller::Root) => print_field(

@@ -51,6 +51,14 @@ pub struct HostReport {
     /// Problems that need a person, in plain words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// People whose sessions this host ended since it was set up, because they were removed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sessions_ended: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl HostReport {

@@ -30,6 +30,10 @@ pub struct HostLimits {
     pub max_users: usize,
     /// Most groups; more are a mistake, and nothing is published.
     pub max_groups: usize,
+    /// Whether what people have running here is ended when the directory has them here no more.
+    pub end_sessions: bool,
+    /// Most people whose sessions are ended at once; more are a mistake, and all are left alone.
+    pub end_sessions_most: usize,
 }
 
 impl Default for HostLimits {
@@ -45,6 +49,8 @@ impl Default for HostLimits {
             map_groups: Vec::new(),
             max_users: 1_000_000,
             max_groups: 500_000,
+            end_sessions: false,
+            end_sessions_most: 16,
         }
     }
 }
@@ -155,9 +161,12 @@ mod tests {
             map_groups = ["sudo"]
             max_users = 10
             max_groups = 5
+            end_sessions = true
+            end_sessions_most = 3
             "#,
         )
         .unwrap();
+        assert!(limits.end_sessions && !HostLimits::default().end_sessions);
         assert!(limits.user_ids.iter().any(|range| range.contains(70_000)));
         assert_eq!(limits.map_groups[0].as_str(), "sudo");
     }
