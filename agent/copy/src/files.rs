@@ -129,14 +129,18 @@ impl Files {
         PathBuf::from(name)
     }
 
-    /// The numbers of the flat files that there are.
+    /// The numbers of the flat files that there are; none where there is no folder.
     fn all_records(&self) -> Result<Vec<i64>, CopyError> {
         let folder = folder_of(&self.current);
         let mut start = self.current.file_name().unwrap_or_default().to_owned();
         start.push(RECORDS);
         let names = || {
             let mut numbers = Vec::new();
-            for entry in fs::read_dir(folder)? {
+            let entries = match fs::read_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(numbers),
+                entries => entries?,
+            };
+            for entry in entries {
                 let name = entry?.file_name();
                 let number = name.as_bytes().strip_prefix(start.as_bytes());
                 let number: Option<i64> = number.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());

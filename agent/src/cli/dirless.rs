@@ -1,5 +1,6 @@
 //! `dirless`: enrol, look, ask why, refresh, install; and what an operator does for a whole tenant, which needs no agent.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -12,6 +13,7 @@ use dirless_wire::SourceName;
 use super::authority;
 use super::places::Places;
 use super::report::{Question, answer};
+use super::revoke;
 use crate::daemon::control::{self, Request};
 use crate::enroll::{EnrollArguments, RotateArguments, SystemTerminal, enroll, rotate};
 use crate::host::install::{Plan, Wanted, carry_out, plan_install, plan_uninstall};
@@ -98,6 +100,13 @@ enum Command {
         #[command(subcommand)]
         command: authority::Command,
     },
+    /// Take people away from all hosts now: "dirless-syncer revoke", on the syncer's machine
+    #[command(disable_help_flag = true)]
+    Revoke {
+        /// What that command takes, such as NAME and --wait; --help shows it
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        given: Vec<OsString>,
+    },
     #[command(flatten)]
     Operator(Box<dirless_operator::Command>),
     /// Write man pages or shell completions
@@ -172,6 +181,7 @@ fn dispatch(arguments: &Arguments, environment: Lookup<'_>) -> anyhow::Result<Ex
             finish_plan(places, environment, &plan, *dry_run)?;
         }
         Command::Ssh { command } => authority::run(places, environment, command)?,
+        Command::Revoke { given } => return Err(revoke::run(given)),
         Command::Operator(command) => command.run(&mut Surroundings {
             out: &mut std::io::stdout(),
             terminal: &mut dirless_operator::SystemTerminal,

@@ -5,3 +5,4 @@ mod authority;
 pub mod dirless;
 mod places;
 mod report;
+mod revoke;

@@ -244,7 +244,9 @@ fn a_revoked_person_leaves_nothing_on_a_host() {
         let _server = ldap_host::serve()?;
         eventually(ARRIVAL, "alice, whole", || (traces().ok()?.len() == 5).then_some(()))?;
 
-        let said = syncer(&["revoke", "alice", "--reason", "left"])?;
+        let said = Program::ours("dirless")?.args(["revoke", "alice"]).env("PATH", "/nowhere").run()?;
+        ensure!(said.stderr.contains("run this where it runs"), "{}", said.stderr);
+        let said = operator(&["revoke", "alice", "--reason", "left", "--config", "/srv/syncer/syncer.toml"])?;
         ensure!(said.contains("revoked alice"), "{said}");
         ensure!(cycle()?.is_empty(), "after the revocation");
         eventually(ARRIVAL, "nothing of alice", || traces().ok()?.is_empty().then_some(()))?;
