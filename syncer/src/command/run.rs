@@ -30,6 +30,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
     let stop = service::stop_signal();
     tokio::pin!(stop);
     let mut pokes = Pokes::none();
+    note_classic(setting);
     let reason = tokio::select! {
         never = setting.keep_signed() => match never {},
         ended = forever(setting, &mut pokes) => {
@@ -47,6 +48,7 @@ pub(super) async fn always(setting: &Setting<'_>, pokes: &mut Pokes) -> std::con
     let interval = Duration::from_secs(setting.config.syncer.interval_seconds);
     let mut backoff = Backoff::new(FIRST_WAIT, interval, rand::random());
     let mut ticks = Ticks::new();
+    note_classic(setting);
     loop {
         let error = match forever(setting, pokes).await {
             Ok(never) => match never {},
@@ -65,6 +67,12 @@ pub(super) async fn always(setting: &Setting<'_>, pokes: &mut Pokes) -> std::con
     }
 }
 
+fn note_classic(setting: &Setting<'_>) {
+    if let Some(note) = setting.config.classic_note() {
+        tracing::warn!(event = "protocol.classic", "{note}");
+    }
+}
+
 fn failed(name: &str, error: &anyhow::Error) -> Part {
     Part {
         name: name.to_owned(),
@@ -76,9 +84,6 @@ fn failed(name: &str, error: &anyhow::Error) -> Part {
 /// The loop. Everything it writes is published whole, so that it may be dropped at any await.
 async fn forever(setting: &Setting<'_>, pokes: &mut Pokes) -> anyhow::Result<std::convert::Infallible> {
     let config = &setting.config;
-    if let Some(note) = config.classic_note() {
-        tracing::warn!(event = "protocol.classic", "{note}");
-    }
     if config.is_classic() && !KeyFolder::of(config).is_enrolled() {
         let token = keys::bearer(config, setting.environment)?;
         let tenant = enroll::register(setting, &token).await?;
