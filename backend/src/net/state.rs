@@ -280,9 +280,9 @@ mod tests {
     #[test]
     fn a_trickle_of_header_bytes_buys_no_time() {
         let (connections, registered) = one();
-        for now in 1..=11 {
+        for second in 1..=11 {
             registered.connection.received();
-            connections.sweep(now, LIMITS);
+            connections.sweep(second, LIMITS);
         }
         assert!(registered.connection.is_killed());
     }
@@ -305,9 +305,9 @@ mod tests {
         let (connections, registered) = one();
         registered.connection.request_began();
         registered.connection.request_ended();
-        for now in (0..200).step_by(20) {
+        for second in (0..200).step_by(20) {
             registered.connection.send_blocked();
-            connections.sweep(now, LIMITS);
+            connections.sweep(second, LIMITS);
             registered.connection.sent();
         }
         assert!(!registered.connection.is_killed());
