@@ -4,7 +4,6 @@
 mod common;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use common::{Host, KEY, user, users};
 use dirless_agent::pipeline::{DirectoryOptions, Kind, Taken};
@@ -26,7 +25,7 @@ fn host(sources: &[&str]) -> Host {
 
 /// The names of the entries that a filter matches by an index alone.
 fn find(host: &Host, filter: &str) -> Vec<String> {
-    let reader = Reader::open(&host.paths.directory_copy(), Arc::new(Schema::standard())).unwrap();
+    let reader = Reader::open(&host.paths.directory_copy(), Schema::standard()).unwrap();
     let mut found = Vec::new();
     let filter = Filter::parse(filter).unwrap();
     reader
@@ -141,7 +140,7 @@ fn with_schema(definitions: &[&str], list: &[&str]) -> String {
 }
 
 fn definitions(host: &Host) -> usize {
-    let reader = Reader::open(&host.paths.directory_copy(), Arc::new(Schema::standard())).unwrap();
+    let reader = Reader::open(&host.paths.directory_copy(), Schema::standard()).unwrap();
     reader.schema().extension().count()
 }
 

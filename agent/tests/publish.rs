@@ -436,9 +436,9 @@ fn measured_worker_process() {
 fn a_directory_copy_is_published_after_the_host_limits_and_only_when_something_changed() {
     use dirless_copy::{Reader, Scope};
     use dirless_directory::{Dn, DnKey, Filter, Schema};
-    let schema = std::sync::Arc::new(Schema::standard());
+    let schema = Schema::standard();
     let names = |path: &Path| {
-        let reader = Reader::open(path, std::sync::Arc::clone(&schema)).unwrap();
+        let reader = Reader::open(path, schema.clone()).unwrap();
         let mut found = Vec::new();
         let filter = Filter::parse("(objectClass=posixAccount)").unwrap();
         reader

@@ -13,7 +13,6 @@
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -113,7 +112,7 @@ fn processor_time() -> f64 {
 
 /// Writes every entry with its user attributes, and its password.
 fn write_ldif(path: &Path) -> anyhow::Result<()> {
-    let schema = Arc::new(Schema::standard());
+    let schema = Schema::standard();
     let reader = Reader::open(path, schema)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut failed = None;

@@ -115,7 +115,7 @@ pub struct Reader {
     recent: RefCell<Recent>,
     window: RefCell<Window>,
     verified: RefCell<Verified>,
-    pub(crate) schema: Arc<Schema>,
+    pub(crate) schema: Schema,
     pub(crate) attributes: HashMap<String, i64>,
     pub(crate) class_sets: Vec<(i64, Vec<String>)>,
     /// What the index knows of the attributes that were asked for.
@@ -138,7 +138,7 @@ impl Reader {
     ///
     /// # Errors
     /// When there is none, or it is of another format.
-    pub fn open(path: &Path, known: Arc<Schema>) -> Result<Self, CopyError> {
+    pub fn open(path: &Path, known: Schema) -> Result<Self, CopyError> {
         for _ in 0..TRIES {
             let file = File::open(path).map_err(CopyError::file("open", path))?;
             // Locked by the writer means replaced meanwhile.
@@ -163,7 +163,7 @@ impl Reader {
         path: &Path,
         file: File,
         (connection, records): (Connection, Records),
-        schema: Arc<Schema>,
+        schema: Schema,
     ) -> Result<Self, CopyError> {
         let mut reader = Self {
             path: path.to_owned(),
@@ -209,7 +209,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::open`].
     pub fn again(&self) -> Result<Option<Self>, CopyError> {
-        let other = Self::open(&self.path, Arc::clone(&self.schema))?;
+        let other = Self::open(&self.path, self.schema.clone())?;
         Ok((other.position == self.position).then_some(other))
     }
 
@@ -232,7 +232,7 @@ impl Reader {
 
     /// The schema by which it is read.
     #[must_use]
-    pub fn schema(&self) -> &Arc<Schema> {
+    pub fn schema(&self) -> &Schema {
         &self.schema
     }
 
@@ -502,14 +502,14 @@ pub(crate) struct Manner<'a> {
 }
 
 /// The schema of a generation.
-fn schema_of(connection: &Connection, known: Arc<Schema>) -> Result<Arc<Schema>, CopyError> {
+fn schema_of(connection: &Connection, known: Schema) -> Result<Schema, CopyError> {
     let text = layout::text(connection, meta::SCHEMA)?;
     if text == known.extension_text() {
         return Ok(known);
     }
     let mut schema = Schema::standard();
     schema.extend(&text)?;
-    Ok(Arc::new(schema))
+    Ok(schema)
 }
 
 fn change(row: &rusqlite::Row<'_>, kind: Kind) -> rusqlite::Result<(i64, Change)> {

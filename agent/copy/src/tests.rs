@@ -26,7 +26,7 @@ impl Folder {
     }
 
     fn reader(&self) -> Reader {
-        Reader::open(&self.copy(), Arc::new(Schema::standard())).unwrap()
+        Reader::open(&self.copy(), Schema::standard()).unwrap()
     }
 
     fn names(&self) -> Vec<String> {
@@ -342,7 +342,7 @@ fn what_is_no_copy_is_made_anew() {
         b"this is no database at all, and long enough to be looked at as one",
     )
     .unwrap();
-    assert!(Reader::open(&folder.copy(), Arc::new(Schema::standard())).is_err());
+    assert!(Reader::open(&folder.copy(), Schema::standard()).is_err());
     let summary = publish(&folder.copy(), 0, &small());
     assert_eq!(summary.added, 4);
     assert_eq!(

@@ -19,7 +19,7 @@ const KEPT: usize = 8;
 /// The generation that is served, with readers that wait for work.
 struct Generation {
     position: Position,
-    schema: Arc<Schema>,
+    schema: Schema,
     contexts: Vec<Dn>,
     /// What all its readers go by.
     hot: Option<Arc<Hot>>,
@@ -32,7 +32,6 @@ struct Generation {
 pub struct Served {
     path: PathBuf,
     /// What is served while there is no generation.
-    standard: Arc<Schema>,
     generation: RwLock<Option<Arc<Generation>>>,
     state: watch::Sender<State>,
 }
@@ -49,7 +48,6 @@ impl Served {
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            standard: Arc::new(Schema::standard()),
             generation: RwLock::new(None),
             state: watch::Sender::new(State::default()),
         }
@@ -66,15 +64,14 @@ impl Served {
         {
             return Ok(false);
         }
-        let known = current.as_ref().map_or(&self.standard, |current| &current.schema);
-        let mut first = Reader::open(&self.path, Arc::clone(known))?;
+        let mut first = Reader::open(&self.path, schema_of(current.as_deref()))?;
         let position = first.position().clone();
         let hot = hot(current.as_deref(), &first)?;
         first.go_by(hot.clone());
         let next = Generation {
             contexts: first.topmost()?.iter().filter_map(|dn| Dn::parse(dn).ok()).collect(),
             position: position.clone(),
-            schema: Arc::clone(first.schema()),
+            schema: first.schema().clone(),
             hot,
             first: Mutex::new(first),
             waiting: Mutex::default(),
@@ -102,7 +99,7 @@ impl Served {
         let reader = match waiting {
             Some(reader) => reader,
             None => {
-                let mut reader = Reader::open(&self.path, Arc::clone(&generation.schema)).map_err(failure)?;
+                let mut reader = Reader::open(&self.path, generation.schema.clone()).map_err(failure)?;
                 if *reader.position() == generation.position {
                     reader.go_by(generation.hot.clone());
                 }
@@ -157,14 +154,18 @@ fn hot(before: Option<&Generation>, first: &Reader) -> Result<Option<Arc<Hot>>, 
     Ok(Hot::read(first)?.map(Arc::new))
 }
 
+/// What a generation is read by; before there is one, what every directory starts from.
+fn schema_of(generation: Option<&Generation>) -> Schema {
+    generation.map_or_else(Schema::standard, |generation| generation.schema.clone())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Directory for Served {
-    fn schema(&self) -> Arc<Schema> {
-        let current = self.current();
-        Arc::clone(current.as_ref().map_or(&self.standard, |current| &current.schema))
+    fn schema(&self) -> Schema {
+        schema_of(self.current().as_deref())
     }
 
     fn naming_contexts(&self) -> Vec<Dn> {

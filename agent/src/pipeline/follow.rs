@@ -15,7 +15,6 @@ mod remember;
 mod told;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use dirless_copy::{CopyError, Edit, Reader};
 use dirless_directory::Schema;
@@ -180,7 +179,7 @@ impl Worker<'_> {
         }
         Ok(Some(Held {
             base: &directory.base,
-            reader: Reader::open(&path, Arc::new(Schema::standard()))?,
+            reader: Reader::open(&path, Schema::standard())?,
         }))
     }
 
@@ -281,7 +280,7 @@ impl Worker<'_> {
         let Some(plan) = directory::plan(held, store, self.inputs, &news.effects, &news.tree)? else {
             return Ok(None);
         };
-        let schema = held.reader.schema().as_ref().clone();
+        let schema = held.reader.schema().clone();
         let mut edit = Edit::begin(&self.paths.directory_copy(), schema, self.clock.now())?;
         plan.apply(held, &mut edit)?;
         Ok(Some(edit))

@@ -3,7 +3,6 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use dirless_copy::{Reader, Scope};
 use dirless_directory::{DnKey, Filter, Schema};
@@ -33,7 +32,7 @@ fn begin() -> Following {
 impl Following {
     /// Names and attributes of the copy, but for what says when.
     fn copy(&self) -> Vec<(String, Vec<u8>)> {
-        let reader = Reader::open(&self.setting.paths.directory_copy(), Arc::new(Schema::standard())).unwrap();
+        let reader = Reader::open(&self.setting.paths.directory_copy(), Schema::standard()).unwrap();
         let mut rows = Vec::new();
         let all = Filter::parse("(&)").unwrap();
         reader
@@ -50,7 +49,7 @@ impl Following {
     }
 
     fn finds(&self, filter: &str) -> usize {
-        let reader = Reader::open(&self.setting.paths.directory_copy(), Arc::new(Schema::standard())).unwrap();
+        let reader = Reader::open(&self.setting.paths.directory_copy(), Schema::standard()).unwrap();
         let mut count = 0;
         let filter = Filter::parse(filter).unwrap();
         reader

@@ -98,9 +98,12 @@ pub struct ObjectClass {
     text: Box<str>,
 }
 
-/// All definitions of a directory.
+/// All definitions of a directory. A clone is the same ones until either is extended, and costs nothing.
 #[derive(Clone, Default)]
-pub struct Schema {
+pub struct Schema(Arc<Definitions>);
+
+#[derive(Clone, Default)]
+struct Definitions {
     attributes: Vec<Arc<AttributeType>>,
     classes: Vec<Arc<ObjectClass>>,
     /// For each attribute, every name and OID of it and of its subtypes.
@@ -256,6 +259,12 @@ impl Schema {
         Ok(())
     }
 
+    /// Is `other` a clone of it, and neither was extended since? Others may say the same all the same.
+    #[must_use]
+    pub fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn add_attribute(&mut self, line: usize, attribute: AttributeType) -> Result<(), SchemaError> {
         let unknown = |missing: &str| SchemaError::Unknown {
             line,
@@ -277,23 +286,19 @@ impl Schema {
         if let Some(rule) = rules.into_iter().flatten().find(|rule| self.rule(rule).is_none()) {
             return Err(unknown(rule));
         }
-        index(
-            &mut self.attribute_index,
-            line,
-            &attribute.oid,
-            &attribute.names,
-            self.attributes.len(),
-        )?;
+        let all = Arc::make_mut(&mut self.0);
+        let place = all.attributes.len();
+        index(&mut all.attribute_index, line, &attribute.oid, &attribute.names, place)?;
         let own: Vec<Box<str>> = std::iter::once(&attribute.oid)
             .chain(&attribute.names)
             .cloned()
             .collect();
         let mut superior = attribute.superior.clone();
-        while let Some(above) = superior.and_then(|name| self.attribute_index.get(&name)) {
-            if let Some(spellings) = self.spellings.get_mut(above) {
+        while let Some(above) = superior.and_then(|name| all.attribute_index.get(&name)) {
+            if let Some(spellings) = all.spellings.get_mut(above) {
                 *spellings = spellings.iter().chain(&own).cloned().collect();
             }
-            superior = self
+            superior = all
                 .attributes
                 .get(above)
                 .and_then(|attribute| attribute.superior.clone());
@@ -307,9 +312,10 @@ impl Schema {
             ordering: rule(|one| one.ordering.as_deref()),
             substring: rule(|one| one.substring.as_deref()),
         };
-        self.resolved.push(resolved);
-        self.spellings.push(own.into());
-        self.attributes.push(Arc::new(attribute));
+        let all = Arc::make_mut(&mut self.0);
+        all.resolved.push(resolved);
+        all.spellings.push(own.into());
+        all.attributes.push(Arc::new(attribute));
         Ok(())
     }
 
@@ -336,14 +342,10 @@ impl Schema {
         {
             return Err(unknown(attribute));
         }
-        index(
-            &mut self.class_index,
-            line,
-            &class.oid,
-            &class.names,
-            self.classes.len(),
-        )?;
-        self.classes.push(Arc::new(class));
+        let all = Arc::make_mut(&mut self.0);
+        let place = all.classes.len();
+        index(&mut all.class_index, line, &class.oid, &class.names, place)?;
+        all.classes.push(Arc::new(class));
         Ok(())
     }
 
@@ -351,32 +353,33 @@ impl Schema {
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&AttributeType> {
         self.attribute_place(name)
-            .and_then(|at| self.attributes.get(at))
+            .and_then(|at| self.0.attributes.get(at))
             .map(Arc::as_ref)
     }
 
     fn attribute_place(&self, name: &str) -> Option<usize> {
         let end = name.bytes().position(|byte| byte == b';').unwrap_or(name.len());
-        self.attribute_index.get(name.get(..end).unwrap_or(name))
+        self.0.attribute_index.get(name.get(..end).unwrap_or(name))
     }
 
     /// The object class of that name or OID.
     #[must_use]
     pub fn class(&self, name: &str) -> Option<&ObjectClass> {
-        self.class_index
+        self.0
+            .class_index
             .get(name)
-            .and_then(|at| self.classes.get(at))
+            .and_then(|at| self.0.classes.get(at))
             .map(Arc::as_ref)
     }
 
     /// All attribute types, in the order of their definition.
     pub fn attributes(&self) -> impl Iterator<Item = &AttributeType> {
-        self.attributes.iter().map(Arc::as_ref)
+        self.0.attributes.iter().map(Arc::as_ref)
     }
 
     /// All object classes, in the order of their definition.
     pub fn classes(&self) -> impl Iterator<Item = &ObjectClass> {
-        self.classes.iter().map(Arc::as_ref)
+        self.0.classes.iter().map(Arc::as_ref)
     }
 
     /// The matching rule of that name or OID.
@@ -401,14 +404,14 @@ impl Schema {
     pub fn equality(&self, name: &str) -> Option<MatchingRule> {
         match self.attribute_place(name) {
             None => Some(MatchingRule::CaseIgnore),
-            Some(at) => self.resolved.get(at)?.equality,
+            Some(at) => self.0.resolved.get(at)?.equality,
         }
     }
 
     /// The ordering rule of an attribute, its own or inherited.
     #[must_use]
     pub fn ordering(&self, name: &str) -> Option<MatchingRule> {
-        self.resolved.get(self.attribute_place(name)?)?.ordering
+        self.0.resolved.get(self.attribute_place(name)?)?.ordering
     }
 
     /// The substrings rule of an attribute, its own or inherited.
@@ -416,7 +419,7 @@ impl Schema {
     pub fn substring(&self, name: &str) -> Option<MatchingRule> {
         match self.attribute_place(name) {
             None => Some(MatchingRule::CaseIgnore),
-            Some(at) => self.resolved.get(at)?.substring,
+            Some(at) => self.0.resolved.get(at)?.substring,
         }
     }
 
@@ -464,13 +467,13 @@ impl Schema {
     /// when it is not defined. Options are passed over.
     #[must_use]
     pub fn spellings(&self, name: &str) -> Option<&[Box<str>]> {
-        self.spellings.get(self.attribute_place(name)?).map(AsRef::as_ref)
+        self.0.spellings.get(self.attribute_place(name)?).map(AsRef::as_ref)
     }
 
     /// The same, to be kept.
     #[must_use]
     pub fn shared_spellings(&self, name: &str) -> Option<Arc<[Box<str>]>> {
-        self.spellings.get(self.attribute_place(name)?).cloned()
+        self.0.spellings.get(self.attribute_place(name)?).cloned()
     }
 
     /// The OID that a text means: itself, or that of the class or attribute of that name; else the
@@ -522,8 +525,8 @@ impl fmt::Debug for Schema {
         write!(
             formatter,
             "Schema({} attribute types, {} object classes)",
-            self.attributes.len(),
-            self.classes.len()
+            self.0.attributes.len(),
+            self.0.classes.len()
         )
     }
 }

@@ -59,7 +59,7 @@ impl Session {
         if !self.may_read() && !matches!(plan, Plan::Own { .. }) {
             return Ok(Err(Outcome::new(ResultCode::StrongerAuthRequired, "bind first")));
         }
-        let mut emitter = Emitter::new(id, self.who.clone(), Arc::clone(&schema), matcher, selection);
+        let mut emitter = Emitter::new(id, self.who.clone(), schema.clone(), matcher, selection);
         emitter.dereference = controls
             .dereference
             .into_iter()
@@ -119,10 +119,10 @@ impl Session {
     }
 
     /// The base that a text names; none when it is no name.
-    fn base(&mut self, schema: &Arc<Schema>, text: &str) -> Option<Arc<Base>> {
+    fn base(&mut self, schema: &Schema, text: &str) -> Option<Arc<Base>> {
         if let Some(last) = &self.base
             && *last.text == *text
-            && Arc::ptr_eq(&last.schema, schema)
+            && last.schema.shares(schema)
         {
             return Some(Arc::clone(last));
         }
@@ -131,7 +131,7 @@ impl Session {
             text: text.into(),
             key: schema.dn_key(&dn)?,
             dn,
-            schema: Arc::clone(schema),
+            schema: schema.clone(),
         });
         self.base = Some(Arc::clone(&base));
         Some(base)
@@ -215,7 +215,7 @@ impl Session {
         let mut emitter = Emitter::new(
             0,
             self.who.clone(),
-            Arc::clone(&schema),
+            schema.clone(),
             Matching::Ready(Matcher::new(&schema, filter)),
             Selection::new(&schema, [], false),
         );

@@ -20,7 +20,7 @@ use crate::Writer;
 /// memory; all else may be locked while it runs.
 pub trait Directory: Send + Sync + 'static {
     /// The schema by which names and values are compared.
-    fn schema(&self) -> Arc<Schema>;
+    fn schema(&self) -> Schema;
 
     /// The names of the topmost entries (RFC 4512 section 5.1.2).
     fn naming_contexts(&self) -> Vec<Dn>;

@@ -17,7 +17,7 @@ use crate::{Apart, Candidate, Directory, Failure, Identity, Purpose, Query, Scop
 pub(crate) struct Emitter {
     pub(crate) id: u32,
     pub(crate) who: Identity,
-    pub(crate) schema: Arc<Schema>,
+    pub(crate) schema: Schema,
     pub(crate) matcher: Matching,
     pub(crate) selection: Selection,
     pub(crate) dereference: Vec<(String, Selection)>,
@@ -93,7 +93,7 @@ pub(crate) fn subject<'a>(stored: &Stored<'a>) -> Subject<'a> {
 }
 
 impl Emitter {
-    pub(crate) fn new(id: u32, who: Identity, schema: Arc<Schema>, matcher: Matching, selection: Selection) -> Self {
+    pub(crate) fn new(id: u32, who: Identity, schema: Schema, matcher: Matching, selection: Selection) -> Self {
         Self {
             id,
             who,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Bound, ControlFlow};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dirless_directory::encoded::{Attributes, encode};
 use dirless_directory::filter::Truth;
@@ -46,7 +46,7 @@ pub type Rule = Box<dyn Fn(&Identity, &[u8]) -> Visibility + Send + Sync>;
 
 /// A directory in memory.
 pub struct Memory {
-    schema: Arc<Schema>,
+    schema: Schema,
     contexts: Vec<Dn>,
     content: RwLock<Content>,
     state: watch::Sender<State>,
@@ -69,7 +69,7 @@ impl Memory {
             number: 0,
         };
         Self {
-            schema: Arc::new(schema),
+            schema,
             contexts,
             content: RwLock::default(),
             state: watch::Sender::new(state),
@@ -231,8 +231,8 @@ impl Content {
 }
 
 impl Directory for Memory {
-    fn schema(&self) -> Arc<Schema> {
-        Arc::clone(&self.schema)
+    fn schema(&self) -> Schema {
+        self.schema.clone()
     }
 
     fn naming_contexts(&self) -> Vec<Dn> {

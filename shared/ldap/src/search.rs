@@ -52,7 +52,7 @@ pub(crate) struct Base {
     pub(crate) dn: Dn,
     pub(crate) key: DnKey,
     /// What the key was made by.
-    pub(crate) schema: Arc<Schema>,
+    pub(crate) schema: Schema,
 }
 
 /// Where the entries come from.

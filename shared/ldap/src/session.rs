@@ -266,7 +266,7 @@ impl Session {
             let mut emitter = crate::emit::Emitter::new(
                 0,
                 self.who.clone(),
-                Arc::clone(&schema),
+                schema.clone(),
                 Matching::Ready(Matcher::new(&schema, &Filter::And(Vec::new()))),
                 crate::select::Selection::new(&schema, [], false),
             );

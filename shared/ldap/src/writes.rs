@@ -352,7 +352,7 @@ fn read_entry(
     wanted: &[String],
     entry: &Entry,
 ) -> Option<ReplyControl> {
-    let schema: Arc<Schema> = directory.schema();
+    let schema: Schema = directory.schema();
     let key = schema.dn_key(entry.dn())?;
     let visibility = directory.visibility(who, key.as_bytes());
     if visibility == Visibility::Hidden {

@@ -26,7 +26,7 @@ pub struct App {
     pub(crate) tree: Arc<TreeStore>,
     pub(crate) tokens: Arc<TokenStore>,
     pub(crate) triggers: Arc<dyn Triggers>,
-    pub(crate) schema: Arc<Schema>,
+    pub(crate) schema: Schema,
     pub(crate) secrets: Secrets,
     pub(crate) streams: Arc<Semaphore>,
     /// True when the server ends.
@@ -68,7 +68,7 @@ impl App {
     /// Puts it together.
     #[must_use]
     pub fn new(parts: Shared) -> Self {
-        let schema = Arc::new(parts.tree.schema().clone());
+        let schema = parts.tree.schema().clone();
         Self {
             secrets: Secrets::passwords(&schema),
             schema,

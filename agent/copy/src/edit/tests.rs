@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
 use dirless_directory::encoded::encode;
 use dirless_directory::{AttributeName, Dn, Entry, Filter, Value};
@@ -78,7 +77,7 @@ fn content(reader: &Reader, filter: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 fn open(path: &Path) -> Reader {
-    Reader::open(path, Arc::new(Schema::standard())).unwrap()
+    Reader::open(path, Schema::standard()).unwrap()
 }
 
 fn stamped(reader: &Reader, dn: &str, name: &str) -> String {

@@ -1,5 +1,4 @@
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use dirless_directory::Filter;
 use jiff::Timestamp;
@@ -67,12 +66,12 @@ impl Copy {
     }
 
     fn find(&self, filter: &str) -> Vec<String> {
-        let reader = Reader::open(&self.0.path().join("copy.db"), Arc::new(Schema::standard())).unwrap();
+        let reader = Reader::open(&self.0.path().join("copy.db"), Schema::standard()).unwrap();
         let mut found = Vec::new();
         let filter = Filter::parse(filter).unwrap();
         let root = DnKey::from(Vec::new());
         let matcher = dirless_directory::encoded::Matcher::new(reader.schema(), &filter);
-        let schema = Arc::clone(reader.schema());
+        let schema = reader.schema().clone();
         reader
             .candidates(&root, Scope::Subtree, &filter, None, &mut |row| {
                 let subject = dirless_directory::encoded::Subject {
@@ -90,8 +89,8 @@ impl Copy {
     }
 
     fn values(&self, dn: &str, name: &str) -> Vec<String> {
-        let schema = Arc::new(Schema::standard());
-        let reader = Reader::open(&self.0.path().join("copy.db"), Arc::clone(&schema)).unwrap();
+        let schema = Schema::standard();
+        let reader = Reader::open(&self.0.path().join("copy.db"), schema.clone()).unwrap();
         let key = schema.dn_key(&Dn::parse(dn).unwrap()).unwrap();
         let mut values = Vec::new();
         reader
@@ -348,10 +347,10 @@ fn passwords_are_kept_where_no_query_finds_them() {
         assert!(copy.find(filter).is_empty(), "{filter}");
     }
     assert_eq!(copy.values(ALICE, "mail"), ["a@example.com"]);
-    let schema = Arc::new(Schema::standard());
+    let schema = Schema::standard();
     let path = copy.0.path().join("copy.db");
     let secrets = || {
-        let reader = Reader::open(&path, Arc::clone(&schema)).unwrap();
+        let reader = Reader::open(&path, schema.clone()).unwrap();
         let key = schema.dn_key(&Dn::parse(ALICE).unwrap()).unwrap();
         let mut held = Vec::new();
         let mut see = |secrets: Attributes<'_>| held.extend(secrets.iter().map(|one| one.name.to_owned()));

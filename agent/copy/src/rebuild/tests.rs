@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use dirless_directory::{AttributeName, DnKey, Entry, Filter, Value};
 use jiff::Timestamp;
@@ -92,7 +91,7 @@ fn publish(path: &Path, second: i64, schema: &Schema, model: &Model) -> Summary 
 }
 
 fn open(path: &Path) -> Reader {
-    Reader::open(path, Arc::new(Schema::standard())).unwrap()
+    Reader::open(path, Schema::standard()).unwrap()
 }
 
 /// An entry's name, and its attributes with their values.

@@ -45,7 +45,7 @@ impl Copy {
     }
 
     fn reader(&self) -> Result<Reader, CopyError> {
-        Reader::open(&self.path(), Arc::new(Schema::standard()))
+        Reader::open(&self.path(), Schema::standard())
     }
 
     fn connection(&self) -> Connection {

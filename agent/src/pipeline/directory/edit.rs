@@ -147,7 +147,7 @@ impl From<crate::pipeline::partial::StoreError> for FollowCopyError {
 }
 
 fn posix(held: &Held<'_>) -> Result<Posix, PartialError> {
-    let schema = held.reader.schema().as_ref().clone();
+    let schema = held.reader.schema().clone();
     Posix::new(schema, held.base.clone()).ok_or_else(|| unfit("the base of the copy is no name"))
 }
 

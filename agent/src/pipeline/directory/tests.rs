@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
 use dirless_copy::{Edit, Kind, Overlay, Reader, Scope};
 use dirless_directory::{DnKey, Filter, Schema};
@@ -116,7 +115,7 @@ fn publish_whole(path: &Path, second: i64, content: &Content, tree: &Tree) {
 }
 
 fn open(path: &Path) -> Reader {
-    Reader::open(path, Arc::new(Schema::standard())).unwrap()
+    Reader::open(path, Schema::standard()).unwrap()
 }
 
 /// Key, name, attributes and secrets of an entry.
@@ -225,7 +224,7 @@ fn follow(
         Err(error) => panic!("{error}"),
     };
     if let Some(plan) = plan {
-        let schema = held.reader.schema().as_ref().clone();
+        let schema = held.reader.schema().clone();
         let mut edit = Edit::begin(path, schema, at(second)).unwrap();
         plan.apply(&held, &mut edit).unwrap();
         edit.finish("followed").unwrap();

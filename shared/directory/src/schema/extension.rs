@@ -59,7 +59,7 @@ impl Schema {
     /// What is not standard in it: each definition on one line after its keyword, in an order in which
     /// [`Schema::extend`] takes them back.
     pub fn extension(&self) -> impl Iterator<Item = String> {
-        let (attributes, classes) = self.standard;
+        let (attributes, classes) = self.0.standard;
         let attributes = self.attributes().skip(attributes);
         let classes = self.classes().skip(classes);
         attributes

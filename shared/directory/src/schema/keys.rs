@@ -52,7 +52,7 @@ impl Schema {
             if value.is_empty() || !value.bytes().all(plain) || !name.bytes().all(plain) || depth >= DEEPEST {
                 return None;
             }
-            let known = self.attribute_place(name).and_then(|at| self.resolved.get(at))?;
+            let known = self.attribute_place(name).and_then(|at| self.0.resolved.get(at))?;
             key.extend_from_slice(known.folded.as_bytes());
             key.push(b'=');
             let from = key.len();
@@ -88,7 +88,7 @@ impl Schema {
 
     fn put_ava(&self, ava: &Ava, key: &mut Vec<u8>) -> Option<()> {
         let name = ava.name.as_str();
-        match self.attribute_place(name).and_then(|at| self.resolved.get(at)) {
+        match self.attribute_place(name).and_then(|at| self.0.resolved.get(at)) {
             Some(known) => key.extend_from_slice(known.folded.as_bytes()),
             None => key.extend(ava.name.key().into_bytes()),
         }

@@ -1,21 +1,22 @@
 //! The definitions that every directory starts from.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::Schema;
 
-const CORE: &str = include_str!("../../schema/core.schema");
-const POSIX: &str = include_str!("../../schema/posix.schema");
-const AITHER: &str = include_str!("../../schema/aither.schema");
+const TEXT: &str = concat!(
+    include_str!("../../schema/core.schema"),
+    include_str!("../../schema/posix.schema"),
+    include_str!("../../schema/aither.schema"),
+);
 
 static STANDARD: LazyLock<Schema> = LazyLock::new(|| {
     let mut schema = Schema::default();
-    for text in [CORE, POSIX, AITHER] {
-        schema
-            .extend(text)
-            .expect("the files in the schema folder are read by a test");
-    }
-    schema.standard = (schema.attributes.len(), schema.classes.len());
+    schema
+        .extend(TEXT)
+        .expect("the files in the schema folder are read by a test");
+    let standard = (schema.attributes().count(), schema.classes().count());
+    Arc::make_mut(&mut schema.0).standard = standard;
     schema
 });
 

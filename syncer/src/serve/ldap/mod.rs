@@ -40,7 +40,7 @@ const NOBODY: &str = "{PBKDF2-SHA512}210000$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAA
 /// The tree as the LDAP server sees it.
 pub(crate) struct TreeDirectory {
     tree: Arc<TreeStore>,
-    schema: Arc<Schema>,
+    schema: Schema,
     access: Access,
     state: watch::Sender<State>,
     manager: Identity,
@@ -77,7 +77,7 @@ impl TreeDirectory {
             number: tree.read(|reader| reader.state())?,
         };
         Ok(Self {
-            schema: Arc::new(tree.schema().clone()),
+            schema: tree.schema().clone(),
             has_lesser_uses: access.has_lesser_uses(),
             access,
             state: watch::Sender::new(state),
@@ -150,8 +150,8 @@ fn failure(error: TreeError) -> Failure {
 }
 
 impl Directory for TreeDirectory {
-    fn schema(&self) -> Arc<Schema> {
-        Arc::clone(&self.schema)
+    fn schema(&self) -> Schema {
+        self.schema.clone()
     }
 
     fn naming_contexts(&self) -> Vec<Dn> {
