@@ -11,6 +11,7 @@ use std::path::Path;
 use dirless_copy::Draft;
 use dirless_model::NameRule;
 use dirless_model::access::AccessRules;
+use dirless_program::fs::same;
 use dirless_program::{Clock, Secret, SecretError};
 use dirless_seal::Identity;
 use dirless_table::{Table, TableMeta};
@@ -419,15 +420,7 @@ fn source_input(paths: &Paths, name: &str) -> Result<SourceInput, PublishError> 
 
 /// Is the body at `good` the one at `sealed`, with as much of its log?
 fn is_kept(sealed: &Path, good: &Path) -> bool {
-    same_file(sealed, good) && KeptLog::told_beside(sealed) == KeptLog::told_beside(good)
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
-    }
+    same(sealed, good) && KeptLog::told_beside(sealed) == KeptLog::told_beside(good)
 }
 
 /// Keeps what was accepted, before anything is published.
@@ -438,6 +431,9 @@ fn keep(paths: &Paths, inputs: &Inputs, outcome: &Outcome) -> Result<(), Publish
             Taken::Fetched if !is_kept(&sealed, &good) => {
                 // Never a body without the log that was good with it.
                 let keep = || {
+                    if same(&sealed, &good) {
+                        return KeptLog::keep_beside(&sealed, &good, link_whole);
+                    }
                     dirless_program::fs::remove(&good)?;
                     KeptLog::keep_beside(&sealed, &good, link_whole)?;
                     link_whole(&sealed, &good)

@@ -8,19 +8,22 @@
 //! The edit is made ready first; then the overlay is put in place, then the copy, then the file says so. Whoever is killed in
 //! between leaves a table or a copy of which neither file nor report tells, and the next run is a whole one.
 //!
-//! The file is a cache: what it says of itself is compared with table, bodies and logs each time, and a doubt removes it.
+//! The file is a cache: what it says of itself is compared with table, bodies and logs each time, and a doubt removes it. While
+//! it is changed it has another name, so that one that was left half-changed is nobody's and there is no journal.
 
 mod records;
 mod remember;
 mod told;
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use dirless_copy::{CopyError, Edit, Reader};
 use dirless_directory::Schema;
+use dirless_model::NameRule;
 use dirless_program::Clock;
 use dirless_seal::Digest;
-use dirless_seal::trust::log::{Changes, LogKey, Place};
+use dirless_seal::trust::log::{Chain, Changes, LogKey, Place};
 use dirless_table::overlay::{self, Draft};
 use dirless_table::{GroupRecord, Table, TableMeta, UserRecord, WriteError};
 use rusqlite::Connection;
@@ -127,8 +130,8 @@ fn note_of(place: u8, source: &SourceInput) -> String {
 /// What records of logs say that were not followed before.
 #[derive(Default)]
 struct News {
-    /// How many there were.
-    records: usize,
+    /// Whether there are any, or a body took the place of another one.
+    any: bool,
     effects: Vec<Effect>,
     tree: TreeChange,
 }
@@ -154,7 +157,7 @@ impl Worker<'_> {
         let generation = table.stats().generation;
         drop(table);
         let held = self.held(published)?;
-        let mut store = open_store(&path, self)?;
+        let mut store = open_store(&path, self.inputs.name_rule.clone())?;
         let surroundings = unchanged::surroundings(self.options, self.inputs);
         if generation != published.generation
             || store.note(TABLE)? != Some(generation.to_string())
@@ -165,7 +168,12 @@ impl Worker<'_> {
         if let Some(held) = &held {
             store = store.with_tree(self.tree_rules(held.reader.schema())?)?;
         }
-        store.change(|store| self.follow_in(store, before, generation, held.as_ref(), keep))
+        let aside = aside(&path);
+        dirless_program::fs::rename(&path, &aside).map_err(|error| unkept(&path, &error))?;
+        let outcome = store.change(|store| self.follow_in(store, before, generation, held.as_ref(), keep))?;
+        drop(store);
+        put_in_place(&aside, &path)?;
+        Ok(outcome)
     }
 
     /// The copy for LDAP, where there is to be one.
@@ -259,9 +267,10 @@ impl Worker<'_> {
     fn read(&self, store: &Store) -> Result<News, FollowError> {
         let mut news = News::default();
         for (place, source) in self.sources() {
-            for changes in self.news(store, place, source)? {
+            let (moved, records) = self.news(store, place, source)?;
+            news.any |= moved;
+            for changes in records {
                 let changes = take(store, place, &changes)?;
-                news.records += 1;
                 if usize::from(place) < self.inputs.sources.len() {
                     news.effects.push(effect(store, self.inputs, changes)?);
                 } else {
@@ -269,7 +278,7 @@ impl Worker<'_> {
                 }
             }
         }
-        if news.records == 0 {
+        if !news.any {
             return Err(FollowError::Whole("no log has anything new"));
         }
         Ok(news)
@@ -296,25 +305,43 @@ impl Worker<'_> {
         Ok(format!("followed {}", dirless_seal::sha256_hex(text.as_bytes())))
     }
 
-    /// The changes that the log of a source has beyond those in the store, which is noted to have them.
-    fn news(&self, store: &Store, place: u8, source: &SourceInput) -> Result<Vec<Changes>, FollowError> {
+    /// The changes that a source has beyond those in the store, which is noted to have them, and whether its position is
+    /// another one.
+    fn news(&self, store: &Store, place: u8, source: &SourceInput) -> Result<(bool, Vec<Changes>), FollowError> {
+        let noted = store.note(&note_of(place, source))?;
         let Some(found) = self.found(source)? else {
-            return match store.note(&note_of(place, source))?.as_deref() {
-                Some("-") => Ok(Vec::new()),
+            return match noted.as_deref() {
+                Some("-") => Ok((false, Vec::new())),
                 _ => Err(FollowError::Whole("a source went")),
             };
         };
         let position = found.position();
-        let noted = store.note(&note_of(place, source))?;
         let held = noted.as_deref().and_then(Position::parse);
-        let held = held.filter(|held| held.manifest == position.manifest && held.length <= position.length);
-        let held = held.ok_or(FollowError::Whole("a body is another one"))?;
+        let held = held.ok_or(FollowError::Whole("a source came"))?;
+        let held = if held.manifest == position.manifest {
+            held
+        } else if store.content(place)? == found.body.manifest.content {
+            // Sealed anew, in another epoch or because the log grew long: its publisher signed that it holds the
+            // records that are here.
+            let base = Chain::of(found.body.digest);
+            Position {
+                manifest: found.body.digest,
+                length: base.length,
+                hash: base.hash,
+            }
+        } else {
+            return Err(FollowError::Whole("a body is another one"));
+        };
+        if held.length > position.length || (held.length == position.length && held.hash != position.hash) {
+            return Err(FollowError::Whole("a log is another one"));
+        }
+        let text = position.text();
+        if noted.as_deref() == Some(text.as_str()) {
+            return Ok((false, Vec::new()));
+        }
+        store.set_note(&note_of(place, source), &text)?;
         if held.length == position.length {
-            return if held.hash == position.hash {
-                Ok(Vec::new())
-            } else {
-                Err(FollowError::Whole("a log is another one"))
-            };
+            return Ok((true, Vec::new()));
         }
         let Opener::Signed { keys, .. } = &self.inputs.opener else {
             return Err(FollowError::Whole("nothing is signed"));
@@ -331,8 +358,7 @@ impl Worker<'_> {
             .map(|(number, sealed)| key.open(number, sealed));
         let changes: Result<Vec<Changes>, _> = opened.collect();
         let changes = changes.map_err(|error| FollowError::Log(error.to_string()))?;
-        store.set_note(&note_of(place, source), &position.text())?;
-        Ok(changes)
+        Ok((true, changes))
     }
 
     /// The body and the log of a source; nothing where there is no body to be.
@@ -377,12 +403,29 @@ impl Worker<'_> {
     }
 }
 
-fn open_store(path: &Path, worker: &Worker<'_>) -> Result<Store, FollowError> {
+/// The name of the file of records while it is written.
+fn aside(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+/// Gives the file of records its name, once all of it is on disk. That the name may be lost with power costs a whole run.
+fn put_in_place(aside: &Path, path: &Path) -> Result<(), FollowError> {
+    File::open(aside)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::rename(aside, path))
+        .map_err(|error| unkept(path, &error))
+}
+
+fn unkept(path: &Path, error: &std::io::Error) -> FollowError {
+    FollowError::Keep(format!("{}: {error}", path.display()))
+}
+
+/// Opens the file of records to be written; nobody else reads it, or takes it up if that comes to no end.
+fn open_store(path: &Path, rule: NameRule) -> Result<Store, FollowError> {
     let db = Connection::open(path).map_err(StoreError::from)?;
-    // A change that power takes away is one that the notes do not speak of; the file stays whole.
-    db.execute_batch("PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL")
+    db.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         .map_err(StoreError::from)?;
-    Ok(Store::new(db, worker.inputs.name_rule.clone())?)
+    Ok(Store::new(db, rule)?)
 }
 
 /// Puts an effect into the next overlay.

@@ -10,8 +10,8 @@ use crate::trust::KeptLog;
 
 use super::{Body, Inputs, Opener, Options, Ratchet, Report, SourceInput, Taken};
 
-/// A digest of all that a run of `inputs` with `options` depends on but for the bodies of the sources and what the backend
-/// said of them.
+/// A digest of all that a run of `inputs` with `options` depends on but for the bodies of the sources, what the backend
+/// said of them and the keys of their epochs: what they say is the same in any.
 pub(super) fn surroundings(options: &Options, inputs: &Inputs) -> String {
     let mut hasher = Hasher(Context::new(&SHA256));
     hasher.surroundings(options, inputs);
@@ -34,6 +34,9 @@ pub(super) fn surroundings(options: &Options, inputs: &Inputs) -> String {
 pub(super) fn digest(options: &Options, inputs: &Inputs, ratchet: &Ratchet) -> io::Result<String> {
     let mut hasher = Hasher(Context::new(&SHA256));
     hasher.surroundings(options, inputs);
+    if let Opener::Signed { keys, .. } = &inputs.opener {
+        hasher.text(&format!("{keys:?}"));
+    }
     hasher.text(&format!("{ratchet:?}"));
     for source in all(inputs) {
         hasher.text(&format!("{:?} {:?}", source.name, source.note));
@@ -50,10 +53,11 @@ fn all(inputs: &Inputs) -> impl Iterator<Item = &SourceInput> {
     inputs.sources.iter().chain(tree)
 }
 
+/// Whose bodies are believed.
 fn opened_by(opener: &Opener) -> String {
     match opener {
         Opener::Key(identity) => identity.recipient().to_string(),
-        Opener::Signed { policy, keys } => format!("{policy:?} {keys:?}"),
+        Opener::Signed { policy, keys: _ } => format!("{policy:?}"),
     }
 }
 
@@ -75,7 +79,7 @@ impl Hasher {
         digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Everything but the sources and the ratchet.
+    /// Everything but the sources, the keys of epochs and the ratchet.
     fn surroundings(&mut self, options: &Options, inputs: &Inputs) {
         // Taken apart, so that a new input cannot be forgotten here.
         let Inputs {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use dirless_program::fs::{publish, remove};
+use dirless_program::fs::{publish, remove, same};
 use dirless_seal::Digest;
 use dirless_seal::trust::log::{Chain, LONGEST_LOG, LONGEST_RECORD, MOST_RECORDS};
 
@@ -202,9 +202,13 @@ impl KeptLog {
         if !noted.exists() {
             return Self::remove_beside(to);
         }
-        // Nobody reads records of one log as far as another one goes.
-        remove(&beside(to, "at"))?;
-        link(&beside(from, "log"), &beside(to, "log"))?;
+        let (records, kept) = (beside(from, "log"), beside(to, "log"));
+        // The same file is the same log, which only grows.
+        if !same(&records, &kept) {
+            // Nobody reads records of one log as far as another one goes.
+            remove(&beside(to, "at"))?;
+            link(&records, &kept)?;
+        }
         link(&noted, &beside(to, "at"))
     }
 

@@ -159,6 +159,16 @@ impl Following {
         outcome.changed
     }
 
+    /// Publishes all of the source as a new base.
+    fn publish_whole(&mut self) {
+        let (document, content) = (self.source.document(), self.source.content());
+        self.setting.publish_as("local", &document, &content, self.minute);
+    }
+
+    pub(crate) fn whole_because(&self) -> Option<String> {
+        self.setting.report().whole_because
+    }
+
     /// How many overlays lie beside the table.
     pub(crate) fn overlays(&self) -> usize {
         let folder = fs::read_dir(self.setting.paths.table_folder()).unwrap();
@@ -320,6 +330,29 @@ fn whatever_else_changes_is_a_run_over_everything() {
     assert_eq!(following.overlays(), 0);
     following.change(|source| source.user("five", 10_705));
     following.agrees();
+}
+
+#[test]
+fn a_body_that_holds_what_was_followed_is_no_run_over_everything() {
+    let mut following = Following::begin(None);
+    following.change(|source| source.user("one", 10_701));
+    // Sealed anew, also in another epoch, as after a node was revoked.
+    following.setting.tenant.rotate();
+    following.publish_whole();
+    assert!(!following.cycle(), "the table stays");
+    following.change(|source| source.user("two", 10_702));
+    assert_eq!((following.overlays(), following.whole_because()), (1, None));
+    // A base and records on it at once.
+    following.publish_whole();
+    following.change(|source| source.user("three", 10_703));
+    assert_eq!((following.overlays(), following.whole_because()), (1, None));
+    following.agrees();
+    // One that says more than that is read.
+    following.source.user("four", 10_704);
+    following.publish_whole();
+    assert!(following.cycle());
+    assert!(following.whole_because().unwrap().contains("another one"));
+    assert!(following.setting.names().contains(&"four".to_owned()));
 }
 
 #[test]

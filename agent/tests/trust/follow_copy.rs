@@ -61,10 +61,6 @@ impl Following {
         count
     }
 
-    fn whole_because(&self) -> Option<String> {
-        self.setting.report().whole_because
-    }
-
     /// Table and copy show what a run over everything shows, which is forced here.
     fn copy_agrees(&self) {
         let (shown, copy) = (self.shows(), self.copy());

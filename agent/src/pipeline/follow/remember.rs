@@ -1,13 +1,12 @@
 //! The file of records, made of everything after a whole run.
 
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 
 use dirless_model::snapshot::{Part, record_key};
+use dirless_program::fs::remove;
 use dirless_seal::Content;
-use rusqlite::Connection;
 
-use super::{FollowError, Position, SURROUNDINGS, TABLE, Worker, note_of};
+use super::{FollowError, Position, SURROUNDINGS, TABLE, Worker, aside, note_of, open_store, put_in_place, unkept};
 use crate::pipeline::open::{self, kind};
 use crate::pipeline::partial::{Store, StoreError};
 use crate::pipeline::{Opener, Outcome, unchanged};
@@ -18,11 +17,10 @@ impl Worker<'_> {
     pub(in crate::pipeline) fn remember(&self, outcome: &Outcome) -> Result<(), FollowError> {
         let report = &outcome.report;
         let path = self.paths.records();
-        let remove =
-            |path: &Path| dirless_program::fs::remove(path).map_err(|error| FollowError::Keep(error.to_string()));
-        remove(&path)?;
-        // What a run that was killed left to be undone is not to be undone in the next file.
-        remove(&beside(&path, "-journal"))?;
+        let aside = aside(&path);
+        for old in [&path, &aside] {
+            remove(old).map_err(|error| unkept(old, &error))?;
+        }
         let Some(published) = &report.published else {
             return Ok(());
         };
@@ -42,8 +40,6 @@ impl Worker<'_> {
         if positions.iter().flatten().all(|position| position.length == 0) {
             return Ok(());
         }
-        let aside = path.with_extension("new");
-        remove(&aside)?;
         {
             // It says what the sources say, also of people whom this host does not show.
             let made = std::fs::OpenOptions::new()
@@ -51,20 +47,14 @@ impl Worker<'_> {
                 .create_new(true)
                 .mode(0o600)
                 .open(&aside);
-            made.map_err(|error| FollowError::Keep(format!("{}: {error}", aside.display())))?;
-            let db = Connection::open(&aside).map_err(StoreError::from)?;
-            // Nobody reads it before it is whole and has its name.
-            db.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
-                .map_err(StoreError::from)?;
-            let mut store = Store::new(db, self.inputs.name_rule.clone())?;
+            made.map_err(|error| unkept(&aside, &error))?;
+            let mut store = open_store(&aside, self.inputs.name_rule.clone())?;
             if let Some(rules) = rules {
                 store = store.with_tree(rules)?;
             }
             store.change(|store| self.fill(store, &positions, published.generation))?;
         }
-        let synced = std::fs::File::open(&aside).and_then(|file| file.sync_all());
-        let renamed = synced.and_then(|()| std::fs::rename(&aside, &path));
-        renamed.map_err(|error| FollowError::Keep(format!("{}: {error}", path.display())))
+        put_in_place(&aside, &path)
     }
 
     fn fill(&self, store: &Store, positions: &[Option<Position>], generation: u64) -> Result<(), FollowError> {
@@ -106,10 +96,4 @@ impl Worker<'_> {
         store.set_note(SURROUNDINGS, &unchanged::surroundings(self.options, self.inputs))?;
         Ok(())
     }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

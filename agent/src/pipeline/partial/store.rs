@@ -177,6 +177,14 @@ impl Store {
         content.keep(&mut Kept { db: &self.db, source })
     }
 
+    /// The content root of a source.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn content(&self, source: u8) -> Result<Digest, StoreError> {
+        self.update_content(source, &[], &[])
+    }
+
     /// The content root of a source after records with the leaves `gone` went and those with the leaves `come` came.
     ///
     /// # Errors
