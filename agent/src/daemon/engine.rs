@@ -7,6 +7,7 @@ use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, Notices, R
 use dirless_program::fs::lock_patiently;
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
+use dirless_seal::trust::Head;
 use dirless_wire::{AgePublicKey, Duplicates, ETag, Notice, SourceName};
 
 use super::authority::proposal;
@@ -54,6 +55,8 @@ pub(super) struct Receipts {
     pub(super) sent: bool,
     /// How often new keys came into use since the start.
     pub(super) keys: u32,
+    /// The head that calls for the next cycle.
+    pub(super) called: Option<(Head, String)>,
 }
 
 /// Who is asked.
@@ -224,7 +227,7 @@ impl Engine {
     /// Does a notice tell of something that the last cycles have not seen to?
     pub(super) fn is_news(&self, notice: &Notice) -> bool {
         match notice {
-            Notice::Head(note) => self.is_new_head(note),
+            Notice::Head(note) => self.new_head(note).is_some(),
             Notice::State(..) | Notice::Changed => self.tenant.is_news(notice),
         }
     }
@@ -232,6 +235,10 @@ impl Engine {
     /// A notice calls for the cycle that follows.
     pub(super) fn called(&mut self, notice: &Notice) {
         self.tenant.called(notice);
+        self.receipts.called = match notice {
+            Notice::Head(note) => self.new_head(note),
+            Notice::State(..) | Notice::Changed => None,
+        };
     }
 
     /// Is a notice of something that the backend which was asked did not know of?

@@ -15,7 +15,9 @@ use super::engine::{Engine, Outcome};
 use super::fetch::read_note;
 use super::standing::standing_line;
 use crate::pipeline::{SourceNote, SourceState};
-use crate::trust::{ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Walked, receipt, walk};
+use crate::trust::{
+    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Walked, on_wire, receipt, walk,
+};
 
 /// Access rules that admit everybody: those of a tenant whose publishers never made any.
 const NO_RULES: &[u8] = br#"{"enforce_group_memberships":false,"host_group_rules":[]}"#;
@@ -30,10 +32,12 @@ impl Engine {
         let mut unheard = None;
         let (files, admission) = match files {
             Files::Backend(backend) => {
-                backend.begin();
+                let is_told = self.begin(backend);
                 let (backend, admission) = self.admission(backend, &signed, &keeper, outcome).await;
                 alive();
-                unheard = self.beat_signed(&backend, &keeper).await;
+                if !is_told {
+                    unheard = self.beat_signed(&backend, &keeper).await;
+                }
                 (Files::Backend(backend), admission)
             }
             elsewhere => (elsewhere.clone(), Admission::None),
@@ -65,6 +69,15 @@ impl Engine {
             outcome.backend = backend.backend();
             outcome.retry_after = outcome.retry_after.max(backend.retry_after());
         }
+    }
+
+    /// Begins a round. True when a notice brought all that a heartbeat would tell.
+    fn begin(&mut self, backend: &BackendFiles) -> bool {
+        if let Some((head, note)) = self.receipts.called.take() {
+            return backend.begin_told(&on_wire(&head.publisher), head.policy, note);
+        }
+        backend.begin();
+        false
     }
 
     async fn publish_walked(
@@ -109,19 +122,16 @@ impl Engine {
         }
     }
 
-    /// Does a head that a backend tells of say more than that its publisher is alive? Each minute all hosts hear of one that
-    /// was only signed again; that can wait for the interval, spread as it is.
-    pub(super) fn is_new_head(&self, note: &[u8]) -> bool {
-        let Some(signed) = self.config.signed() else {
-            return true;
-        };
-        let head = |note: &Note| parse::<Head>(note).ok();
-        let Some(told) = Note::parse(note, Head::MOST).ok().as_ref().and_then(head) else {
-            return false;
-        };
+    /// The head that a backend tells of, if it says more than that its publisher is alive. One that was only signed again can
+    /// wait for the interval, spread as that is.
+    pub(super) fn new_head(&self, bytes: &[u8]) -> Option<(Head, String)> {
+        let note = Note::parse(bytes, Head::MOST).ok()?;
+        let told = parse::<Head>(&note).ok()?;
+        let signed = self.config.signed()?;
         let keeper = Keeper::new(self.paths.trust_folder(), signed.joined.clone());
-        let kept = keeper.head(&told.publisher).ok().flatten().as_ref().and_then(head);
-        kept.is_none_or(|kept| kept.policy != told.policy || kept.entries != told.entries)
+        let kept = keeper.head(&told.publisher).ok().flatten();
+        let kept = kept.and_then(|note| parse::<Head>(&note).ok());
+        told.says_more(kept.as_ref()).then(|| (told, note.to_string()))
     }
 
     fn rules_known(&self) -> bool {

@@ -25,6 +25,7 @@ pub use join::{Carried, JoinArguments, JoinError, Joining, join};
 pub use keeper::{Joined, Keeper, KeeperError, believed_tenant};
 pub use log::KeptLog;
 pub use pending::Pending;
+pub(crate) use reach::on_wire;
 pub use reach::{ReachError, at_backends, files, request_key, timeouts};
 pub use receipt::{Applied, receipt};
 pub use walk::{Alarm, Installed, Walked, follow_policies, kept, walk};

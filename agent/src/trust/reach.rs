@@ -86,7 +86,7 @@ pub fn request_key(key: SigningKey) -> RequestKey {
 }
 
 /// A label as the wire has it.
-pub(super) fn on_wire(label: &Label) -> wire::Label {
+pub(crate) fn on_wire(label: &Label) -> wire::Label {
     wire::Label::new(label.as_str()).expect("both grammars of labels are the same")
 }
 

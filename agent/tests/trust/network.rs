@@ -278,17 +278,23 @@ fn a_daemon_hears_of_news_long_before_its_interval() {
     site.publish("local", &[("alice", 10_001)]);
     let code = site.code("web", 1);
     assert_eq!(host.join(&code, &[]).code(), 0);
-    site.admit(&code);
+    let node = site.admit(&code).remove(0);
     let path = host.paths.config();
     let text = fs::read_to_string(&path).unwrap();
     private(&path, &format!("{text}interval_seconds = 3600\nsplay_seconds = 0\n"));
     let agent = Program::system(env!("CARGO_BIN_EXE_dirless-agent")).args(["run", "--root"]);
     let agent = agent.arg(host.paths.root()).serve().unwrap();
     assert_eq!(host.names(), ["alice"]);
-    for name in ["bob", "carol"] {
+    let limit = Duration::from_secs(60);
+    for (name, version) in [("bob", 2), ("carol", 3)] {
+        let before = site.wire.requests();
         site.publish("local", &[(name, 10_002)]);
-        let has_it = || (host.names() == [name]).then_some(());
-        eventually(Duration::from_secs(60), name, has_it).unwrap();
+        eventually(limit, name, || (host.names() == [name]).then_some(())).unwrap();
+        let told = || (site.receipt(&node)?.heads[0].1.version == version).then_some(());
+        eventually(limit, "the receipt", told).unwrap();
+        let requests = site.wire.requests() - before;
+        // The notice brought the head: the manifest, the body and the receipt. The first may be what the stream began with.
+        assert!(requests == 3 || version == 2, "{name}: {requests} requests");
     }
     assert_eq!(agent.stop().unwrap().code(), 0);
 }

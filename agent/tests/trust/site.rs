@@ -346,9 +346,14 @@ impl Wire {
 
     /// How many requests `run` sends.
     pub(crate) fn count<T>(&self, run: impl FnOnce() -> T) -> (T, usize) {
-        let before = self.requests.load(Ordering::SeqCst);
+        let before = self.requests();
         let done = run();
-        (done, self.requests.load(Ordering::SeqCst) - before)
+        (done, self.requests() - before)
+    }
+
+    /// How many requests were sent until now.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 }
 

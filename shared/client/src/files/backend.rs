@@ -100,6 +100,21 @@ impl BackendFiles {
         state.retry_after = None;
     }
 
+    /// Begins a round because of a notice that brought `head`, made by `publisher` under `policy`: neither that nor what the
+    /// heartbeat before told beside it is asked for in this round, so that a change is two requests. False when a
+    /// heartbeat has to tell first: there was none yet, or it knew of another policy.
+    #[must_use]
+    pub fn begin_told(&self, publisher: &Label, policy: u64, head: String) -> bool {
+        let told = self.state().told.take().filter(|told| told.policy == policy);
+        self.begin();
+        let mut state = self.state();
+        state.told = told.and_then(|mut told| {
+            told.heads.as_mut()?.insert(publisher.clone(), head);
+            Some(told)
+        });
+        state.told.is_some()
+    }
+
     /// Says that this node is alive, with its signed receipt. What the answer says of heads and policies is not asked
     /// for again in this round.
     ///

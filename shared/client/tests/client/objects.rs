@@ -160,6 +160,36 @@ async fn a_heartbeat_spares_what_it_tells() {
 }
 
 #[tokio::test]
+async fn a_head_that_a_notice_brought_is_not_asked_for() {
+    let server = MockServer::start().await;
+    let backend = files(&[&server.uri()]);
+    let files = Files::Backend(backend.clone());
+    let p = Label::new("p").unwrap();
+    assert!(
+        !backend.begin_told(&p, 2, "head 2 of p".to_owned()),
+        "nothing was told yet"
+    );
+    let told = json!({"policy": 2, "heads": {"p": "head 1 of p", "q": "head of q"}});
+    let answer = ResponseTemplate::new(200).set_body_json(told);
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    backend.heartbeat(None).await.unwrap();
+    for head in ["head 2 of p", "head 3 of p"] {
+        assert!(backend.begin_told(&p, 2, head.to_owned()));
+        assert_eq!(files.get("head/p", 20).await.unwrap().unwrap(), head);
+        assert_eq!(files.get("head/q", 20).await.unwrap().unwrap(), "head of q");
+        assert_eq!(files.get("policy/3", 20).await.unwrap(), None);
+        assert_eq!(backend.standing(), Standing::Unknown);
+    }
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+    // Under another policy, or after a round of its own, a heartbeat has to tell.
+    assert!(!backend.begin_told(&p, 3, "head 4 of p".to_owned()));
+    assert!(!backend.begin_told(&p, 2, "head 4 of p".to_owned()));
+    backend.heartbeat(None).await.unwrap();
+    backend.begin();
+    assert!(!backend.begin_told(&p, 2, "head 4 of p".to_owned()));
+}
+
+#[tokio::test]
 async fn a_head_that_is_unchanged_is_a_304() {
     let server = MockServer::start().await;
     let tagged = ResponseTemplate::new(200)

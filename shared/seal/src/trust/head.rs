@@ -62,6 +62,14 @@ impl Head {
         later(self.issued, self.lease.expires)
     }
 
+    /// Does it say more than that its publisher is still there, beside `kept`, the one that was accepted last? Each minute all
+    /// hosts hear of one that was only signed again.
+    #[must_use]
+    pub fn says_more(&self, kept: Option<&Self>) -> bool {
+        let more = |kept: &Self| kept.policy != self.policy || kept.entries != self.entries;
+        kept.is_none_or(|kept| self.version > kept.version && more(kept))
+    }
+
     /// The current snapshot of `source` in `compartment`.
     #[must_use]
     pub fn entry(&self, source: &Label, compartment: &Label) -> Option<&Entry> {

@@ -73,6 +73,25 @@ fn heads_neither_go_back_nor_fork_nor_leap() {
 }
 
 #[test]
+fn a_head_that_is_only_signed_again_says_no_more() {
+    let tenant = Tenant::new();
+    let kept = tenant.head(5, 0, &[]);
+    assert!(kept.says_more(None) && !kept.says_more(Some(&kept)));
+    let again = tenant.head(6, 1, &[]);
+    assert!(!again.says_more(Some(&kept)));
+    let under_another = Head {
+        policy: again.policy + 1,
+        ..again
+    };
+    assert!(under_another.says_more(Some(&kept)));
+    let older = Head {
+        version: 4,
+        ..under_another
+    };
+    assert!(!older.says_more(Some(&kept)), "what was accepted is newer");
+}
+
+#[test]
 fn a_frozen_head_becomes_stale_and_runs_out() {
     let tenant = Tenant::new();
     let (mut memory, policy) = tenant.host();
