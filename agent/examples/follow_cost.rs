@@ -8,17 +8,18 @@
 //! Everybody is in five teams and has a key and an entry of the tree with their mail address. For each kind of change: CPU
 //! time of the publish alone and of the whole process, elapsed time, bytes that went to the disk; medians of the rounds.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use dirless_agent::paths::Paths;
-use dirless_agent::pipeline::{DirectoryOptions, Options, Report, SourceNote, SourceState, publish_command};
+use dirless_agent::pipeline::{DirectoryOptions, Report, SourceState, publish_command};
 use dirless_agent::trust::{Joined, Keeper, SignedBody};
 use dirless_directory::Dn;
 use dirless_model::snapshot::{self, Part};
@@ -35,24 +36,14 @@ const BASE: &str = "dc=example,dc=com";
 const ROUNDS: u32 = 9;
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["worker", folder] => worker(Path::new(folder)),
-        [] => measure(100_000, None),
-        [users] => measure(users.parse()?, None),
-        [users, folder] => measure(users.parse()?, Some(folder.into())),
-        _ => bail!("usage: follow_cost [USERS] [FOLDER]"),
-    }
+    common::run("follow_cost", measure, worker)
 }
 
 /// Records by kind and key.
 type Records = BTreeMap<(RecordKind, Vec<u8>), Vec<u8>>;
 
-fn measure(users: u32, folder: Option<PathBuf>) -> anyhow::Result<()> {
-    let temporary = tempfile::tempdir()?;
-    let root = folder.unwrap_or_else(|| temporary.path().to_owned());
-    let site = Site::new(&root)?;
+fn measure(users: u32, root: &Path) -> anyhow::Result<()> {
+    let site = Site::new(root)?;
     let mut people = site.publish("people", people(users))?;
     let mut tree = site.publish("tree", tree(users))?;
     println!("{users} users, as many entries; publish alone, whole process, elapsed, written to the disk");
@@ -250,18 +241,7 @@ struct Site {
 
 impl Site {
     fn new(root: &Path) -> anyhow::Result<Self> {
-        let paths = Paths::under(root);
-        for folder in [
-            paths.config_folder(),
-            paths.sources_folder(),
-            paths.table_folder(),
-            paths.trust_folder(),
-        ] {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(paths.passwd(), "root:x:0:0:root:/root:/bin/bash\n")?;
-        fs::write(paths.group(), "root:x:0:\n")?;
-        fs::write(paths.access_rules(), "{}")?;
+        let paths = common::host(root)?;
         let now = Timestamp::from_second(1_800_000_000)?;
         let (key, publisher) = (signing_key("root-1")?, signing_key("syncer-1")?);
         let tenant = Digest::of(b"tenant");
@@ -350,15 +330,7 @@ impl Site {
         let mut file = File::create(self.paths.sealed(name))?;
         SignedBody::begin(&mut file, &note)?;
         file.write_all(&sealed)?;
-        let told = SourceNote {
-            state: SourceState::Present,
-            encrypted: true,
-            etag: None,
-            registered_key: None,
-            snapshot_recipient: None,
-            fetched_at: None,
-        };
-        fs::write(self.paths.source_note(name), serde_json::to_vec(&told)?)?;
+        common::note(&self.paths, name, SourceState::Present)?;
         let digest = note.digest();
         let log = self.paths.sealed(name).with_extension("log");
         fs::write(&log, digest.as_bytes())?;
@@ -403,10 +375,7 @@ impl Site {
     /// Has a worker take what there is.
     fn work(&self) -> anyhow::Result<Cost> {
         let start = Instant::now();
-        let output = Command::new(std::env::current_exe()?)
-            .arg("worker")
-            .arg(self.paths.root())
-            .output()?;
+        let output = common::worker(self.paths.root())?.output()?;
         let elapsed = start.elapsed().as_secs_f64() * 1000.0;
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().last().unwrap_or_default();
@@ -441,17 +410,16 @@ fn worker(root: &Path) -> anyhow::Result<()> {
     let paths = Paths::under(root);
     let roots = fs::read_to_string(paths.trust_folder().join("roots"))?;
     let roots = roots.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let mut options = Options::new("web-1".to_owned());
-    options.owner = fs::metadata(root)?.uid();
+    let mut options = common::options(root)?;
     options.sources = vec!["people".to_owned()];
     options.joined = Some(joined(Digest::of(b"tenant"), roots)?);
     options.directory = Some(DirectoryOptions {
         base: Dn::parse(BASE)?,
         sources: vec!["tree".to_owned()],
     });
-    let before = processor()?;
+    let before = common::processor()?;
     publish_command(&paths, &options, &Clock::system(), &mut std::io::sink())?;
-    let after = processor()?;
+    let after = common::processor()?;
     let report = Report::load(&paths.report())?.context("no report")?;
     anyhow::ensure!(report.problem.is_none() && report.cautions.is_empty(), "{report:?}");
     fs::set_permissions(paths.report(), Permissions::from_mode(0o600))?;
@@ -462,14 +430,11 @@ fn worker(root: &Path) -> anyhow::Result<()> {
         .context("no write_bytes")?;
     let written: u64 = written.parse()?;
     let because = report.whole_because.unwrap_or_default();
-    println!("{} {} {} {because}", after - before, processor()?, written / 1024);
+    println!(
+        "{} {} {} {because}",
+        after - before,
+        common::processor()?,
+        written / 1024
+    );
     Ok(())
-}
-
-/// CPU time of this process so far, in milliseconds.
-fn processor() -> anyhow::Result<f64> {
-    // proc_pid_schedstat: nanoseconds on a processor come first. A worker has one thread.
-    let text = fs::read_to_string("/proc/self/schedstat")?;
-    let first = text.split_whitespace().next().context("an empty schedstat")?;
-    Ok(first.parse::<f64>()? / 1e6)
 }

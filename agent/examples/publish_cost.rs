@@ -5,38 +5,29 @@
 //! cargo run --release -p dirless-agent --example publish_cost -- [USERS] [FOLDER]
 //! ```
 
+mod common;
+
 use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use base64::Engine;
 use dirless_agent::paths::Paths;
-use dirless_agent::pipeline::{Durations, Options, Report, SourceNote, SourceState, publish_command};
+use dirless_agent::pipeline::{Durations, Report, SourceState, publish_command};
 use dirless_program::Clock;
 use dirless_seal::Identity;
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["worker", folder] => worker(Path::new(folder)),
-        [] => measure(100_000, None),
-        [users] => measure(users.parse()?, None),
-        [users, folder] => measure(users.parse()?, Some(folder.into())),
-        _ => bail!("usage: publish_cost [USERS] [FOLDER]"),
-    }
+    common::run("publish_cost", measure, worker)
 }
 
 /// Makes the host and runs four workers on it: the first publishes, the second finds the same files, the
 /// third the same people in another sealed body, the fourth one user more.
-fn measure(users: u32, folder: Option<PathBuf>) -> anyhow::Result<()> {
-    let temporary = tempfile::tempdir()?;
-    let root = folder.unwrap_or_else(|| temporary.path().to_owned());
+fn measure(users: u32, root: &Path) -> anyhow::Result<()> {
     let identity = Identity::generate();
-    make_host(&root, &identity)?;
+    make_host(root, &identity)?;
     let runs = [
         ("first", Some(users)),
         ("same files", None),
@@ -44,49 +35,28 @@ fn measure(users: u32, folder: Option<PathBuf>) -> anyhow::Result<()> {
         ("one more", Some(users + 1)),
     ];
     for (what, people) in runs {
-        let plain = people.map_or(Ok(0), |people| make_snapshot(&root, &identity, people))?;
-        let sealed = fs::metadata(Paths::under(&root).sealed("aws-identity-center"))?.len();
+        let plain = people.map_or(Ok(0), |people| make_snapshot(root, &identity, people))?;
+        let sealed = fs::metadata(Paths::under(root).sealed("aws-identity-center"))?.len();
         println!(
             "{what}: {} users in {} KiB of new JSON, {} KiB sealed",
             people.unwrap_or(users),
             plain / 1024,
             sealed / 1024
         );
-        let status = Command::new(std::env::current_exe()?)
-            .arg("worker")
-            .arg(&root)
-            .status()?;
+        let status = common::worker(root)?.status()?;
         anyhow::ensure!(status.success(), "the worker ended with {status}");
     }
-    let table = fs::metadata(Paths::under(&root).table())?.len();
+    let table = fs::metadata(Paths::under(root).table())?.len();
     println!("table: {} KiB", table / 1024);
     Ok(())
 }
 
 fn make_host(root: &Path, identity: &Identity) -> anyhow::Result<()> {
-    let paths = Paths::under(root);
-    for folder in [paths.config_folder(), paths.sources_folder(), paths.table_folder()] {
-        fs::create_dir_all(folder)?;
-    }
+    let paths = common::host(root)?;
     fs::write(paths.age_key(), identity.expose().as_str())?;
     fs::set_permissions(paths.age_key(), Permissions::from_mode(0o600))?;
-    fs::write(paths.passwd(), "root:x:0:0:root:/root:/bin/bash\n")?;
-    fs::write(paths.group(), "root:x:0:\n")?;
-    fs::write(paths.access_rules(), "{}")?;
-    write_note(&paths, "local", SourceState::Absent)?;
-    write_note(&paths, "aws-identity-center", SourceState::Present)
-}
-
-fn write_note(paths: &Paths, source: &str, state: SourceState) -> anyhow::Result<()> {
-    let note = SourceNote {
-        state,
-        encrypted: true,
-        etag: None,
-        registered_key: None,
-        snapshot_recipient: None,
-        fetched_at: None,
-    };
-    Ok(fs::write(paths.source_note(source), serde_json::to_vec(&note)?)?)
+    common::note(&paths, "local", SourceState::Absent)?;
+    common::note(&paths, "aws-identity-center", SourceState::Present)
 }
 
 /// Seals a directory in which everyone is in five of the groups and has a key. Returns the size of its
@@ -145,8 +115,7 @@ fn key(user: u32) -> String {
 }
 
 fn worker(root: &Path) -> anyhow::Result<()> {
-    let mut options = Options::new("web-1".to_owned());
-    options.owner = fs::metadata(root)?.uid();
+    let mut options = common::options(root)?;
     options.memory = Some(1 << 30);
     let code = publish_command(&Paths::under(root), &options, &Clock::system(), &mut std::io::stdout())?;
     if let Some(report) = Report::load(&Paths::under(root).report())? {
@@ -158,18 +127,9 @@ fn worker(root: &Path) -> anyhow::Result<()> {
         .lines()
         .find(|line| line.starts_with("VmHWM:"))
         .context("no VmHWM")?;
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    // proc_pid_stat(5): utime and stime are the fields 14 and 15, in ticks of 10 ms.
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = after_name
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
     println!(
-        "  exit code {code}, CPU {} ms, peak RSS {}",
-        ticks * 10,
+        "  exit code {code}, CPU {:.0} ms, peak RSS {}",
+        common::processor()?,
         peak.trim_start_matches("VmHWM:").trim()
     );
     Ok(())
