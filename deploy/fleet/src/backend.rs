@@ -19,6 +19,8 @@ const HOSTS_AN_ADDRESS: usize = 4000;
 const ADDRESSES: usize = 8;
 /// Largest file system that is filled on purpose, bytes.
 const LARGEST_TO_FILL: u64 = 1 << 30;
+/// Longest body: a snapshot of a million people is not much shorter than a tenth of it.
+const LARGEST_BODY: u64 = 1 << 30;
 /// How long a tracer may take to take hold.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -33,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) cable: Option<Cable>,
     /// Where its folder is made; the usual place otherwise.
     pub(crate) storage: Option<PathBuf>,
+    /// An operator makes tenants there.
+    pub(crate) operator: bool,
 }
 
 /// A backend.
@@ -41,6 +45,7 @@ pub(crate) struct Backend {
     folder: TempDir,
     setup: Setup,
     port: u16,
+    operator: Option<Secret>,
     running: Option<Running>,
     /// Makes its disk slow.
     tracer: Option<Running>,
@@ -60,9 +65,18 @@ impl Backend {
             folder,
             setup,
             port: 0,
+            operator: None,
             running: None,
             tracer: None,
         };
+        if backend.setup.operator {
+            // Before it runs: whoever asks for the first time is known then.
+            backend.configure()?;
+            let words = ["token", "create", "--label", "fleet", "--scope", "tenants"];
+            let said = backend.ask(&words).await?;
+            let token = said.lines().last().context("the backend names no token")?;
+            backend.operator = Some(Secret::new(token.trim().to_owned()));
+        }
         backend.run().await?;
         Ok(backend)
     }
@@ -90,13 +104,12 @@ impl Backend {
 
     /// Starts it again, on the same port and store.
     pub(crate) async fn run(&mut self) -> anyhow::Result<()> {
-        let file = self.configuration_file();
-        std::fs::write(&file, self.configuration(self.folder.path()))?;
+        let file = self.configure()?;
         let program = match &self.setup.cable {
             Some(cable) => cable.program("dirless-backend")?,
             None => Program::ours("dirless-backend")?,
         };
-        let program = program.arg("--config").arg(&file).arg("run");
+        let program = program.arg("--config").arg(file).arg("run");
         let running = tokio::task::spawn_blocking(move || program.serve()).await??;
         let port = running
             .ready()
@@ -129,10 +142,23 @@ impl Backend {
         cable.context("a cable can be pulled where backends have networks of their own: --networks")
     }
 
+    /// The token of an operator who makes tenants.
+    pub(crate) fn operator(&self) -> anyhow::Result<Secret> {
+        let operator = self.operator.as_ref().context("there is no operator")?;
+        Ok(operator.duplicate())
+    }
+
     /// All of the audit log, an entry of JSON in each line.
     pub(crate) async fn audit(&self) -> anyhow::Result<String> {
-        let file = self.configuration_file();
-        let program = Program::ours("dirless-backend")?.arg("--config").arg(file).arg("audit");
+        self.ask(&["audit"]).await
+    }
+
+    /// What its program says, asked with its configuration.
+    async fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let program = Program::ours("dirless-backend")?
+            .arg("--config")
+            .arg(self.configuration_file());
+        let program = program.args(arguments);
         tokio::task::spawn_blocking(move || program.succeed()).await?
     }
 
@@ -190,6 +216,13 @@ impl Backend {
         Ok(())
     }
 
+    /// Writes the configuration, and says where.
+    fn configure(&self) -> anyhow::Result<PathBuf> {
+        let file = self.configuration_file();
+        std::fs::write(&file, self.configuration(self.folder.path()))?;
+        Ok(file)
+    }
+
     fn configuration_file(&self) -> PathBuf {
         self.folder.path().join("dirless.toml")
     }
@@ -206,7 +239,7 @@ impl Backend {
         format!(
             "[server]\nhost = {host:?}\nport = {}\nmax_connections = {connections}\nmax_watchers = {watchers}\n\
              [storage]\npath = {:?}\n{database}[hmac]\nsecret_file = {:?}\n\
-             [limits]\naddress_per_minute = 0\ntenant_per_minute = 0\n\
+             [sync]\nmax_payload_bytes = {LARGEST_BODY}\n[limits]\naddress_per_minute = 0\ntenant_per_minute = 0\n\
              [log]\nformat = \"text\"\nlevel = \"warn\"\n",
             self.port,
             folder.join("store"),

@@ -1,90 +1,96 @@
-//! Where hosts note what happened to them, and when.
+//! Where it is noted what happened to hosts, and when.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::bail;
 
-/// SHA-256 of a body.
-pub(crate) type Digest = [u8; 32];
+use crate::event::{Event, Mark, Notes, What, monotonic};
 
 /// How often the board is looked at while something is awaited.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// One line of the board: for each host the time at which something happened to it first since the line was wiped.
 #[derive(Debug)]
-pub(crate) struct Line(Vec<AtomicU64>);
+pub(crate) struct Line {
+    slots: Vec<AtomicU64>,
+    /// What is older is told too late to count.
+    wiped: AtomicU64,
+}
 
 impl Line {
     fn new(hosts: usize) -> Self {
-        Self((0..hosts).map(|_| AtomicU64::new(0)).collect())
+        Self {
+            slots: (0..hosts).map(|_| AtomicU64::new(0)).collect(),
+            wiped: AtomicU64::new(0),
+        }
     }
 
     fn note(&self, host: usize, at: u64) {
-        if let Some(slot) = self.0.get(host) {
+        if let Some(slot) = self.slots.get(host)
+            && at >= self.wiped.load(Ordering::Relaxed)
+        {
             // The first counts; 0 stands for not yet.
             let _ = slot.compare_exchange(0, at.max(1), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// Forgets what happened.
-    pub(crate) fn wipe(&self) {
-        self.0.iter().for_each(|slot| slot.store(0, Ordering::Relaxed));
-    }
-
     /// How many of these hosts have something noted.
     pub(crate) fn count(&self, hosts: &Range<usize>) -> usize {
-        let slots = self.0.get(hosts.clone()).unwrap_or_default();
+        let slots = self.slots.get(hosts.clone()).unwrap_or_default();
         slots.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count()
     }
 
     /// When it happened to each, as time since the board was hung up.
     pub(crate) fn times(&self) -> impl Iterator<Item = Option<Duration>> + '_ {
-        self.0.iter().map(|slot| match slot.load(Ordering::Relaxed) {
+        self.slots.iter().map(|slot| match slot.load(Ordering::Relaxed) {
             0 => None,
             micros => Some(Duration::from_micros(micros)),
         })
     }
 }
 
-/// What was published at a site: each body by its hash, with its place in the order.
+/// What was published at a site: each body by its mark, with its place in the order.
 #[derive(Debug, Default)]
 struct Published {
-    latest: Digest,
-    all: HashMap<Digest, u64>,
+    latest: Mark,
+    all: HashMap<Mark, u64>,
 }
 
 /// The board.
 #[derive(Debug)]
 pub(crate) struct Board {
-    begun: Instant,
+    /// By the clock that all processes share.
+    begun: Duration,
     /// A notice came, whatever it said: the stream is open.
     pub(crate) heard: Line,
     /// A notice came that says something else than the one before.
     pub(crate) told: Line,
-    /// The body that is wanted was fetched and hashed.
+    /// What is wanted was fetched and checked.
     pub(crate) applied: Line,
     /// What is published, for each site.
     published: Vec<RwLock<Published>>,
     /// The place of the last body of each host.
     had: Vec<AtomicU64>,
-    /// Bodies that nobody published.
+    /// Bodies that nobody published, and files that a host refused.
     wrong: AtomicUsize,
-    /// Bodies that came after a newer one.
+    /// Bodies and files that came after a newer one.
     older: AtomicUsize,
     /// Cycles in progress.
     busy: AtomicUsize,
     /// Cycles that failed.
     failed: AtomicUsize,
+    /// Processes of hosts that ended before their time.
+    lost: AtomicUsize,
 }
 
 impl Board {
     pub(crate) fn new(hosts: usize, sites: usize) -> Self {
         Self {
-            begun: Instant::now(),
+            begun: monotonic(),
             heard: Line::new(hosts),
             told: Line::new(hosts),
             applied: Line::new(hosts),
@@ -94,34 +100,31 @@ impl Board {
             older: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             failed: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
         }
     }
 
-    /// Time since the board was hung up.
-    pub(crate) fn now(&self) -> Duration {
-        self.begun.elapsed()
+    /// When it was hung up, by the clock that all processes share.
+    pub(crate) fn begun(&self) -> Duration {
+        self.begun
     }
 
-    fn micros(&self) -> u64 {
-        u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX)
+    /// Forgets what happened.
+    pub(crate) fn wipe(&self, line: &Line) {
+        line.wiped.store(micros(self.now()), Ordering::Relaxed);
+        line.slots.iter().for_each(|slot| slot.store(0, Ordering::Relaxed));
     }
 
-    pub(crate) fn note_notice(&self, host: usize, is_other: bool) {
-        let now = self.micros();
-        self.heard.note(host, now);
-        if is_other {
-            self.told.note(host, now);
-        }
+    /// Hosts belong to the sites in turn.
+    fn published(&self, host: usize) -> Option<&RwLock<Published>> {
+        self.published.get(host.checked_rem(self.published.len())?)
     }
 
-    /// A host of this site fetched a body. Another than the latest does not count as applied; one that was never published is
-    /// a wrong answer.
-    pub(crate) fn note_body(&self, host: usize, site: usize, digest: &Digest) {
-        let Some(published) = self.published.get(site) else {
-            return;
-        };
+    /// A host has this. Another than the latest does not count as applied; what was never published is a wrong answer.
+    fn note_body(&self, host: usize, at: u64, mark: Mark) {
+        let Some(published) = self.published(host) else { return };
         let published = published.read().unwrap_or_else(PoisonError::into_inner);
-        match published.all.get(digest) {
+        match published.all.get(&mark) {
             None => drop(self.wrong.fetch_add(1, Ordering::Relaxed)),
             Some(place) => {
                 let before = self.had.get(host).map(|had| had.swap(*place, Ordering::Relaxed));
@@ -130,18 +133,18 @@ impl Board {
                 }
             }
         }
-        if published.latest == *digest {
-            self.applied.note(host, self.micros());
+        if published.latest == mark {
+            self.applied.note(host, at);
         }
     }
 
-    /// From now on hosts of this site are to have this body.
-    pub(crate) fn publish(&self, site: usize, digest: Digest) {
+    /// From now on hosts of this site are to have this.
+    pub(crate) fn publish(&self, site: usize, mark: Mark) {
         if let Some(published) = self.published.get(site) {
             let mut published = published.write().unwrap_or_else(PoisonError::into_inner);
             let place = published.all.len() as u64 + 1;
-            published.all.insert(digest, place);
-            published.latest = digest;
+            published.all.insert(mark, place);
+            published.latest = mark;
         }
     }
 
@@ -150,14 +153,15 @@ impl Board {
         (self.wrong.load(Ordering::Relaxed), self.older.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn begin_cycle(&self) {
-        self.busy.fetch_add(1, Ordering::Relaxed);
+    /// A process of hosts ended: nobody waits for what they would have said.
+    pub(crate) fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn end_cycle(&self, well: bool) {
-        self.busy.fetch_sub(1, Ordering::Relaxed);
-        if !well {
-            self.failed.fetch_add(1, Ordering::Relaxed);
+    fn look_at_processes(&self) -> anyhow::Result<()> {
+        match self.lost.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            lost => bail!("{lost} processes of hosts ended by themselves; what they said is above"),
         }
     }
 
@@ -179,6 +183,7 @@ impl Board {
     ) -> anyhow::Result<()> {
         let until = self.now() + limit;
         while line.count(hosts) < hosts.len() {
+            self.look_at_processes()?;
             if self.now() > until {
                 bail!("after {limit:?} {} of {} hosts {what}", line.count(hosts), hosts.len());
             }
@@ -193,8 +198,9 @@ impl Board {
     /// When the limit passes first.
     pub(crate) async fn quiet(&self, limit: Duration) -> anyhow::Result<()> {
         let until = self.now() + limit;
-        let few = self.applied.0.len() / 100;
+        let few = self.applied.slots.len() / 100;
         while self.busy.load(Ordering::Relaxed) > few {
+            self.look_at_processes()?;
             if self.now() > until {
                 bail!(
                     "after {limit:?} {} hosts are still in a cycle",
@@ -207,47 +213,104 @@ impl Board {
     }
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Notes for Board {
+    fn now(&self) -> Duration {
+        monotonic().saturating_sub(self.begun)
+    }
+
+    fn note(&self, event: Event) {
+        let Event { host, at, what } = event;
+        match what {
+            What::Heard => self.heard.note(host, at),
+            What::Told => {
+                self.heard.note(host, at);
+                self.told.note(host, at);
+            }
+            What::Has(mark) => self.note_body(host, at, mark),
+            What::Refused { older: true } => drop(self.older.fetch_add(1, Ordering::Relaxed)),
+            What::Refused { older: false } => drop(self.wrong.fetch_add(1, Ordering::Relaxed)),
+            What::Begins => drop(self.busy.fetch_add(1, Ordering::Relaxed)),
+            What::Ends { well } => {
+                self.busy.fetch_sub(1, Ordering::Relaxed);
+                self.failed.fetch_add(usize::from(!well), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn say(board: &Board, host: usize, what: What) {
+        let at = micros(board.now());
+        board.note(Event { host, at, what });
+    }
+
     #[test]
-    fn the_first_time_counts_and_only_for_the_published_body() {
-        let board = Board::new(3, 2);
-        board.publish(1, [7; 32]);
-        board.note_body(0, 1, &[6; 32]);
-        board.note_body(1, 1, &[7; 32]);
-        board.note_body(9, 1, &[7; 32]);
+    fn the_first_time_counts_and_only_for_what_is_published() {
+        let board = Board::new(4, 2);
+        board.publish(1, 7);
+        say(&board, 1, What::Has(6));
+        say(&board, 3, What::Has(7));
+        say(&board, 9, What::Has(7));
         let first: Vec<_> = board.applied.times().collect();
-        assert!(first[0].is_none() && first[1].is_some() && first[2].is_none());
-        board.note_body(1, 1, &[7; 32]);
+        assert!(first[1].is_none() && first[3].is_some() && first[0].is_none());
+        say(&board, 3, What::Has(7));
         assert_eq!(board.applied.times().collect::<Vec<_>>(), first);
-        assert_eq!((board.applied.count(&(0..3)), board.applied.count(&(1..2))), (1, 1));
-        board.applied.wipe();
-        assert_eq!(board.applied.count(&(0..3)), 0);
+        assert_eq!((board.applied.count(&(0..4)), board.applied.count(&(1..3))), (1, 0));
+        assert_eq!(board.wrong_and_older(), (1, 0));
+        board.publish(1, 8);
+        say(&board, 3, What::Has(8));
+        say(&board, 3, What::Has(7));
+        say(&board, 3, What::Refused { older: true });
+        say(&board, 3, What::Refused { older: false });
+        assert_eq!(board.wrong_and_older(), (2, 2));
+    }
+
+    #[test]
+    fn what_is_told_too_late_is_not_of_the_next_round() {
+        let board = Board::new(1, 1);
+        let (host, what, at) = (0, What::Told, micros(board.now()));
+        while micros(board.now()) == at {}
+        board.wipe(&board.told);
+        board.note(Event { host, at, what });
+        assert_eq!((board.told.count(&(0..1)), board.heard.count(&(0..1))), (0, 1));
+        say(&board, 0, What::Told);
+        assert_eq!(board.told.count(&(0..1)), 1);
+        board.wipe(&board.told);
+        assert_eq!(board.told.count(&(0..1)), 0);
     }
 
     #[test]
     fn a_notice_that_says_the_same_is_heard_and_tells_nothing() {
         let board = Board::new(2, 1);
-        board.note_notice(0, false);
-        board.note_notice(1, true);
+        say(&board, 0, What::Heard);
+        say(&board, 1, What::Told);
         assert_eq!((board.heard.count(&(0..2)), board.told.count(&(0..2))), (2, 1));
     }
 
     #[tokio::test]
     async fn waiting_ends_with_the_last_host_or_says_how_many_are_missing() {
         let board = Board::new(2, 1);
-        board.note_notice(0, true);
+        say(&board, 0, What::Told);
         let limit = Duration::from_millis(30);
         let error = board.all(&board.told, &(0..2), limit, "were told").await.unwrap_err();
         assert!(error.to_string().contains("1 of 2 hosts were told"), "{error}");
-        board.note_notice(1, true);
+        say(&board, 1, What::Told);
         board.all(&board.told, &(0..2), limit, "were told").await.unwrap();
-        board.begin_cycle();
+        say(&board, 0, What::Begins);
         assert!(board.quiet(limit).await.is_err());
-        board.end_cycle(false);
+        say(&board, 0, What::Ends { well: false });
         board.quiet(limit).await.unwrap();
         assert_eq!(board.failures(), 1);
+        say(&board, 0, What::Begins);
+        board.lose();
+        let error = board.quiet(limit).await.unwrap_err().to_string();
+        assert!(error.contains("1 processes of hosts ended"), "{error}");
     }
 }

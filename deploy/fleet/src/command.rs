@@ -6,10 +6,11 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use dirless_program::service::raise_open_files;
 
-use crate::chart;
+use crate::cost::Cost;
 use crate::fleet::{Fleet, Play};
 use crate::listen::Compare;
 use crate::report::Report;
+use crate::{chart, child};
 
 /// Descriptors of this process, and of a backend, besides those of hosts.
 const OTHER_FILES: usize = 256;
@@ -31,6 +32,12 @@ enum Command {
     Run(Play),
     /// Compare how soon servers tell hosts that only listen on bare connections.
     Listen(Compare),
+    /// What one changed person costs a host, by the log and by the whole snapshot; tables in markdown. Needs
+    /// dirless-agent and dirless beside it.
+    Cost(Cost),
+    /// Plays hosts as standard input says; what starts the processes of run calls it.
+    #[command(name = child::COMMAND, hide = true)]
+    Hosts,
     /// Draw reports that were written before; one panel for each act.
     Chart {
         /// The reports.
@@ -65,15 +72,19 @@ impl Arguments {
                     }
                 };
             }
+            Command::Hosts => return child::play(),
+            Command::Cost(cost) => return runtime()?.block_on(cost.run()),
             Command::Run(play) => {
                 report.hosts = play.hosts;
-                // A stream and a call for each host; the backends inherit the limit.
-                make_room(play.hosts, play.hosts * 2 + OTHER_FILES)?;
+                if play.processes < 2 {
+                    make_room(play.hosts)?;
+                }
                 runtime()?.block_on(run(play, &mut report))
             }
             Command::Listen(compare) => {
                 report.hosts = compare.hosts;
-                make_room(compare.hosts, compare.hosts + OTHER_FILES)?;
+                // Each of them is one connection.
+                make_room(compare.hosts.div_ceil(2))?;
                 runtime()?.block_on(listen(&compare, &mut report))
             }
         };
@@ -86,16 +97,20 @@ impl Arguments {
     }
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-fn make_room(hosts: usize, files: usize) -> anyhow::Result<()> {
-    let wanted = files as u64;
+/// Sees that this process can play so many hosts, each with a stream and a call. What it starts inherits the limit.
+pub(crate) fn make_room(hosts: usize) -> anyhow::Result<()> {
+    let wanted = (hosts * 2 + OTHER_FILES) as u64;
     let limit = raise_open_files(wanted)?;
     if limit.is_some_and(|limit| limit < wanted) {
         let limit = limit.unwrap_or_default();
-        bail!("{hosts} hosts take {wanted} open files, and the limit is {limit}: raise it (ulimit -n), or play fewer");
+        bail!(
+            "{hosts} hosts in one process take {wanted} open files, and the limit is {limit}: raise it (ulimit -n), play them in \
+             several (--processes), or play fewer"
+        );
     }
     Ok(())
 }
@@ -151,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_cannot_have_enough_files_says_what_to_do() {
-        let error = make_room(7, usize::MAX >> 8).unwrap_err().to_string();
-        assert!(error.contains("ulimit"), "{error}");
+        let error = make_room(usize::MAX >> 8).unwrap_err().to_string();
+        assert!(error.contains("ulimit") && error.contains("--processes"), "{error}");
     }
 }

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use dirless_client::Rhythm;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::act::Act;
 use crate::board::{Board, Line};
-use crate::host::{Host, Reconnect};
-use crate::process::Usage;
+use crate::child::Child;
+use crate::crew::Crew;
+use crate::event::Notes;
+use crate::host::Reconnect;
+use crate::process::{MostOpen, Usage};
 use crate::raw;
 use crate::report::{Played, per_second};
-use crate::site::{Elsewhere, Site, source};
+use crate::site::{Elsewhere, Plan, Site};
 use crate::writers::Writers;
 
 /// How long anything may take that all hosts do. Far beyond what a busy machine needs.
@@ -30,6 +32,9 @@ pub(crate) struct Play {
     /// How many hosts.
     #[arg(long, default_value_t = 1000)]
     pub(crate) hosts: usize,
+    /// How many processes play them; each has open files of its own.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) processes: usize,
     /// How many backends, each with a store and a tenant of its own; hosts belong to them in turn.
     #[arg(long, default_value_t = 1)]
     pub(crate) backends: usize,
@@ -42,6 +47,12 @@ pub(crate) struct Play {
     /// Where folders of backends are made, such as a small file system for full-disk=SECONDS.
     #[arg(long, value_name = "FOLDER", conflicts_with = "database")]
     pub(crate) storage: Option<PathBuf>,
+    /// Hosts speak the verified protocol, in a tenant that is founded for them: a change is one person in the log.
+    #[arg(long, conflicts_with = "urls")]
+    pub(crate) verified: bool,
+    /// People of that tenant.
+    #[arg(long, default_value_t = 1000, requires = "verified")]
+    pub(crate) users: usize,
     /// Length of a body.
     #[arg(long, default_value_t = 2048)]
     pub(crate) bytes: usize,
@@ -70,7 +81,10 @@ pub(crate) struct Fleet {
     pub(crate) sites: Vec<Site>,
     pub(crate) board: Arc<Board>,
     orders: watch::Sender<Reconnect>,
+    /// Those of this process.
     hosts: JoinSet<()>,
+    /// Those of others.
+    children: Vec<Child>,
     slow: Vec<TcpStream>,
     pub(crate) writers: Option<Writers>,
     /// What each backend used before the first host came.
@@ -81,11 +95,19 @@ impl Fleet {
     /// Starts the backends and publishes something. No host lives yet.
     pub(crate) async fn start(play: Play) -> anyhow::Result<Self> {
         let mut sites = Vec::new();
+        let mut plan = Plan {
+            hosts: play.hosts,
+            own: play.hosts,
+            users: play.verified.then_some(play.users),
+            storage: play.storage.clone(),
+        };
         if play.database {
-            sites.push(Site::cluster(play.backends, play.hosts, play.networks).await?);
+            sites.push(Site::cluster(play.backends, plan, play.networks).await?);
         } else if play.elsewhere.urls.is_empty() {
-            for number in 0..play.backends.max(1) {
-                sites.push(Site::start(number, play.hosts, play.storage.clone()).await?);
+            let backends = play.backends.max(1);
+            plan.own = play.hosts.div_ceil(backends);
+            for number in 0..backends {
+                sites.push(Site::start(number, plan.clone()).await?);
             }
         } else {
             sites.push(Site::elsewhere(&play.elsewhere).await?);
@@ -97,6 +119,7 @@ impl Fleet {
             board,
             orders: watch::Sender::default(),
             hosts: JoinSet::new(),
+            children: Vec::new(),
             slow: Vec::new(),
             writers: None,
             empty: Usage::default(),
@@ -114,6 +137,7 @@ impl Fleet {
             ..Played::default()
         };
         let failures = self.board.failures();
+        let open = MostOpen::of(self.sites.iter().flat_map(Site::processes).collect());
         match act {
             Act::Connect(time) => self.connect(time, &mut played).await,
             Act::Steady(time) => self.steady(time, &mut played).await,
@@ -128,9 +152,10 @@ impl Fleet {
         .with_context(|| format!("playing {act}"))?;
         let (wrong, older) = self.board.wrong_and_older();
         if wrong > 0 {
-            bail!("playing {act}: hosts got {wrong} bodies that nobody published");
+            bail!("playing {act}: hosts got {wrong} bodies that nobody published, or files that they refused");
         }
         played.figure("older_bodies_so_far", older as f64);
+        played.figure("backend_most_open_files", open.most() as f64);
         played.seconds = (self.board.now() - begun).as_secs_f64();
         played.figure("failed_cycles", (self.board.failures() - failures) as f64);
         Ok(played)
@@ -141,34 +166,30 @@ impl Fleet {
     }
 
     async fn connect(&mut self, time: Duration, played: &mut Played) -> anyhow::Result<()> {
-        if !self.hosts.is_empty() {
+        if !self.hosts.is_empty() || !self.children.is_empty() {
             bail!("the hosts are connected already");
         }
-        let began = self.board.now();
-        let hosts = self.play.hosts;
-        let interval = Duration::from_secs(self.play.interval);
-        for number in 0..hosts {
-            let site = number % self.sites.len();
-            let at = self.sites.get(site).context("a host belongs to no site")?;
-            let host = Host {
-                number,
-                site,
-                client: at.client(number)?,
-                source: source(),
-                rhythm: Rhythm {
-                    interval,
-                    jitter: interval / 10,
-                    splay: Duration::from_secs(self.play.splay),
-                },
-                board: Arc::clone(&self.board),
-            };
-            // Making them all takes a while too.
-            let due = began + time.mul_f64(number as f64 / hosts as f64);
-            let wait = due.saturating_sub(self.board.now());
-            self.hosts.spawn(host.live(wait, self.orders.subscribe()));
-            if number % 100 == 99 {
-                tokio::task::yield_now().await;
+        let crew = Crew {
+            hosts: self.play.hosts,
+            first: 0,
+            step: 1,
+            connect: time,
+            interval: Duration::from_secs(self.play.interval),
+            splay: Duration::from_secs(self.play.splay),
+            sites: self.sites.iter().map(Site::reach).collect(),
+        };
+        if self.play.processes > 1 {
+            for first in 0..self.play.processes {
+                let crew = Crew {
+                    first,
+                    step: self.play.processes,
+                    ..crew.clone()
+                };
+                self.children.push(Child::start(crew, &self.board).await?);
             }
+        } else {
+            let notes: Arc<dyn Notes> = Arc::<Board>::clone(&self.board);
+            self.hosts = crew.start(&notes, &self.orders).await?;
         }
         let (board, everybody) = (&self.board, self.everybody());
         board
@@ -208,7 +229,7 @@ impl Fleet {
     pub(crate) async fn publish(&self) -> anyhow::Result<Vec<Duration>> {
         let mut acknowledged = Vec::new();
         for (number, site) in self.sites.iter().enumerate() {
-            site.change(self.play.bytes, |digest| self.board.publish(number, digest))
+            site.change(self.play.bytes, |mark| self.board.publish(number, mark))
                 .await?;
             acknowledged.push(self.board.now());
         }
@@ -230,11 +251,11 @@ impl Fleet {
         let (mut processor, mut load) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..changes {
             tokio::time::sleep(Duration::from_secs(self.play.pause)).await;
-            let (before, own) = (self.usage()?, Usage::of(std::process::id())?);
+            let (before, own) = (self.usage()?, self.load()?);
             let change = self.change().await?;
             self.board.quiet(PATIENCE).await?;
             processor += self.usage()?.processor.saturating_sub(before.processor);
-            load += Usage::of(std::process::id())?.processor.saturating_sub(own.processor);
+            load += self.load()?.saturating_sub(own);
             slowest = slowest.max(change.1.iter().copied().max().unwrap_or_default());
             notice.extend(change.0);
             applied.extend(change.1);
@@ -253,8 +274,8 @@ impl Fleet {
     /// One change; how long it took to each host's ear and hands.
     pub(crate) async fn change(&self) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
         let board = &self.board;
-        board.told.wipe();
-        board.applied.wipe();
+        board.wipe(&board.told);
+        board.wipe(&board.applied);
         let acknowledged = self.publish().await?;
         board
             .all(&board.applied, &self.everybody(), PATIENCE, "applied the change")
@@ -271,7 +292,7 @@ impl Fleet {
 
     async fn slow(&mut self, readers: usize, played: &mut Played) -> anyhow::Result<()> {
         let site = self.sites.first().context("there is no site")?;
-        let request = site.listening();
+        let request = site.listening()?;
         for number in 0..readers {
             let address = address_of(site.url(number))?;
             self.slow.push(raw::never_read(address, &request).await?);
@@ -283,7 +304,7 @@ impl Fleet {
     /// Ends each backend and starts it again: all killed together and started after a while, or one after the other.
     async fn outage(&mut self, down: Option<Duration>, played: &mut Played) -> anyhow::Result<()> {
         let began = self.board.now();
-        self.board.heard.wipe();
+        self.board.wipe(&self.board.heard);
         let mut up = Vec::new();
         if let Some(down) = down {
             for site in &mut self.sites {
@@ -322,14 +343,17 @@ impl Fleet {
 
     async fn reconnect(&mut self, hosts: usize, played: &mut Played) -> anyhow::Result<()> {
         let hosts = hosts.min(self.play.hosts);
-        let (board, began) = (&self.board, self.board.now());
-        board.heard.wipe();
-        self.orders.send_modify(|order| {
-            *order = Reconnect {
-                order: order.order + 1,
-                hosts,
-            };
-        });
+        let began = self.board.now();
+        self.board.wipe(&self.board.heard);
+        let order = Reconnect {
+            order: self.orders.borrow().order + 1,
+            hosts,
+        };
+        self.orders.send_replace(order);
+        for child in &mut self.children {
+            child.order(order).await?;
+        }
+        let board = &self.board;
         board.all(&board.heard, &(0..hosts), PATIENCE, "listen again").await?;
         let back: Vec<_> = board
             .heard
@@ -350,6 +374,13 @@ impl Fleet {
         played.times("next_change_notice", notice);
         played.times("next_change_applied", applied);
         self.board.quiet(PATIENCE).await
+    }
+
+    /// The processor time of what plays the hosts.
+    fn load(&self) -> anyhow::Result<Duration> {
+        let children = self.children.iter().filter_map(Child::id);
+        let all = std::iter::once(std::process::id()).chain(children);
+        all.map(|process| Ok(Usage::of(process)?.processor)).sum()
     }
 
     /// What all backends have used.

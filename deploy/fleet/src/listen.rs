@@ -7,6 +7,7 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 
 use crate::board::Board;
+use crate::event::{Desk, Notes as _};
 use crate::peer::{Kind, Peer};
 use crate::report::Played;
 
@@ -63,7 +64,7 @@ impl Compare {
         let (mut sent, mut acknowledged, mut processor) = (Vec::new(), Vec::new(), Duration::ZERO);
         for _ in 0..self.changes {
             tokio::time::sleep(Duration::from_millis(self.pause)).await;
-            board.told.wipe();
+            board.wipe(&board.told);
             let before = peer.usage()?;
             let from = board.now();
             peer.publish(&board).await?;
@@ -92,7 +93,7 @@ impl Compare {
     }
 
     async fn connect(&self, peer: &Peer, board: &Arc<Board>) -> anyhow::Result<JoinSet<()>> {
-        let listening = peer.listening();
+        let listening = peer.listening()?;
         let mut listeners = JoinSet::new();
         let mut opening = JoinSet::new();
         let mut next = 0;
@@ -105,7 +106,8 @@ impl Compare {
             if let Some(opened) = opening.join_next().await {
                 let (number, stream) = opened?;
                 let stream = stream.with_context(|| format!("listener {number}"))?;
-                listeners.spawn(listening.clone().listen(stream, number, Arc::clone(board)));
+                let notes = Arc::<Board>::clone(board);
+                listeners.spawn(listening.clone().listen(stream, Desk { host: number, notes }));
             }
         }
         Ok(listeners)

@@ -14,7 +14,7 @@ use crate::board::Board;
 use crate::fleet::address_of;
 use crate::process::Usage;
 use crate::raw::Listening;
-use crate::site::Site;
+use crate::site::{Plan, Site};
 
 /// Length of a message of Redis and NATS: what a signed head of one source with its framing takes.
 const MESSAGE: usize = 500;
@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 
 /// A server that runs.
 pub(crate) enum Peer {
-    Dirless(Site),
+    Dirless(Box<Site>),
     Other {
         kind: Kind,
         running: Running,
@@ -78,7 +78,18 @@ impl Peer {
         let file = folder.path().join("nginx.conf");
         let configuration = file.display().to_string();
         let (name, arguments) = match kind {
-            Kind::Dirless => return Ok(Some(Self::Dirless(Site::start(0, hosts, None).await?))),
+            Kind::Dirless => {
+                return Ok(Some(Self::Dirless(Box::new(
+                    Site::start(
+                        0,
+                        Plan {
+                            hosts,
+                            ..Plan::default()
+                        },
+                    )
+                    .await?,
+                ))));
+            }
             Kind::Nginx => {
                 std::fs::write(&file, nginx(folder.path(), port, hosts + 1000))?;
                 // A program without the module counts as not installed.
@@ -125,9 +136,9 @@ impl Peer {
     }
 
     /// How one listens.
-    pub(crate) fn listening(&self) -> Listening {
+    pub(crate) fn listening(&self) -> anyhow::Result<Listening> {
         let (request, ready, message): (Vec<u8>, &'static [u8], &'static [u8]) = match self {
-            Self::Dirless(site) => (site.listening(), b"event: state", b"event: state"),
+            Self::Dirless(site) => (site.listening()?, b"event: state", b"event: state"),
             Self::Other { kind: Kind::Nginx, .. } => (
                 format!(
                     "GET /sub HTTP/1.1\r\nhost: fleet\r\naccept: text/event-stream\r\nauthorization: {BEARER}\r\n\r\n"
@@ -147,11 +158,11 @@ impl Peer {
                 b"MSG c",
             ),
         };
-        Listening {
+        Ok(Listening {
             request: Arc::from(request),
             ready,
             message,
-        }
+        })
     }
 
     /// Where a listener connects to.
@@ -165,7 +176,7 @@ impl Peer {
     /// Publishes once, and waits for the server's word.
     pub(crate) async fn publish(&mut self, board: &Board) -> anyhow::Result<()> {
         match self {
-            Self::Dirless(site) => site.change(2048, |digest| board.publish(0, digest)).await,
+            Self::Dirless(site) => site.change(2048, |mark| board.publish(0, mark)).await,
             Self::Other { kind, publisher, .. } => {
                 let text = "x".repeat(MESSAGE);
                 let (command, answer): (_, &[u8]) = match kind {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::board::Board;
+use crate::event::{Desk, What};
 
 /// How one listens at a server.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Listening {
     }
 
     /// Notes each message until the stream ends.
-    pub(crate) async fn listen(self, stream: TcpStream, number: usize, board: Arc<Board>) {
+    pub(crate) async fn listen(self, stream: TcpStream, desk: Desk) {
         loop {
             // Only while something is there to be read is there room for it: an idle host is a socket and a task.
             if stream.readable().await.is_err() {
@@ -56,7 +56,7 @@ impl Listening {
                 Ok(0) => return,
                 Ok(length) => {
                     let is_message = piece.get(..length).is_some_and(|piece| holds(piece, self.message));
-                    board.note_notice(number, is_message);
+                    desk.say(if is_message { What::Told } else { What::Heard });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return,

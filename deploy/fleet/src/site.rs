@@ -1,27 +1,34 @@
 //! A store with one tenant, and one or several backends in front of it: started here, or pointed at.
 
+use std::fs::Permissions;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use dirless_client::{Client, ClientBuilder, Error, Expected, RetryPolicy, SnapshotHeaders, Timeouts};
+use dirless_client::{Client, ClientBuilder, Error, Expected, SnapshotHeaders, Timeouts};
 use dirless_program::Secret;
-use dirless_wire::{AgePublicKey, SourceName, TenantId};
+use dirless_wire::{AgePublicKey, TenantId};
 use rand::RngCore;
+use tempfile::TempDir;
 
 use crate::backend::{Backend, Setup};
-use crate::board::Digest;
 use crate::cable::Cable;
+use crate::classic::{mark_of_body, source};
 use crate::cluster::Database;
-use crate::host::digest_of;
+use crate::event::Mark;
 use crate::process::Usage;
+use crate::reach::{Reach, towards};
+use crate::verified::{Founding, Tenant};
 
 /// What bodies say they are sealed to. Nobody has its secret half, and nobody opens them.
 const RECIPIENT: &str = "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s";
 /// How sealed bodies begin.
 const SEALED: &[u8] = b"age-encryption.org/v1\n";
+/// The file with the bearer of hosts.
+const BEARER: &str = "bearer";
 /// How long a change may be refused before it is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Rest before it is tried again.
@@ -51,6 +58,19 @@ pub(crate) struct Elsewhere {
     pub(crate) process: Option<u32>,
 }
 
+/// What a site is to be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    /// Hosts that it has to have room for.
+    pub(crate) hosts: usize,
+    /// Of them so many belong to its tenant.
+    pub(crate) own: usize,
+    /// People of a tenant of the verified protocol, which hosts join then.
+    pub(crate) users: Option<usize>,
+    /// Where folders of backends are made.
+    pub(crate) storage: Option<PathBuf>,
+}
+
 /// A site.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -62,28 +82,30 @@ pub(crate) struct Site {
     database: Option<Database>,
     /// A backend that was not started here.
     process: Option<u32>,
-}
-
-/// The source that hosts read: none that agents are configured for.
-pub(crate) fn source() -> SourceName {
-    SourceName::new("fleet").expect("a lower-case word is a source name")
+    /// Hosts speak the verified protocol.
+    signed: Option<Tenant>,
+    /// What hosts are told in files.
+    folder: TempDir,
 }
 
 impl Site {
     /// Starts a backend that has room for so many hosts, and enrols a tenant.
-    pub(crate) async fn start(number: usize, hosts: usize, storage: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(number: usize, plan: Plan) -> anyhow::Result<Self> {
         let bearer = fresh_bearer();
         let setup = Setup {
-            hosts,
-            storage,
+            hosts: plan.hosts,
+            storage: plan.storage.clone(),
+            operator: plan.users.is_some(),
             ..Setup::default()
         };
         let backend = Backend::start(setup, &bearer).await?;
-        Self::prepare(bearer, &format!("fleet-{number}"), vec![backend], None).await
+        let mut site = Self::prepare(bearer, &format!("fleet-{number}"), vec![backend], None).await?;
+        site.found(&plan).await?;
+        Ok(site)
     }
 
     /// Starts several backends that share a database with a standby; on request each in a network of its own.
-    pub(crate) async fn cluster(backends: usize, hosts: usize, networks: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn cluster(backends: usize, plan: Plan, networks: bool) -> anyhow::Result<Self> {
         let bearer = fresh_bearer();
         let mut database = tokio::task::spawn_blocking(Database::start).await??;
         let mut all = Vec::new();
@@ -91,14 +113,36 @@ impl Site {
             let cable = networks.then(|| Cable::lay(number)).transpose()?;
             let near = cable.as_ref().map_or(Ipv4Addr::LOCALHOST, Cable::near);
             let setup = Setup {
-                hosts,
+                hosts: plan.hosts,
                 database: Some(database.reachable_at(near).await?),
                 cable,
                 storage: None,
+                operator: plan.users.is_some() && number == 0,
             };
             all.push(Backend::start(setup, &bearer).await?);
         }
-        Self::prepare(bearer, "fleet", all, Some(database)).await
+        let mut site = Self::prepare(bearer, "fleet", all, Some(database)).await?;
+        site.found(&plan).await?;
+        Ok(site)
+    }
+
+    /// Founds the tenant of the verified protocol, if there is to be one.
+    async fn found(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let Some(users) = plan.users else { return Ok(()) };
+        let backend = self
+            .backends
+            .first()
+            .context("a tenant is founded at backends of our own")?;
+        let founding = Founding {
+            urls: &self.urls,
+            token: backend.operator()?,
+            folder: self.folder.path(),
+            hosts: plan.own,
+            users,
+            minutes: true,
+        };
+        self.signed = Some(Box::pin(Tenant::found(founding)).await?);
+        Ok(())
     }
 
     /// Uses a backend that runs.
@@ -127,13 +171,12 @@ impl Site {
         process: Option<u32>,
     ) -> anyhow::Result<Self> {
         let tenant = TenantId::new(tenant)?;
-        let writer = ClientBuilder::new()
-            .urls(urls.iter().map(String::as_str))?
-            .bearer(bearer.duplicate())
-            .tenant(tenant.clone())
-            .timeouts(IMPATIENT)
-            .retry(RetryPolicy::none())
-            .build()?;
+        let builder = towards(urls.iter().map(String::as_str), tenant.as_str())?;
+        let writer = builder.bearer(bearer.duplicate()).timeouts(IMPATIENT).build()?;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join(BEARER);
+        std::fs::write(&file, bearer.expose())?;
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600))?;
         let site = Self {
             urls,
             bearer,
@@ -142,6 +185,8 @@ impl Site {
             backends,
             database,
             process,
+            signed: None,
+            folder,
         };
         let key = AgePublicKey::new(RECIPIENT)?;
         site.writer.cycle().enroll(&site.tenant, &key).await?;
@@ -159,21 +204,20 @@ impl Site {
         Ok(site)
     }
 
-    /// The way of a host: to all backends that share the database, as it is configured then; otherwise to one address of the
+    /// The way of its hosts: to all backends that share the database, as it is configured then; otherwise to one address of the
     /// one there is, all addresses alike.
-    pub(crate) fn client(&self, host: usize) -> anyhow::Result<Client> {
-        let urls = match self.database {
-            Some(_) => self.urls.iter().map(String::as_str).collect(),
-            None => vec![self.url(host)],
-        };
-        // Hosts have their own pace, as agents do.
-        Ok(self.towards(urls)?.build()?)
+    pub(crate) fn reach(&self) -> Reach {
+        Reach {
+            urls: self.urls.clone(),
+            all: self.database.is_some(),
+            bearer_file: self.folder.path().join(BEARER),
+            tenant: self.tenant.to_string(),
+            joined: self.signed.as_ref().map(Tenant::joined),
+        }
     }
 
     fn towards<'a>(&self, urls: impl IntoIterator<Item = &'a str>) -> anyhow::Result<ClientBuilder> {
-        let builder = ClientBuilder::new().urls(urls)?;
-        let builder = builder.bearer(self.bearer.duplicate()).tenant(self.tenant.clone());
-        Ok(builder.retry(RetryPolicy::none()))
+        Ok(towards(urls, self.tenant.as_str())?.bearer(self.bearer.duplicate()))
     }
 
     /// The way of a writer, to all backends.
@@ -193,22 +237,29 @@ impl Site {
     }
 
     /// The request of a host that only listens.
-    pub(crate) fn listening(&self) -> Vec<u8> {
+    pub(crate) fn listening(&self) -> anyhow::Result<Vec<u8>> {
+        if let Some(tenant) = &self.signed {
+            return tenant.listening();
+        }
         let (bearer, tenant) = (self.bearer.expose(), self.tenant.as_str());
-        format!(
+        let text = format!(
             "GET /v1/watch HTTP/1.1\r\nhost: fleet\r\nauthorization: Bearer {bearer}\r\nx-tenant-id: {tenant}\r\n\r\n"
-        )
-        .into_bytes()
+        );
+        Ok(text.into_bytes())
     }
 
-    /// Puts another body of this length in the place of the one before. `before` is called with its hash first.
-    pub(crate) async fn change(&self, bytes: usize, before: impl FnOnce(Digest)) -> anyhow::Result<()> {
+    /// Changes what hosts have: puts another body of this length in the place of the one before, or publishes one person who
+    /// changed. `before` is called with its mark first.
+    pub(crate) async fn change(&self, bytes: usize, before: impl FnOnce(Mark)) -> anyhow::Result<()> {
+        if let Some(tenant) = &self.signed {
+            return tenant.change(before).await.map(drop);
+        }
         let mut body = SEALED.to_vec();
         body.resize(bytes.max(SEALED.len() + 16), 0);
         if let Some(rest) = body.get_mut(SEALED.len()..) {
             rand::rng().fill_bytes(rest);
         }
-        before(digest_of(&body));
+        before(mark_of_body(&body));
         let headers = SnapshotHeaders::for_recipient(AgePublicKey::new(RECIPIENT)?);
         let (body, until) = (Bytes::from(body), Instant::now() + PATIENCE);
         let source = source();
@@ -240,6 +291,12 @@ impl Site {
             all.own_memory += usage.own_memory;
         }
         Ok(Some(all))
+    }
+
+    /// The processes of its backends that are known and run.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let own = self.backends.iter().filter_map(Backend::process);
+        own.chain(self.process).collect()
     }
 
     /// How many backends were started here.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use crate::act::Trouble;
+use crate::event::Notes as _;
 use crate::fleet::{Fleet, PATIENCE};
 use crate::report::Played;
 use crate::writers::Writers;
@@ -41,8 +42,8 @@ impl Fleet {
     /// Something breaks: how long until a change after it is acknowledged, until all hosts have that, and how long no write was.
     pub(crate) async fn trouble(&mut self, trouble: Trouble, played: &mut Played) -> anyhow::Result<()> {
         let refused = self.writers.as_ref().map(Writers::refused).unwrap_or_default();
-        self.board.told.wipe();
-        self.board.applied.wipe();
+        self.board.wipe(&self.board.told);
+        self.board.wipe(&self.board.applied);
         let began = self.board.now();
         self.strike(trouble).await?;
         let acknowledged = self.publish().await?;

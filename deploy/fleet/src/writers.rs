@@ -10,6 +10,7 @@ use dirless_wire::Setting;
 use tokio::task::JoinSet;
 
 use crate::board::Board;
+use crate::event::Notes as _;
 
 /// Rest after a refused write, and after each other one: what is measured is gaps, not the disk.
 const REFUSED: Duration = Duration::from_millis(20);

@@ -63,6 +63,65 @@ fn a_change_reaches_everybody_and_an_outage_heals() {
 }
 
 #[test]
+fn hosts_that_check_signatures_are_reached_and_come_back_too() {
+    let pace = ["run", "--verified", "--users", "60", "--hosts", "20", "--backends", "2"];
+    let rhythm = ["--splay", "1", "--interval", "5", "--pause", "0"];
+    let acts = [
+        "connect=0",
+        "steady=1",
+        "slow=2",
+        "churn=3",
+        "outage=0",
+        "reconnect=10",
+        "restart",
+    ];
+    let report = report(&[&pace[..], &rhythm[..], &acts[..]].concat());
+    let churn = &report.acts[3];
+    assert_eq!((count(churn, "notice"), count(churn, "applied")), (60, 60));
+    for act in &report.acts[4..] {
+        assert_eq!(count(act, "next_change_applied"), 20, "{}", act.act);
+        assert_eq!(act.figures.get("older_bodies_so_far"), Some(&0.0), "{}", act.act);
+    }
+}
+
+#[test]
+fn hosts_are_played_by_several_processes() {
+    for protocol in [&[][..], &["--verified", "--users", "20"]] {
+        let pace = [
+            "run",
+            "--hosts",
+            "21",
+            "--processes",
+            "2",
+            "--splay",
+            "1",
+            "--pause",
+            "0",
+        ];
+        let acts = ["connect=0", "churn=2", "reconnect=15", "outage=0"];
+        let report = report(&[&pace[..], protocol, &acts[..]].concat());
+        let [_, churn, reconnect, outage] = &report.acts[..] else {
+            unreachable!("each was played")
+        };
+        assert_eq!((count(churn, "notice"), count(churn, "applied")), (42, 42));
+        assert_eq!(
+            (count(reconnect, "back"), count(reconnect, "next_change_applied")),
+            (15, 21)
+        );
+        assert_eq!(count(outage, "next_change_applied"), 21);
+    }
+}
+
+#[test]
+fn hosts_that_check_signatures_lose_nothing_when_backends_and_the_primary_are_killed() {
+    let troubles = ["kill-backend", "kill-primary"];
+    let acts = ["--verified", "--backends", "2", "--database", "connect=0", "write=2"];
+    let report = report(&[&SMALL[..], &acts[..], &troubles[..]].concat());
+    felt_by(&report, &troubles, 30);
+    assert!(verified(&report) >= 40);
+}
+
+#[test]
 fn bare_listeners_are_told_too_and_cost_little() {
     let report = report(&["listen", "--hosts", "400", "--changes", "2", "--pause", "0", "dirless"]);
     let [dirless] = &report.acts[..] else {

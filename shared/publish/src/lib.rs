@@ -59,7 +59,7 @@ pub use line::{KeyFacts, NextKey, asking_key};
 pub use mirror::Mirrored;
 pub use nodes::NodeFacts;
 pub use settle::{Settled, Wish};
-pub use stock::{Kind, Stocked, content_root};
+pub use stock::{Kind, Stocked, content_root, record_kind, records};
 pub use view::HostsOf;
 
 /// The source under which access rules travel.

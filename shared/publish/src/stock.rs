@@ -65,7 +65,7 @@ pub fn content_root(kind: Kind, plaintext: impl Read) -> Result<Digest, String> 
 ///
 /// # Errors
 /// When it is no snapshot, though it should be one.
-pub(super) fn records(kind: Kind, plaintext: impl Read, take: &mut dyn FnMut(Part, &[u8])) -> Result<(), String> {
+pub fn records(kind: Kind, plaintext: impl Read, take: &mut dyn FnMut(Part, &[u8])) -> Result<(), String> {
     match kind {
         Kind::Snapshot => {
             snapshot::read_records(plaintext, Caps::default(), &mut Nothing, take)
@@ -82,7 +82,8 @@ pub(super) fn records(kind: Kind, plaintext: impl Read, take: &mut dyn FnMut(Par
 }
 
 /// What a part of a snapshot is to the content root.
-pub(super) fn record_kind(part: Part) -> RecordKind {
+#[must_use]
+pub fn record_kind(part: Part) -> RecordKind {
     match part {
         Part::User => RecordKind::User,
         Part::Group => RecordKind::Group,
