@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use dirless_agent::config::{Upstream, from_text};
+use dirless_agent::config::{From, Upstream, from_text};
 use dirless_agent::paths::Paths;
 use libfuzzer_sys::fuzz_target;
 
@@ -16,11 +16,18 @@ fuzz_target!(|data: &[u8]| {
         &Paths::under(Path::new("/nonexistent")),
         "host",
     ) {
-        assert!(!config.agent_id.is_empty());
-        // A signed one needs files of a host that joined.
-        if let Upstream::Classic(classic) = config.upstream {
-            assert!(!classic.urls.is_empty());
-            assert!(!classic.secret.expose().is_empty());
+        match &config.upstream {
+            Upstream::Classic(classic) => {
+                assert!(!classic.urls.is_empty() && !classic.secret.expose().is_empty());
+            }
+            Upstream::Signed(signed) => {
+                assert!(!signed.joined.compartments.is_empty());
+                match &signed.from {
+                    From::Backends(urls) => assert!(!urls.is_empty()),
+                    From::Folder(folder) => assert!(folder.starts_with("/nonexistent")),
+                    From::Url(url) => assert!(!url.starts_with('/')),
+                }
+            }
         }
     }
 });

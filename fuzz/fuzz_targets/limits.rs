@@ -7,13 +7,14 @@
 
 use std::path::Path;
 
-use dirless_agent::pipeline::{
-    AccessInput, Body, HostFiles, HostLimits, Inputs, Opener, Ratchet, SourceInput, SourceNote, SourceState, run,
-};
+use dirless_agent::pipeline::{Body, HostLimits, Opener, run};
 use dirless_program::Clock;
 use dirless_seal::Identity;
 use dirless_table::{Table, TableBuilder, TableMeta};
 use libfuzzer_sys::fuzz_target;
+
+#[path = "../host.rs"]
+mod host;
 
 fuzz_target!(|data: &[u8]| {
     let place = data.iter().position(|byte| *byte == 0);
@@ -25,36 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let identity = Identity::generate();
     let mut sealed = Vec::new();
     dirless_seal::seal(&identity.recipient(), &mut &*json, &mut sealed).expect("memory can be written");
-    let inputs = Inputs {
-        sources: vec![SourceInput {
-            name: "local".into(),
-            note: Some(SourceNote {
-                state: SourceState::Present,
-                encrypted: true,
-                etag: None,
-                registered_key: None,
-                snapshot_recipient: None,
-                fetched_at: None,
-            }),
-            fetched: Some(Body::Bytes(sealed)),
-            last_good: None,
-        }],
-        opener: Opener::Key(identity),
-        access: AccessInput {
-            fetched: Some(b"{}".to_vec()),
-            last_good: None,
-        },
-        name_rule: Default::default(),
-        hostname: "host".into(),
-        limits,
-        host: HostFiles {
-            passwd: "root:x:0:0::/root:/bin/sh\nlocal:x:1500:1500::/:/bin/sh\n".into(),
-            group: "root:x:0:\nsudo:x:27:\nlocal:x:1500:\n".into(),
-            shells: None,
-        },
-        ratchet: Ratchet::default(),
-        directory: None,
-    };
+    let inputs = host::inputs(Body::Bytes(sealed), Opener::Key(identity), limits);
     let outcome = run(&inputs, &Clock::system(), None);
     let Some(content) = outcome.content else { return };
     let meta = TableMeta {

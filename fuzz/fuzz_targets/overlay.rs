@@ -7,8 +7,12 @@ use dirless_table::overlay::{self, MOST_BYTES, Published};
 use dirless_table::{GroupRecord, Table, TableBuilder, TableMeta, UserRecord, WriteError};
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+
+#[path = "../folder.rs"]
+mod folder;
+
+use folder::Folder;
 
 const META: TableMeta = TableMeta {
     generation: 1,
@@ -65,33 +69,15 @@ fn published(
     fill: impl FnOnce(&mut overlay::Draft<'_>) -> Result<(), WriteError>,
 ) -> Result<Option<Vec<u8>>, WriteError> {
     let folder = Folder::new();
-    let path = folder.0.join("table");
+    let path = folder.path().join("table");
     dirless_table::publish_bytes(&path, base)?;
     let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&path).expect("just written"));
     match overlay::publish(&path, owner, META, MOST_BYTES, fill)? {
         Published::Unchanged => Ok(None),
         Published::Overlay(_) => {
-            let bytes = std::fs::read(folder.0.join("table.overlay.00000001"));
+            let bytes = std::fs::read(folder.path().join("table.overlay.00000001"));
             Ok(Some(bytes.expect("just published")))
         }
-    }
-}
-
-/// In memory, and gone in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = Path::new("/dev/shm").join(format!("dirless-fuzz-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("memory can be written");
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

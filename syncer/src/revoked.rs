@@ -115,11 +115,16 @@ impl Revocations {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(cause) => return Err(RevokedError::File { path, cause }),
         };
-        let read = serde_json::from_slice(&bytes);
-        read.map(Self).map_err(|error| RevokedError::Damaged {
-            path,
-            reason: error.to_string(),
-        })
+        Self::parse(&bytes).map_err(|reason| RevokedError::Damaged { path, reason })
+    }
+
+    /// Those in the text of such a file.
+    ///
+    /// # Errors
+    /// What the parser says of another text.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let read = serde_json::from_slice(text);
+        read.map(Self).map_err(|error| error.to_string())
     }
 
     fn save(&self, state_folder: &Path) -> Result<(), RevokedError> {

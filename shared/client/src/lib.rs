@@ -29,6 +29,7 @@ mod key;
 mod news;
 mod notices;
 mod objects;
+mod refusal;
 mod reply;
 mod resolve;
 mod rhythm;

@@ -5,17 +5,13 @@ use dirless_wire::{AgePublicKey, ETag, ErrorCode, header};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
+use crate::refusal::{Refusal, retry_after};
 use crate::transport::{Call, Identity, describe};
 use crate::{Error, MAX_JSON_BYTES};
 
 /// Longest explanation that is read from a refusal, in bytes.
 const MAX_REFUSAL_BYTES: u64 = 64 * 1024;
-/// Longest text of a backend that is shown to people, in characters.
-const MAX_SHOWN: usize = 300;
-/// Longest `Retry-After` that is believed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Why an attempt gave no output, by what follows from it.
 #[derive(Debug)]
@@ -61,7 +57,9 @@ impl Answer {
             return Ok(answer);
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
-            let retry_after = retry_after(answer.headers(), now);
+            let retry_after = answer
+                .text_header("retry-after")
+                .and_then(|text| retry_after(text, now));
             return Err(Failure::Limited { retry_after });
         }
         if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
@@ -152,32 +150,7 @@ impl Answer {
     }
 }
 
-/// The body of a refusal, read leniently: deployed backends send `error` alone, fronts send HTML.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) error: String,
-    pub(crate) code: ErrorCode,
-    pub(crate) hint: Option<String>,
-    pub(crate) registered_key: Option<AgePublicKey>,
-    pub(crate) is_ours: bool,
-}
-
 impl Refusal {
-    pub(crate) fn parse(body: &[u8]) -> Self {
-        let fields = serde_json::from_slice::<Value>(body).unwrap_or_default();
-        let text = |name: &str| fields.get(name).and_then(Value::as_str);
-        Self {
-            error: text("error").map_or_else(|| "no explanation given".to_owned(), shown),
-            code: fields
-                .get("code")
-                .and_then(|code| serde_json::from_value(code.clone()).ok())
-                .unwrap_or(ErrorCode::Unknown),
-            hint: text("hint").map(shown),
-            registered_key: text("registered_key").and_then(|key| AgePublicKey::new(key).ok()),
-            is_ours: fields.is_object(),
-        }
-    }
-
     fn into_error(self, status: StatusCode, call: &Call, registered: Option<AgePublicKey>) -> Error {
         let registered_key = self.registered_key.clone().or(registered);
         let conditional = call.headers.contains_key("if-match") || call.headers.contains_key("if-none-match");
@@ -220,29 +193,6 @@ impl Refusal {
 
 pub(crate) fn registered_key(headers: &HeaderMap) -> Option<AgePublicKey> {
     AgePublicKey::new(headers.get(header::REGISTERED_KEY)?.to_str().ok()?).ok()
-}
-
-/// `Retry-After` in either form (RFC 9110 section 10.2.3), capped at a day.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get("retry-after")?.to_str().ok()?.trim();
-    let wait = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-        let wait = date.duration_since(now);
-        if wait.is_negative() {
-            Duration::ZERO
-        } else {
-            wait.unsigned_abs()
-        }
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
-/// A stranger's text, made fit for a terminal and a log line.
-fn shown(text: &str) -> String {
-    let harmless = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.trim().chars().take(MAX_SHOWN).map(harmless).collect()
 }
 
 /// Reads a JSON body; 404 is an error.
@@ -289,7 +239,7 @@ impl Reader for Accepted {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Method};
+    use http::Method;
     use proptest::prelude::*;
 
     use super::*;
@@ -349,23 +299,6 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("retry-after", HeaderValue::from_str(text).unwrap());
-            let now = jiff::fmt::rfc2822::parse("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-            retry_after(&headers, now.timestamp()).map(|wait| wait.as_secs())
-        };
-        assert_eq!(read("7"), Some(7));
-        assert_eq!(read("99999999999"), Some(86_400));
-        assert_eq!(read("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
-        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
-        for text in ["soon", "-1", "1.5"] {
-            assert_eq!(read(text), None, "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn any_refusal_is_survived_and_shown_harmlessly(status in 300u16..500, body in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -373,12 +306,6 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let text = Refusal::parse(&body).into_error(status, &call, None).to_string();
             prop_assert!(!text.chars().any(char::is_control));
-        }
-
-        #[test]
-        fn shown_text_is_short_and_without_control_characters(text in "\\PC*|.*") {
-            let shown = shown(&text);
-            prop_assert!(shown.chars().count() <= MAX_SHOWN && !shown.chars().any(char::is_control));
         }
     }
 }
