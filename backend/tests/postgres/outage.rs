@@ -73,6 +73,22 @@ async fn body_of_or_none(handle: &dirless_backend::store::TenantHandle) -> bool 
     handle.source(&source("local")).await.is_ok()
 }
 
+/// A server that hangs takes connections and answers nothing. Whoever is named after it is found all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_hangs_does_not_hide_the_one_that_serves() {
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hangs = mute.local_addr().unwrap();
+    let server = Postgres::start().unwrap();
+    let url = server.database("d").unwrap();
+    let (scheme, rest) = url.split_once("@").unwrap();
+    let place = format!("{scheme}@{hangs},{rest}&sslmode=disable").parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(at(folder.path(), place));
+    let handle = tenant(&store, "acme", "t1").await;
+    put(&handle, "local", b"found").await;
+    assert_eq!(body_of(&handle, "local").await.unwrap(), "found");
+}
+
 /// Connections that are ended by an operator or a pooler are replaced without a word to anybody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ended_connections_cost_nobody_an_error() {

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
+use tokio_postgres::config::Host;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::StoreError;
@@ -16,6 +19,10 @@ use super::{PostgresPlace, Session, tls};
 
 /// Longest attempt to connect, all hosts together.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// How long those that were asked are waited for before the next host is asked as well: one that hangs takes
+/// connections and says nothing.
+const NEXT_HOST: Duration = Duration::from_millis(500);
 
 /// For how long after a failed attempt nobody else tries: a thousand requests must not be a thousand
 /// attempts at a server that is just coming back.
@@ -95,29 +102,11 @@ impl Home {
         {
             return Err(error.clone());
         }
-        let attempt = async {
-            let config = self.place.config();
-            let handle = self.handle();
-            match &self.tls {
-                None => {
-                    let (client, connection) = config.connect(NoTls).await?;
-                    handle.spawn(serve(connection, wake));
-                    Ok::<Client, tokio_postgres::Error>(client)
-                }
-                Some(tls) => {
-                    let (client, connection) = config.connect(tls.clone()).await?;
-                    handle.spawn(serve(connection, wake));
-                    Ok(client)
-                }
-            }
-        };
-        let outcome = self.handle().block_on(async {
-            match tokio::time::timeout(CONNECT_MAX, attempt).await {
-                Ok(outcome) => outcome.map_err(StoreError::from),
-                Err(_elapsed) => Err(StoreError::Unavailable {
-                    what: "no server answered in time".to_owned(),
-                }),
-            }
+        let attempt = async { tokio::time::timeout(CONNECT_MAX, self.first_that_writes(wake)).await };
+        let outcome = self.handle().block_on(attempt).unwrap_or_else(|_elapsed| {
+            Err(StoreError::Unavailable {
+                what: "no server answered in time".to_owned(),
+            })
         });
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
@@ -134,6 +123,72 @@ impl Home {
                 Err(error)
             }
         }
+    }
+
+    /// Asks the hosts in their order.
+    async fn first_that_writes(&self, wake: Option<Wake>) -> Result<Client, StoreError> {
+        let mut hosts = self.place.configs().into_iter();
+        let mut asked = FuturesUnordered::new();
+        let mut refused = Vec::new();
+        loop {
+            let last = match hosts.next() {
+                Some(config) => {
+                    asked.push(self.ask(config, wake.clone()));
+                    false
+                }
+                None => true,
+            };
+            let answer = match last {
+                true => asked.next().await,
+                // Nobody has answered yet: the next one is asked beside them.
+                false => tokio::time::timeout(NEXT_HOST, asked.next()).await.unwrap_or_default(),
+            };
+            match answer {
+                Some(Ok(client)) => return Ok(client),
+                Some(Err(error)) => refused.push(error),
+                None if last => return Err(all_refused(refused)),
+                None => {}
+            }
+        }
+    }
+
+    /// Asks one host; who it was is told with its refusal.
+    async fn ask(&self, config: Config, wake: Option<Wake>) -> Result<Client, (String, StoreError)> {
+        let outcome = match &self.tls {
+            None => config.connect(NoTls).await.map(|(client, connection)| {
+                self.handle().spawn(serve(connection, wake));
+                client
+            }),
+            Some(tls) => config.connect(tls.clone()).await.map(|(client, connection)| {
+                self.handle().spawn(serve(connection, wake));
+                client
+            }),
+        };
+        outcome.map_err(|error| (named(&config), StoreError::from(error)))
+    }
+}
+
+/// The hosts of one way to connect, as errors name them.
+fn named(config: &Config) -> String {
+    let names = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(folder) => folder.display().to_string(),
+    });
+    names.collect::<Vec<_>>().join(",")
+}
+
+/// What all of them come to: it may pass as long as one of them may come back.
+fn all_refused(refused: Vec<(String, StoreError)>) -> StoreError {
+    let each = |error: &StoreError| match error {
+        StoreError::Unavailable { what } => what.clone(),
+        other => other.to_string(),
+    };
+    let for_good = refused.iter().all(|(_, error)| !error.may_pass());
+    let all = refused.iter().map(|(host, error)| format!("{host}: {}", each(error)));
+    let what = all.collect::<Vec<_>>().join("; ");
+    match refused.into_iter().next() {
+        Some((_, first)) if for_good => first,
+        _ => StoreError::Unavailable { what },
     }
 }
 

@@ -16,13 +16,19 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// network is noticed.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
+/// How soon a machine that is gone is noticed while an answer of it is waited for: a question after so much silence, and
+/// again; without an answer [`UNACKNOWLEDGED`] later it is.
+const SILENCE: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
 /// A database of PostgreSQL, by its URL:
 /// `postgres://user@host1,host2:5433/database?target_session_attrs=read-write&sslmode=verify-full`.
 ///
 /// `Debug` and `Display` show no secret: a URL with a password is refused.
 #[derive(Clone)]
 pub struct PostgresPlace {
-    config: Config,
+    /// One for each host, in the order of the URL.
+    configs: Vec<Config>,
     shown: String,
     protection: Protection,
     password: Option<std::sync::Arc<Secret>>,
@@ -71,13 +77,15 @@ impl PostgresPlace {
         &self.protection
     }
 
-    /// Everything to connect with.
-    pub(super) fn config(&self) -> Config {
-        let mut config = self.config.clone();
+    /// Everything to connect with, for each host.
+    pub(super) fn configs(&self) -> Vec<Config> {
+        let mut configs = self.configs.clone();
         if let Some(password) = &self.password {
-            config.password(password.expose());
+            for config in &mut configs {
+                config.password(password.expose());
+            }
         }
-        config
+        configs
     }
 }
 
@@ -98,11 +106,7 @@ impl FromStr for PostgresPlace {
 
     fn from_str(url: &str) -> Result<Self, PlaceError> {
         let (plain, mode, authorities) = take_protection(url)?;
-        let mut config: Config = plain.parse().map_err(|error: tokio_postgres::Error| {
-            PlaceError::Other(format!(
-                "it is no URL of PostgreSQL ({error}): write postgres://USER@HOST1,HOST2/DATABASE"
-            ))
-        })?;
+        let config = parsed(&plain)?;
         if config.get_password().is_some() {
             return Err(PlaceError::Password);
         }
@@ -122,29 +126,59 @@ impl FromStr for PostgresPlace {
             Some("verify-full") | None => Protection::Full(authorities),
             Some(other) => return Err(PlaceError::SslMode(other.to_owned())),
         };
-        config.ssl_mode(match protection {
-            Protection::None => SslMode::Disable,
-            Protection::Full(_) => SslMode::Require,
-        });
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT);
+        let configs: Result<Vec<_>, _> = of_each_host(&plain).iter().map(|url| parsed(url)).collect();
+        let mut configs = configs?;
+        for config in &mut configs {
+            complete(config, &protection);
         }
-        if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(UNACKNOWLEDGED);
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("dirless-backend");
-        }
-        // A standby takes no writes and may be behind.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let shown = url.split_once('?').map_or(url, |(place, _)| place).to_owned();
         Ok(Self {
-            config,
+            configs,
             shown,
             protection,
             password: None,
         })
     }
+}
+
+fn parsed(url: &str) -> Result<Config, PlaceError> {
+    url.parse().map_err(|error: tokio_postgres::Error| {
+        PlaceError::Other(format!(
+            "it is no URL of PostgreSQL ({error}): write postgres://USER@HOST1,HOST2/DATABASE"
+        ))
+    })
+}
+
+/// What a URL does not say.
+fn complete(config: &mut Config, protection: &Protection) {
+    config.ssl_mode(match protection {
+        Protection::None => SslMode::Disable,
+        Protection::Full(_) => SslMode::Require,
+    });
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(UNACKNOWLEDGED);
+    }
+    config.keepalives_idle(SILENCE);
+    config.keepalives_interval(ASK_AGAIN);
+    if config.get_application_name().is_none() {
+        config.application_name("dirless-backend");
+    }
+    // A standby takes no writes and may be behind.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+}
+
+/// The URL once for each host in its place. Those that parameters name stay together.
+fn of_each_host(url: &str) -> Vec<String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+    let (place, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, hosts) = place.rfind('@').map_or(("", place), |at| place.split_at(at + 1));
+    hosts
+        .split(',')
+        .map(|host| format!("{scheme}://{user}{host}{tail}"))
+        .collect()
 }
 
 /// The URL without `sslmode` and `sslrootcert`, which are ours to understand, and these.
@@ -193,11 +227,18 @@ mod tests {
     fn several_hosts_are_asked_for_the_one_that_writes() {
         let place =
             place("postgres://dirless@db1,db2:5433/dirless?target_session_attrs=read-write&sslmode=verify-full");
-        let config = place.config();
-        assert_eq!(config.get_hosts().len(), 2);
-        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        let configs = place.configs();
+        let hosts: Vec<_> = configs.iter().map(Config::get_hosts).collect();
+        let named = ["db1", "db2"].map(|name| [Host::Tcp(name.to_owned())]);
+        assert_eq!(hosts, named.iter().map(<[_; 1]>::as_slice).collect::<Vec<_>>());
+        let ports: Vec<_> = configs.iter().map(Config::get_ports).collect();
+        assert_eq!(ports, [[5432].as_slice(), [5433].as_slice()]);
+        for config in &configs {
+            assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+            assert_eq!(config.get_connect_timeout(), Some(&CONNECT));
+            assert_eq!(config.get_user(), Some("dirless"));
+        }
         assert_eq!(*place.protection(), Protection::Full(None));
-        assert_eq!(config.get_connect_timeout(), Some(&CONNECT));
         assert_eq!(place.to_string(), "postgres://dirless@db1,db2:5433/dirless");
     }
 
@@ -236,7 +277,9 @@ mod tests {
             assert!(!refused.to_string().contains("sekret"));
         }
         let place = place("postgres://u@h/d").with_password(Secret::new("sekret".to_owned()));
-        assert_eq!(place.config().get_password(), Some(b"sekret".as_slice()));
+        for config in place.configs() {
+            assert_eq!(config.get_password(), Some(b"sekret".as_slice()));
+        }
         assert!(!format!("{place:?} {place}").contains("sekret"));
     }
 
