@@ -28,7 +28,10 @@ members = dict(member.split("=") for member in etcd["ETCD_INITIAL_CLUSTER"].spli
 clients = [url.replace("http://", "").replace(":2380", ":2379") for url in members.values()]
 assert patroni["etcd3"]["hosts"] == clients, (patroni["etcd3"], clients)
 assert members[patroni["name"]] == etcd["ETCD_INITIAL_ADVERTISE_PEER_URLS"] and patroni["name"] == etcd["ETCD_NAME"]
-assert patroni["bootstrap"]["dcs"]["synchronous_mode"] is True
+dcs = patroni["bootstrap"]["dcs"]
+assert dcs["synchronous_mode"] is True and dcs["synchronous_mode_strict"] is True and dcs["failsafe_mode"] is True
+# What Patroni asks of them: a lease outlives a loop and what it may try again.
+assert dcs["ttl"] >= dcs["loop_wait"] + 2 * dcs["retry_timeout"]
 url = tomllib.load(open(f"{folder}/dirless.toml", "rb"))["storage"]["url"]
 user, hosts, name = re.match(r"postgres://(\w+)@([^/]+)/(\w+)\?", url).groups()
 assert [host.split(".")[0] for host in hosts.split(",")] == list(members), (hosts, members)

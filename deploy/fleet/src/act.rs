@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// One act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// All hosts start, spread over this time; ends when each listens and has what is published.
     Connect(Duration),
@@ -28,7 +28,7 @@ pub enum Act {
 }
 
 /// What breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// A backend is killed outright.
     KillBackend,
@@ -42,6 +42,8 @@ pub enum Trouble {
     FullDisk(Duration),
     /// Whatever a backend brings to its disk takes this much longer.
     SlowDisk(Duration),
+    /// What the program given for it knows by this name.
+    Strike(String),
 }
 
 /// A text that is no act.
@@ -54,7 +56,7 @@ impl fmt::Display for NoAct {
             f,
             "{:?} is no act; there are connect=SECONDS, steady=SECONDS, churn=CHANGES, slow=READERS, outage=SECONDS, restart, \
              reconnect=HOSTS, write=WRITERS, kill-backend, kill-primary, kill-both, cut=SECONDS, full-disk=SECONDS, \
-             slow-disk=MILLISECONDS",
+             slow-disk=MILLISECONDS, strike=NAME",
             self.0
         )
     }
@@ -67,6 +69,11 @@ impl FromStr for Act {
 
     fn from_str(text: &str) -> Result<Self, NoAct> {
         let wrong = || NoAct(text.to_owned());
+        if let Some(name) = text.strip_prefix("strike=") {
+            let good = name.starts_with(|c: char| c.is_ascii_lowercase());
+            let strike = || Self::Trouble(Trouble::Strike(name.to_owned()));
+            return good.then(strike).ok_or_else(wrong);
+        }
         let (name, number) = match text.split_once('=') {
             Some((name, number)) => (name, Some(number.parse::<u32>().map_err(|_no_number| wrong())?)),
             None => (text, None),
@@ -112,6 +119,7 @@ impl fmt::Display for Act {
             Self::Trouble(Trouble::Cut(time)) => write!(f, "cut={}", time.as_secs()),
             Self::Trouble(Trouble::FullDisk(time)) => write!(f, "full-disk={}", time.as_secs()),
             Self::Trouble(Trouble::SlowDisk(each)) => write!(f, "slow-disk={}", each.as_millis()),
+            Self::Trouble(Trouble::Strike(name)) => write!(f, "strike={name}"),
         }
     }
 }
@@ -137,6 +145,7 @@ mod tests {
             "cut=5",
             "full-disk=2",
             "slow-disk=100",
+            "strike=etcd-all",
         ] {
             assert_eq!(text.parse::<Act>().unwrap().to_string(), text);
         }
@@ -150,6 +159,9 @@ mod tests {
             "steady=1.5",
             "kill-primary=1",
             "cut",
+            "strike",
+            "strike=",
+            "strike=--help",
         ] {
             let error = text.parse::<Act>().unwrap_err().to_string();
             assert!(error.contains("there are connect="), "{error}");

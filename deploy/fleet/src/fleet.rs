@@ -17,6 +17,7 @@ use crate::child::Child;
 use crate::crew::Crew;
 use crate::event::Notes;
 use crate::host::Reconnect;
+use crate::means::Means;
 use crate::process::{MostOpen, Usage};
 use crate::raw;
 use crate::report::{Played, per_second};
@@ -68,9 +69,13 @@ pub(crate) struct Play {
     pub(crate) pause: u64,
     #[command(flatten)]
     pub(crate) elsewhere: Elsewhere,
+    /// A program that breaks and mends what --url leads to, for strike=NAME. It is called with "strike NAME", "mend NAME",
+    /// and "audit", which prints the audit log.
+    #[arg(long, value_name = "PROGRAM", requires = "urls")]
+    pub(crate) means: Option<Means>,
     /// What is played: connect=SECONDS, steady=SECONDS, churn=CHANGES, slow=READERS, outage=SECONDS, restart,
     /// reconnect=HOSTS, write=WRITERS; kill-backend, kill-primary, kill-both, cut=SECONDS, full-disk=SECONDS,
-    /// slow-disk=MILLISECONDS.
+    /// slow-disk=MILLISECONDS, strike=NAME.
     #[arg(required = true, value_name = "ACT")]
     pub(crate) acts: Vec<Act>,
 }
@@ -138,7 +143,7 @@ impl Fleet {
         };
         let failures = self.board.failures();
         let open = MostOpen::of(self.sites.iter().flat_map(Site::processes).collect());
-        match act {
+        match act.clone() {
             Act::Connect(time) => self.connect(time, &mut played).await,
             Act::Steady(time) => self.steady(time, &mut played).await,
             Act::Churn(changes) => self.churn(changes, &mut played).await,
@@ -147,7 +152,7 @@ impl Fleet {
             Act::Restart => self.outage(None, &mut played).await,
             Act::Reconnect(hosts) => self.reconnect(hosts, &mut played).await,
             Act::Write(writers) => self.write(writers).await,
-            Act::Trouble(trouble) => self.trouble(trouble, &mut played).await,
+            Act::Trouble(trouble) => self.trouble(&trouble, &mut played).await,
         }
         .with_context(|| format!("playing {act}"))?;
         let (wrong, older) = self.board.wrong_and_older();

@@ -26,6 +26,7 @@ mod event;
 mod fleet;
 mod host;
 mod listen;
+mod means;
 mod peer;
 mod people;
 mod process;

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use crate::act::Trouble;
 use crate::event::Notes as _;
 use crate::fleet::{Fleet, PATIENCE};
+use crate::means::Means;
 use crate::report::Played;
 use crate::writers::Writers;
 
@@ -40,7 +41,7 @@ impl Fleet {
     }
 
     /// Something breaks: how long until a change after it is acknowledged, until all hosts have that, and how long no write was.
-    pub(crate) async fn trouble(&mut self, trouble: Trouble, played: &mut Played) -> anyhow::Result<()> {
+    pub(crate) async fn trouble(&mut self, trouble: &Trouble, played: &mut Played) -> anyhow::Result<()> {
         let refused = self.writers.as_ref().map(Writers::refused).unwrap_or_default();
         self.board.wipe(&self.board.told);
         self.board.wipe(&self.board.applied);
@@ -81,7 +82,15 @@ impl Fleet {
         self.everybody_hears_of_the_next(played).await
     }
 
-    async fn strike(&mut self, trouble: Trouble) -> anyhow::Result<()> {
+    fn means(&self) -> anyhow::Result<&Means> {
+        let means = self.play.means.as_ref();
+        means.context("nobody knows how to strike: --means PROGRAM")
+    }
+
+    async fn strike(&mut self, trouble: &Trouble) -> anyhow::Result<()> {
+        if let Trouble::Strike(name) = trouble {
+            return self.means()?.strike(name).await;
+        }
         let site = self.sites.first_mut().context("there is no site")?;
         match trouble {
             Trouble::KillBackend => site.backend(0)?.end(false).await,
@@ -95,14 +104,18 @@ impl Fleet {
             Trouble::Cut(_) => site.backend(0)?.cable()?.pull(),
             Trouble::FullDisk(time) => {
                 let ballast = site.backend(0)?.fill_disk()?;
-                tokio::time::sleep(time).await;
+                tokio::time::sleep(*time).await;
                 Ok(ballast.close()?)
             }
-            Trouble::SlowDisk(each) => site.backend(0)?.slow_disk(each).await,
+            Trouble::SlowDisk(each) => site.backend(0)?.slow_disk(*each).await,
+            Trouble::Strike(_) => Ok(()),
         }
     }
 
-    async fn mend(&mut self, trouble: Trouble) -> anyhow::Result<()> {
+    async fn mend(&mut self, trouble: &Trouble) -> anyhow::Result<()> {
+        if let Trouble::Strike(name) = trouble {
+            return self.means()?.mend(name).await;
+        }
         let site = self.sites.first_mut().context("there is no site")?;
         match trouble {
             Trouble::KillBackend => site.backend(0)?.run().await,
@@ -112,7 +125,7 @@ impl Fleet {
                 tokio::task::block_in_place(|| site.database()?.mend())
             }
             Trouble::Cut(_) => site.backend(0)?.cable()?.plug(),
-            Trouble::FullDisk(_) => Ok(()),
+            Trouble::FullDisk(_) | Trouble::Strike(_) => Ok(()),
             Trouble::SlowDisk(_) => site.backend(0)?.usual_disk().await,
         }
     }
@@ -127,8 +140,13 @@ impl Fleet {
             ..Played::default()
         };
         let acknowledged = writers.stop().await;
-        let site = self.sites.first_mut().context("there is no site")?;
-        let log = site.backend(0)?.audit().await?;
+        let log = match &self.play.means {
+            Some(means) => means.audit().await?,
+            None => {
+                let site = self.sites.first_mut().context("there is no site")?;
+                site.backend(0)?.audit().await?
+            }
+        };
         let stored: BTreeSet<String> = log
             .lines()
             .filter_map(|line| {
