@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 /// How often it is looked whether it has a change.
 const LOOK: Duration = Duration::from_micros(500);
 /// The daemon hears of changes by notices alone, and waits for large bodies as long as it takes.
-const RHYTHM: &str = "[agent]\nsources = [\"fleet\"]\ninterval_seconds = 86400\nsplay_seconds = 0\n\
+const RHYTHM: &str = "[agent]\nsources = [\"fleet\"]\ninterval_seconds = 36000\nsplay_seconds = 0\n\
                       worker_timeout_seconds = 3600\nfetch_timeout_seconds = 300\n";
 
 /// What the host's processes have taken.
