@@ -31,7 +31,7 @@ pub struct At {
 /// How a backend is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Access {
-    /// File with an operator's token, for a tenant at a backend; asked for otherwise
+    /// File with an operator's token; asked for otherwise
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// File with certificate authorities beside the system's
@@ -72,6 +72,11 @@ impl Remote {
 }
 
 impl Access {
+    /// Was any of it given?
+    pub(crate) fn is_given(&self) -> bool {
+        self.token_file.is_some() || self.ca_file.is_some()
+    }
+
     /// The certificate authorities' file.
     pub(crate) fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()

@@ -14,6 +14,7 @@ mod draft;
 mod epoch;
 mod files;
 mod folder;
+mod http;
 mod join_code;
 mod keys;
 mod mirror;
@@ -22,6 +23,7 @@ mod office;
 mod options;
 mod policy;
 mod recover;
+mod revoke;
 mod sheet;
 mod show;
 mod syncer;
@@ -36,6 +38,8 @@ use std::io::Write;
 use clap::Subcommand;
 use dirless_program::{Clock, Lookup};
 
+pub use dirless_publish::revocation::RevokeArguments;
+pub use revoke::Revoke;
 pub use terminal::{SystemTerminal, Terminal};
 pub use walk::Problem;
 

@@ -27,6 +27,7 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -50,8 +51,6 @@ use crate::tree::by_hand;
 
 /// Exit code of `plan` when something would be published.
 pub const EXIT_CHANGES: u8 = 10;
-/// Exit code of `revoke --wait` when a connected host has not applied it in time.
-pub const EXIT_BEHIND: u8 = 13;
 /// Exit code of `permissions check` when the answer is no.
 pub const EXIT_DENIED: u8 = 12;
 /// Exit code of `plan` and `once` when the change is, or would be, held back.
@@ -116,7 +115,7 @@ enum Command {
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Take people away now, and keep them out until their sources agree.
-    Revoke(revoke::RevokeArguments),
+    Revoke(dirless_publish::revocation::RevokeArguments),
     /// Make, list and revoke codes that let hosts in.
     #[command(subcommand)]
     JoinCode(join_code::JoinCodeCommand),
@@ -139,10 +138,10 @@ const NOT_SET_UP: &str = "nothing says where to publish: run `dirless-syncer sig
 /// What every command but `generate` starts from.
 struct Setting<'a> {
     path: PathBuf,
-    config: Config,
+    config: Arc<Config>,
     environment: Lookup<'a>,
     clock: Clock,
-    connections: Connections,
+    connections: Arc<Connections>,
 }
 
 impl Arguments {
@@ -175,10 +174,10 @@ impl Arguments {
         dirless_program::log::start(&config.log, environment).context("starting the log")?;
         let setting = Setting {
             path,
-            config,
+            config: Arc::new(config),
             environment,
             clock: Clock::system(),
-            connections: Connections::default(),
+            connections: Arc::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

@@ -18,7 +18,7 @@ use dirless_program::fs::{ensure_folder, lock_patiently, publish};
 use jiff::{SignedDuration, Timestamp};
 
 pub use edit::{EditError, edit};
-pub use publish::{Place, Took};
+pub use publish::Place;
 
 use crate::sources::{SourceDirectory, SourceUser};
 
@@ -38,6 +38,15 @@ pub struct Identity {
     pub id: String,
 }
 
+/// A head that we signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SignedHead {
+    /// Its version.
+    pub head: u64,
+    /// When it was there at the latest.
+    pub at: Timestamp,
+}
+
 /// Somebody who was taken away.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,9 +57,15 @@ pub struct Revocation {
     pub identities: BTreeSet<Identity>,
     /// Since when.
     pub since: Timestamp,
+    /// Who did it: a token, or an account on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Why, in the words of whoever did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// By which signed head hosts learn of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedHead>,
     /// Sources that do not show the person any more, and since when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agreed: BTreeMap<String, Timestamp>,
@@ -97,6 +112,14 @@ pub enum RevokedError {
         /// What the parser said.
         reason: String,
     },
+}
+
+impl RevokedError {
+    /// Does somebody else have the list, for a while?
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::File { cause, .. } if cause.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 /// All revocations, by name.
@@ -183,10 +206,10 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Waits for whoever has it.
+    /// Waits a moment for whoever has it.
     ///
     /// # Errors
-    /// When it stays somebody else's, or the list cannot be read.
+    /// When it stays somebody else's ([`RevokedError::is_busy`]), or the list cannot be read.
     pub fn open(state_folder: &Path) -> Result<Self, RevokedError> {
         let path = state_folder.join(LOCK);
         let locked = ensure(state_folder).and_then(|()| {
@@ -244,6 +267,23 @@ impl Desk {
         }
         list.sort_by(|left, right| left.name.cmp(&right.name));
         self.revocations.save(&self.state_folder)
+    }
+
+    /// Notes by which head hosts learn of these revocations. Those that had one keep it, unless they were published `anew`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_head(&mut self, names: &[String], signed: SignedHead, anew: bool) -> Result<(), RevokedError> {
+        let before = self.revocations.clone();
+        for own in self.revocations.0.iter_mut().filter(|own| names.contains(&own.name)) {
+            if anew || own.signed.is_none() {
+                own.signed = Some(signed);
+            }
+        }
+        match self.revocations == before {
+            true => Ok(()),
+            false => self.revocations.save(&self.state_folder),
+        }
     }
 
     /// Takes a name off the list; `None` when it is not on it.
@@ -318,7 +358,9 @@ mod tests {
             name: name.to_owned(),
             identities: ids.iter().map(identity).collect(),
             since: time(0),
+            by: None,
             reason: None,
+            signed: None,
             agreed: BTreeMap::new(),
         }
     }
@@ -353,6 +395,7 @@ mod tests {
         desk.add(revocation("zoe", &[])).unwrap();
         desk.add(revocation("alice", &[("corp", "u1")])).unwrap();
         desk.add(revocation("alice", &[("ldap", "u9")])).unwrap();
+        assert!(Desk::open(&state).unwrap_err().is_busy(), "it is one's own");
         drop(desk);
         let list = Revocations::load(&state).unwrap();
         let names: Vec<_> = list
@@ -362,6 +405,14 @@ mod tests {
         assert_eq!(names, [("alice", 2), ("zoe", 0)]);
         assert!(list.has_name("zoe") && !list.has_name("bob"));
         let mut desk = Desk::open(&state).unwrap();
+        let head = |head| SignedHead { head, at: time(1) };
+        let (both, zoe) = (["alice".to_owned(), "zoe".to_owned()], ["zoe".to_owned()]);
+        desk.note_head(&both, head(7), false).unwrap();
+        desk.note_head(&both, head(8), false).unwrap();
+        desk.note_head(&zoe, head(9), true).unwrap();
+        let heads = |list: &Revocations| list.iter().map(|own| own.signed.unwrap().head).collect::<Vec<_>>();
+        assert_eq!(heads(desk.revocations()), [7, 9]);
+        assert_eq!(heads(&Revocations::load(&state).unwrap()), [7, 9]);
         assert!(desk.remove("zoe").unwrap().is_some() && desk.remove("zoe").unwrap().is_none());
         drop(desk);
         std::fs::write(state.join(FILE), "[{}]").unwrap();

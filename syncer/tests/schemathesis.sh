@@ -26,7 +26,7 @@ listen = "127.0.0.1:0"
 [log]
 format = "text"
 TOML
-"$syncer" --config "$work/syncer.toml" token create test --scope read,write,sync --file "$work/token" >"$work/made"
+"$syncer" --config "$work/syncer.toml" token create test --scope read,write,sync,revoke,restore --file "$work/token" >"$work/made"
 "$syncer" --config "$work/syncer.toml" serve 2> "$work/log" &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null || true; rm -rf "$work"' EXIT

@@ -1,6 +1,5 @@
 //! `dirless`: enrol, look, ask why, refresh, install; and what an operator does for a whole tenant, which needs no agent.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -100,13 +99,11 @@ enum Command {
         #[command(subcommand)]
         command: authority::Command,
     },
-    /// Take people away from all hosts now: "dirless-syncer revoke", on the syncer's machine
-    #[command(disable_help_flag = true)]
-    Revoke {
-        /// What that command takes, such as NAME and --wait; --help shows it
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-        given: Vec<OsString>,
-    },
+    /// Take people away from all hosts now, whatever their sources say
+    ///
+    /// On the syncer's machine, or from anywhere with --syncer URL. Exits with 0 when it is done (with --wait: on all
+    /// connected hosts), 13 when a connected host has not applied it in time, 1 when not everything could be done.
+    Revoke(Box<dirless_operator::Revoke>),
     #[command(flatten)]
     Operator(Box<dirless_operator::Command>),
     /// Write man pages or shell completions
@@ -181,16 +178,26 @@ fn dispatch(arguments: &Arguments, environment: Lookup<'_>) -> anyhow::Result<Ex
             finish_plan(places, environment, &plan, *dry_run)?;
         }
         Command::Ssh { command } => authority::run(places, environment, command)?,
-        Command::Revoke { given } => return Err(revoke::run(given)),
-        Command::Operator(command) => command.run(&mut Surroundings {
-            out: &mut std::io::stdout(),
-            terminal: &mut dirless_operator::SystemTerminal,
-            clock: Clock::system(),
-            environment,
-        })?,
+        Command::Revoke(revoke) => {
+            return match revoke.here()? {
+                Some(arguments) => Err(revoke::run(arguments, places.config.as_deref())),
+                None => operate(environment, |surroundings| revoke.run(surroundings)),
+            };
+        }
+        Command::Operator(command) => operate(environment, |surroundings| command.run(surroundings))?,
         Command::Generate(what) => generate(Arguments::command(), what)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs an operator's command.
+fn operate<T>(environment: Lookup<'_>, command: impl FnOnce(&mut Surroundings<'_>) -> T) -> T {
+    command(&mut Surroundings {
+        out: &mut std::io::stdout(),
+        terminal: &mut dirless_operator::SystemTerminal,
+        clock: Clock::system(),
+        environment,
+    })
 }
 
 /// Runs one asynchronous command on this thread.
@@ -274,5 +281,30 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_belongs_to_a_revocation_stands_anywhere() {
+        for line in [
+            "dirless revoke --config /x alice --wait",
+            "dirless revoke alice --config /x --wait",
+            "dirless --config /x revoke --wait alice",
+            "dirless revoke --wait alice --timeout 300 --config=/x",
+        ] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            let Command::Revoke(revoke) = &arguments.command else {
+                panic!("{line}");
+            };
+            let command = revoke::command(revoke.here().unwrap().unwrap(), arguments.places.config.as_deref());
+            let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
+            let wanted = ["--config", "/x", "revoke", "--wait", "--timeout=300", "--", "alice"];
+            assert_eq!(words, wanted, "{line}");
+        }
+        let elsewhere = |line: &str| match Arguments::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Revoke(revoke) => revoke.here().map(|here| here.is_none()),
+            _ => panic!("{line}"),
+        };
+        assert!(elsewhere("dirless revoke alice --syncer https://s --token-file /t").unwrap());
+        assert!(elsewhere("dirless revoke alice --token-file /t").is_err());
     }
 }

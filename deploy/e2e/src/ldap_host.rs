@@ -8,7 +8,7 @@ use dirless_testkit::{Program, Running, eventually};
 use serde_json::{Value, json};
 
 use crate::site::private;
-use crate::world::{ARRIVAL, World, appears, group, user};
+use crate::world::{ARRIVAL, KEYS_HELPER, World, appears, group, user};
 use crate::{machine, repository};
 
 /// Where the host's directory begins.
@@ -139,6 +139,32 @@ pub fn search(arguments: &[&str]) -> anyhow::Result<String> {
         .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", LDAPI, "-b", BASE])
         .args(arguments)
         .succeed()
+}
+
+/// What this host has of somebody in the group eng: account, membership, key, entry, and the group's entry that names them.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn traces(name: &str) -> anyhow::Result<Vec<&'static str>> {
+    let keys = Program::system(KEYS_HELPER).arg(name).run()?.stdout;
+    let all = [
+        ("account", machine::getent("passwd", name)?.is_some()),
+        (
+            "member",
+            machine::getent("group", "eng")?.is_some_and(|group| group.contains(name)),
+        ),
+        ("key", keys.contains("ssh-")),
+        (
+            "entry",
+            search(&[&format!("(uid={name})"), "1.1"])?.contains(&format!("uid={name}")),
+        ),
+        (
+            "member's entry",
+            search(&["(cn=eng)", "memberUid", "member"])?.contains(name),
+        ),
+    ];
+    let found = all.into_iter().filter_map(|(what, there)| there.then_some(what));
+    Ok(found.collect())
 }
 
 /// The Python that deploy/setup makes, with ldap3 in it.

@@ -1,22 +1,22 @@
 //! What the hosts of a tenant say that they applied: their receipts, each checked with the key that an enroller's node list
 //! has for the node. Whoever serves the receipts can hold them back, and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+mod waiting;
 
-use dirless_program::Clock;
-use dirless_seal::trust::{Head, Node, NodeList, Object, OnExpiry, Policy, Receipt, SplitView};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dirless_seal::trust::{Node, NodeList, Object, OnExpiry, Policy, Receipt, SplitView};
 use dirless_seal::{Label, Note};
 use dirless_wire::trust::ReceiptReply;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Enroller, Folder, Registry, SignedError, Signer, paths};
+use super::{Folder, SignedError, paths};
+
+pub use waiting::{Awaited, Behind, Pace, Receipts, Waited};
 
 /// How long after its last heartbeat a host counts as connected: three of the default interval.
 pub const CONNECTED_FOR: Duration = Duration::from_secs(180);
-
-/// Longest pause between two looks at the receipts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Who may sign receipts: the nodes on the newest lists of the enrollers of a policy, without those that were revoked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -183,238 +183,6 @@ impl Fleet {
     }
 }
 
-/// What hosts are waited for to apply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Awaited {
-    /// Whose head.
-    pub publisher: Label,
-    /// Its version, or any later one.
-    pub version: u64,
-    /// When it was signed: what went before it is believed until its lease has run out.
-    pub issued: Timestamp,
-    /// Seconds of a lease.
-    pub lease: u32,
-}
-
-impl Awaited {
-    /// The head `version` of the publisher of `head`, which is that one or a later one.
-    #[must_use]
-    pub fn of(head: &Head, version: u64) -> Self {
-        Self {
-            publisher: head.publisher.clone(),
-            version,
-            issued: head.issued,
-            lease: head.lease.expires,
-        }
-    }
-}
-
-/// What came of waiting.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Waited {
-    /// Hosts that applied it.
-    pub applied: usize,
-    /// Hosts that are heard of and have not applied it.
-    pub behind: Vec<Label>,
-    /// Hosts that are not heard of.
-    pub offline: Vec<Label>,
-    /// How long after the beginning the last of those that were waited for had applied it.
-    pub slowest: Option<Duration>,
-    /// When the leases of all hosts that have not applied it have run out.
-    pub leases_end: Option<Timestamp>,
-    /// How many of those serve on when their lease has run out.
-    pub serve_on: usize,
-    /// Receipts that are not believed.
-    pub problems: Vec<String>,
-    /// Different contents under one version.
-    pub splits: Vec<String>,
-}
-
-impl Waited {
-    /// Hosts that are heard of.
-    #[must_use]
-    pub fn connected(&self) -> usize {
-        self.applied + self.behind.len()
-    }
-
-    fn look(fleet: &Fleet, roster: &Roster, awaited: &Awaited, now: Timestamp) -> Self {
-        let mut waited = Self {
-            problems: fleet.problems.clone(),
-            splits: fleet.splits().iter().map(ToString::to_string).collect(),
-            ..Self::default()
-        };
-        let bound = |from: Timestamp| from.checked_add(SignedDuration::from_secs(awaited.lease.into())).ok();
-        for (name, host) in &fleet.hosts {
-            match host.standing(&awaited.publisher, awaited.version, now) {
-                Standing::Applied => {
-                    waited.applied += 1;
-                    continue;
-                }
-                Standing::Behind => waited.behind.push(name.clone()),
-                Standing::Offline => waited.offline.push(name.clone()),
-            }
-            // Its last head is from before the awaited one, and no later than when it was heard of.
-            let latest = host
-                .received
-                .map_or(awaited.issued, |received| received.min(awaited.issued));
-            waited.leases_end = waited.leases_end.max(bound(latest));
-            waited.serve_on += usize::from(roster.serves_on(name));
-        }
-        waited
-    }
-}
-
-impl std::fmt::Display for Waited {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} of {} connected hosts", self.applied, self.connected())?;
-        if let Some(slowest) = self.slowest {
-            write!(formatter, ", slowest {:.1} s", slowest.as_secs_f64())?;
-        }
-        if !self.offline.is_empty() {
-            write!(formatter, "; {} offline", self.offline.len())?;
-        }
-        if let Some(end) = self.leases_end {
-            write!(formatter, ", leases end at {}", end.strftime("%Y-%m-%d %H:%M:%SZ"))?;
-        }
-        if self.serve_on > 0 {
-            write!(
-                formatter,
-                " ({} of them serve on after that, as their compartment says)",
-                self.serve_on
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// Where receipts are read, with what they are checked with.
-pub struct Receipts<'a> {
-    registry: &'a dyn Registry,
-    policy: Policy,
-    roster: Roster,
-}
-
-impl std::fmt::Debug for Receipts<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Receipts")
-            .field("roster", &self.roster)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Receipts<'a> {
-    /// Those at the backend of `folder`; none where there is no backend, for nobody reports to a folder. Node lists that do
-    /// not hold go to `problems`.
-    ///
-    /// # Errors
-    /// When the node lists cannot be read.
-    pub fn at(folder: &'a dyn Folder, policy: Policy, problems: &mut Vec<String>) -> Result<Option<Self>, SignedError> {
-        let Some(registry) = folder.registry() else {
-            return Ok(None);
-        };
-        let roster = Roster::read(folder, &policy, problems)?;
-        Ok(Some(Self {
-            registry,
-            policy,
-            roster,
-        }))
-    }
-
-    /// What the hosts say now.
-    ///
-    /// # Errors
-    /// When the backend cannot be asked.
-    pub fn fleet(&self) -> Result<Fleet, SignedError> {
-        Ok(Fleet::of(&self.policy, &self.roster, &self.registry.receipts()?))
-    }
-
-    /// Waits until every host that is heard of has applied what is `awaited`, or `timeout` is over. Times count from
-    /// `began`. A failing backend is asked again until then.
-    ///
-    /// # Errors
-    /// When the backend cannot be asked at the end.
-    pub fn wait(
-        &self,
-        awaited: &Awaited,
-        began: Instant,
-        timeout: Duration,
-        clock: &Clock,
-    ) -> Result<Waited, SignedError> {
-        let mut applied_before = None;
-        let mut slowest = None;
-        loop {
-            let asked = Instant::now();
-            let looked = self
-                .fleet()
-                .map(|fleet| Waited::look(&fleet, &self.roster, awaited, clock.now()));
-            let is_over = began.elapsed() >= timeout;
-            match looked {
-                Ok(mut waited) => {
-                    if applied_before != Some(waited.applied) && waited.applied > 0 {
-                        slowest = Some(began.elapsed());
-                    }
-                    applied_before = Some(waited.applied);
-                    if waited.behind.is_empty() || is_over {
-                        waited.slowest = slowest;
-                        return Ok(waited);
-                    }
-                }
-                Err(error) if is_over => return Err(error),
-                // The backend may be back in a moment; what is missing at the end is an error.
-                Err(_again) => {}
-            }
-            // As long as the question took: many thousands of receipts are not asked for all the time.
-            let pause = asked.elapsed().clamp(Duration::from_millis(50), LONGEST_PAUSE);
-            std::thread::sleep(
-                pause
-                    .min(timeout.saturating_sub(began.elapsed()))
-                    .max(Duration::from_millis(10)),
-            );
-        }
-    }
-}
-
-impl Enroller {
-    /// Where hosts' receipts are read; none where there is no backend.
-    ///
-    /// # Errors
-    /// When policy or node lists cannot be read.
-    pub fn receipts(&self, problems: &mut Vec<String>) -> Result<Option<Receipts<'_>>, SignedError> {
-        let policy = self.policy(problems)?;
-        Receipts::at(self.folder(), policy, problems)
-    }
-}
-
-impl Signer {
-    /// Waits until every host that is heard of has applied what is published now; none where there is no backend. What does
-    /// not hold goes to `problems`.
-    ///
-    /// # Errors
-    /// When nothing is published, or the backend cannot be asked.
-    pub fn wait(
-        &self,
-        version: u64,
-        began: Instant,
-        timeout: Duration,
-        problems: &mut Vec<String>,
-    ) -> Result<Option<Waited>, SignedError> {
-        let Some(receipts) = self.enroller().receipts(problems)? else {
-            return Ok(None);
-        };
-        let path = paths::head(self.publisher());
-        let missing = || SignedError::Nothing("nothing is published yet".to_owned());
-        let bytes = self
-            .tenant_folder
-            .get(&path, 2 * Head::MOST as u64)?
-            .ok_or_else(missing)?;
-        let note = Note::parse(&bytes, 2 * Head::MOST).map_err(SignedError::no_note(&path, "head"))?;
-        let head: Head = dirless_seal::trust::parse(&note).map_err(|error| SignedError::damaged(path, error))?;
-        let awaited = Awaited::of(&head, version);
-        receipts.wait(&awaited, began, timeout, &self.clock).map(Some)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dirless_seal::Digest;
@@ -422,15 +190,15 @@ mod tests {
 
     use super::*;
 
-    fn label(text: &str) -> Label {
+    pub(super) fn label(text: &str) -> Label {
         text.parse().unwrap()
     }
 
-    fn time(second: i64) -> Timestamp {
+    pub(super) fn time(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn host(head: u64, content: u8, received: i64) -> Host {
+    pub(super) fn host(head: u64, content: u8, received: i64) -> Host {
         let seen = |version| Seen {
             version,
             digest: Digest::of(&[content]),
@@ -452,54 +220,5 @@ mod tests {
                 dropped: 0,
             }),
         }
-    }
-
-    fn awaited() -> Awaited {
-        Awaited {
-            publisher: label("syncer"),
-            version: 7,
-            issued: time(10_000),
-            lease: 3600,
-        }
-    }
-
-    #[test]
-    fn hosts_count_as_what_they_say() {
-        let mut fleet = Fleet::default();
-        for (name, of) in [
-            ("n1", host(7, 1, 9_990)),
-            ("n2", host(9, 2, 100)),
-            ("n3", host(6, 3, 9_990)),
-            ("n4", host(6, 3, 5_000)),
-            ("n5", Host::default()),
-        ] {
-            fleet.hosts.insert(label(name), of);
-        }
-        let waited = Waited::look(&fleet, &Roster::default(), &awaited(), time(10_010));
-        assert_eq!((waited.applied, waited.connected()), (2, 3));
-        assert_eq!(
-            (waited.behind.clone(), waited.offline.clone()),
-            (vec![label("n3")], vec![label("n4"), label("n5")])
-        );
-        // Who never said anything may have the head just before.
-        assert_eq!(waited.leases_end, Some(time(13_600)));
-        assert_eq!(
-            Waited {
-                slowest: Some(Duration::from_millis(660)),
-                ..waited
-            }
-            .to_string(),
-            "2 of 3 connected hosts, slowest 0.7 s; 2 offline, leases end at 1970-01-01 03:46:40Z"
-        );
-        fleet.hosts.retain(|name, _| ["n1", "n4"].contains(&name.as_str()));
-        let waited = Waited::look(&fleet, &Roster::default(), &awaited(), time(10_010));
-        assert_eq!(
-            waited.leases_end,
-            Some(time(8_600)),
-            "no later than when it was heard of"
-        );
-        assert_eq!(fleet.splits(), []);
-        fleet.hosts.insert(label("n6"), host(7, 9, 1));
-        assert_eq!(fleet.splits().len(), 1);
     }
 }

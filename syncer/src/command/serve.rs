@@ -6,6 +6,7 @@ use dirless_program::service;
 use tokio::sync::oneshot;
 
 use super::poke::Poker;
+use super::revoke::door::Door;
 use super::{Setting, run};
 use crate::serve::tokens::TokenStore;
 use crate::serve::{Server, Sources};
@@ -23,6 +24,7 @@ pub(super) async fn serve(setting: &Setting<'_>) -> anyhow::Result<ExitCode> {
         tree,
         Arc::new(tokens),
         Arc::new(poker),
+        Arc::new(Door::of(setting)),
         Sources::of(config, (setting.environment)("CREDENTIALS_DIRECTORY")).map(|sources| Arc::new(sources) as _),
         setting.clock.clone(),
     )

@@ -157,7 +157,9 @@ mod tests {
             }]
             .into(),
             since: jiff::Timestamp::UNIX_EPOCH,
+            by: None,
             reason: None,
+            signed: None,
             agreed: BTreeMap::new(),
         }])
     }

@@ -7,6 +7,7 @@ use dirless_client::{Client, Expected};
 use dirless_model::NameRule;
 use dirless_model::snapshot::Document;
 use dirless_program::Clock;
+use dirless_publish::revocation::Took;
 use dirless_wire::{ETag, SourceName};
 
 use super::Desk;
@@ -39,15 +40,6 @@ pub struct Place<'a> {
     pub signer: Option<Signer>,
     /// The time.
     pub clock: Clock,
-}
-
-/// What was published without somebody.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Took {
-    /// Its name on the wire.
-    pub source: String,
-    /// The sequence number of the new snapshot.
-    pub sequence: u64,
 }
 
 impl Place<'_> {

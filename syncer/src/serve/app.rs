@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use super::json::Secrets;
 use super::limits::{Failures, of_address};
 use super::problem::{Code, Problem};
+use super::revoker::Revoker;
 use super::tokens::{Scope, Token, TokenStore};
 use super::triggers::Triggers;
 use crate::tree::{Actor, TreeStore};
@@ -26,6 +27,7 @@ pub struct App {
     pub(crate) tree: Arc<TreeStore>,
     pub(crate) tokens: Arc<TokenStore>,
     pub(crate) triggers: Arc<dyn Triggers>,
+    pub(crate) revoker: Arc<dyn Revoker>,
     pub(crate) schema: Schema,
     pub(crate) secrets: Secrets,
     pub(crate) streams: Arc<Semaphore>,
@@ -46,7 +48,7 @@ impl std::fmt::Debug for App {
 }
 
 /// What an [`App`] is made of.
-#[expect(missing_debug_implementations, reason = "triggers have none")]
+#[expect(missing_debug_implementations, reason = "triggers and revokers have none")]
 pub struct Shared {
     /// The tree.
     pub tree: Arc<TreeStore>,
@@ -54,6 +56,8 @@ pub struct Shared {
     pub tokens: Arc<TokenStore>,
     /// What can be made to happen.
     pub triggers: Arc<dyn Triggers>,
+    /// What takes people away.
+    pub revoker: Arc<dyn Revoker>,
     /// The clock.
     pub clock: Clock,
     /// Wrong tokens of one address in a minute.
@@ -75,6 +79,7 @@ impl App {
             tree: parts.tree,
             tokens: parts.tokens,
             triggers: parts.triggers,
+            revoker: parts.revoker,
             streams: Arc::new(Semaphore::new(parts.streams)),
             ending: parts.ending,
             failures: Failures::new(parts.failures_per_minute),
@@ -98,23 +103,24 @@ impl App {
         })
     }
 
-    /// The token of the request, when it is good for `scope`.
-    async fn authorise(self: &Arc<Self>, parts: &Parts, scope: Scope) -> Result<Token, Problem> {
+    /// The token of the request, when it is good for one of `scopes`.
+    async fn authorise(self: &Arc<Self>, parts: &Parts, scopes: &[Scope]) -> Result<Token, Problem> {
         let Some(text) = bearer(&parts.headers).map(str::to_owned) else {
             return Err(Problem::unauthorized());
         };
         let client = parts.extensions.get::<Client>().copied();
+        let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
         let token = self.work(move |app| Ok(app.tokens.authenticate(&text)?)).await?;
         match token {
-            Some(token) if token.allows(scope) => Ok(token),
+            Some(token) if scopes.iter().any(|scope| token.allows(*scope)) => Ok(token),
             Some(token) => Err(Problem::new(
                 Code::Forbidden,
-                format!("the token {} does not allow {}", token.name, scope.as_str()),
+                format!("the token {} does not allow {}", token.name, words.join(" or ")),
             )
             .at("header Authorization")
             .hint(format!(
                 "use another token, or make one with: dirless-syncer token create NAME --scope {}",
-                scope.as_str()
+                words.first().copied().unwrap_or_default()
             ))),
             None => {
                 let failed = client.and_then(|client| self.failures.note(of_address(client.0), self.clock.now()));
@@ -150,11 +156,23 @@ pub(crate) struct Writes(pub(crate) Actor);
 #[derive(Clone, Debug)]
 pub(crate) struct Syncs(pub(crate) Token);
 
+/// Somebody who may take people away.
+#[derive(Clone, Debug)]
+pub(crate) struct Revokes(pub(crate) Token);
+
+/// Somebody who may let them come back.
+#[derive(Clone, Debug)]
+pub(crate) struct Restores(pub(crate) Token);
+
+/// Somebody who may do either, and therefore see whom it is about.
+#[derive(Clone, Debug)]
+pub(crate) struct SeesRevoked;
+
 impl FromRequestParts<Arc<App>> for Reads {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        app.authorise(parts, Scope::Read).await.map(|_token| Self)
+        app.authorise(parts, &[Scope::Read]).await.map(|_token| Self)
     }
 }
 
@@ -162,7 +180,7 @@ impl FromRequestParts<Arc<App>> for Writes {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let token = app.authorise(parts, Scope::Write).await?;
+        let token = app.authorise(parts, &[Scope::Write]).await?;
         Ok(Self(Actor::operator(token.name.as_str())))
     }
 }
@@ -171,7 +189,32 @@ impl FromRequestParts<Arc<App>> for Syncs {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        app.authorise(parts, Scope::Sync).await.map(Self)
+        app.authorise(parts, &[Scope::Sync]).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Revokes {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        app.authorise(parts, &[Scope::Revoke]).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Restores {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        app.authorise(parts, &[Scope::Restore]).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for SeesRevoked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let scopes = [Scope::Revoke, Scope::Restore];
+        app.authorise(parts, &scopes).await.map(|_token| Self)
     }
 }
 

@@ -15,6 +15,7 @@ mod net;
 mod passwords;
 pub mod problem;
 pub mod requests;
+pub mod revoker;
 mod routes;
 pub mod tokens;
 pub mod triggers;
@@ -34,6 +35,7 @@ pub use app::{App, Shared};
 pub use config::ServeConfig;
 use ldap::Ldap;
 pub use ldap::{PassThrough, Sources};
+use revoker::Revoker;
 pub use routes::{description, router};
 use tokens::TokenStore;
 use triggers::Triggers;
@@ -65,6 +67,7 @@ impl Server {
         tree: Arc<TreeStore>,
         tokens: Arc<TokenStore>,
         triggers: Arc<dyn Triggers>,
+        revoker: Arc<dyn Revoker>,
         pass_through: Option<Arc<dyn PassThrough>>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
@@ -88,6 +91,7 @@ impl Server {
             tree,
             tokens,
             triggers,
+            revoker,
             clock,
             failures_per_minute: config.failures_per_minute,
             streams: config.streams,

@@ -36,6 +36,10 @@ pub enum Code {
     EntryAbsent,
     /// 404: no such tenant.
     TenantAbsent,
+    /// 404: nobody is published under that name.
+    NotPublished,
+    /// 404: nobody of that name is revoked.
+    NotRevoked,
     /// 405: the route takes other methods; see `Allow`.
     MethodNotAllowed,
     /// 408: the body came too slowly.
@@ -80,7 +84,9 @@ impl Code {
             }
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::EntryAbsent | Self::TenantAbsent => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::EntryAbsent | Self::TenantAbsent | Self::NotPublished | Self::NotRevoked => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::EntryExists | Self::NotLeaf | Self::Ambiguous | Self::NotConfigured => StatusCode::CONFLICT,

@@ -2,6 +2,7 @@
 //! against bytes of strangers. Pure.
 
 use dirless_directory::{DnKey, Entry, Filter, Schema};
+use dirless_publish::revocation::RevokeRequest;
 use http::header::IF_MATCH;
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
@@ -62,6 +63,12 @@ impl Requests {
         body::parse::<RenameBody>(body).is_ok_and(|content| content.names().is_ok())
     }
 
+    /// Is that a body of `POST /v1/revocations`?
+    #[must_use]
+    pub fn is_revocation(&self, body: &[u8]) -> bool {
+        body::parse::<RevokeRequest>(body).is_ok()
+    }
+
     /// Where a page starts.
     #[must_use]
     pub fn cursor(&self, text: &str) -> Option<DnKey> {
@@ -106,6 +113,7 @@ mod tests {
         assert_eq!(requests.search(br#"{"limit": 1001}"#), None);
         assert!(requests.is_rename(br#"{"rdn": "uid=b", "above": "ou=x"}"#));
         assert!(!requests.is_rename(br#"{"rdn": "uid=b,ou=x"}"#));
+        assert!(requests.is_revocation(br#"{"names": ["b"]}"#) && !requests.is_revocation(br#"[["b"]]"#));
         assert!(requests.is_condition(b"\"1-a\", *") || requests.is_condition(b"*"));
         assert!(!requests.is_condition(b"1"));
     }
@@ -115,6 +123,7 @@ mod tests {
         fn any_request_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..60), text in "[ -~]{0,60}") {
             let requests = requests();
             let _ = (requests.search(&bytes), requests.is_rename(&bytes), requests.is_condition(&bytes));
+            let _ = requests.is_revocation(&bytes);
             for content in [text.clone(), format!("{{\"filter\":{text:?}}}"), format!("{{\"cursor\":{text:?},\"base\":{text:?}}}")] {
                 if let Some(filter) = requests.search(content.as_bytes()) {
                     prop_assert!(requests.is_permitted(&filter));

@@ -38,9 +38,16 @@ pub enum Scope {
     Write,
     /// Read sources and publish now.
     Sync,
+    /// Take people away.
+    Revoke,
+    /// Let people come back who were taken away.
+    Restore,
 }
 
 impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Sync, Self::Revoke, Self::Restore];
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -48,13 +55,13 @@ impl Scope {
             Self::Read => "read",
             Self::Write => "write",
             Self::Sync => "sync",
+            Self::Revoke => "revoke",
+            Self::Restore => "restore",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Read, Self::Write, Self::Sync]
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
     }
 }
 
@@ -132,7 +139,7 @@ pub enum TokenError {
     #[error("there is a token named {0} already; revoke it first, or take another name")]
     Taken(TokenName),
     /// A token that allows nothing.
-    #[error("a token needs at least one scope: read, write, sync")]
+    #[error("a token needs at least one scope: read, write, sync, revoke, restore")]
     NoScope,
     /// The file cannot be used.
     #[error("{path}: {cause}")]

@@ -9,6 +9,7 @@ mod objects;
 mod openapi;
 mod permissions;
 mod program;
+mod revocations;
 mod search;
 mod support;
 mod sync;

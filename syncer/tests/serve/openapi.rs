@@ -38,6 +38,8 @@ fn it_describes_every_route() {
             ("/v1/entries/{dn}/rename", vec!["post"]),
             ("/v1/health", vec!["get"]),
             ("/v1/permissions/check", vec!["get"]),
+            ("/v1/revocations", vec!["get", "post"]),
+            ("/v1/revocations/{name}", vec!["delete", "get"]),
             ("/v1/search", vec!["post"]),
             ("/v1/stats", vec!["get"]),
             ("/v1/sync/{what}", vec!["post"]),

@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dirless_directory::Schema;
 use dirless_program::Clock;
+use dirless_publish::revocation::{RestoreReply, RevocationReply, RevocationsReply, RevokeReply, RevokeRequest};
+use dirless_syncer::serve::revoker::{RevokeError, Revoker};
 use dirless_syncer::serve::tokens::{Scope, TokenStore};
 use dirless_syncer::serve::triggers::{Outcome, Part, SyncReply, Trigger, TriggerError, Triggers};
 use dirless_syncer::serve::{PassThrough, ServeConfig, Server};
@@ -57,11 +60,77 @@ impl Triggers for Noted {
     }
 }
 
+/// Takes away whoever is asked for, but for some names; counts who waits.
+#[derive(Debug, Default)]
+pub(crate) struct Gone(pub(crate) Mutex<Vec<RevocationReply>>, pub(crate) AtomicUsize);
+
+impl Gone {
+    fn find(&self, name: &str) -> Result<RevocationReply, RevokeError> {
+        let all = self.0.lock().unwrap();
+        let found = all.iter().find(|own| own.name == name);
+        found.cloned().ok_or_else(|| RevokeError::NotRevoked(name.to_owned()))
+    }
+}
+
+impl Revoker for Gone {
+    fn revoke(&self, request: RevokeRequest, by: String) -> BoxFuture<'_, Result<RevokeReply, RevokeError>> {
+        let name = &request.names[0];
+        let reply = match name.as_str() {
+            "nobody" => Err(RevokeError::NotPublished(name.clone())),
+            "Odd" => Err(RevokeError::Malformed("no name".to_owned())),
+            "unset" => Err(RevokeError::NotConfigured("no keys".to_owned())),
+            "broken" => Err(RevokeError::Failed(anyhow::anyhow!("the disk is full"))),
+            _ => {
+                self.0.lock().unwrap().push(RevocationReply {
+                    name: name.clone(),
+                    since: clock().now(),
+                    by: Some(by),
+                    reason: request.reason,
+                    sources: Vec::new(),
+                    head: Some(request.wait_seconds),
+                    hosts: None,
+                });
+                Ok(RevokeReply {
+                    revoked: request.names,
+                    ..RevokeReply::default()
+                })
+            }
+        };
+        async { reply }.boxed()
+    }
+
+    fn restore(&self, name: String, _by: String) -> BoxFuture<'_, Result<RestoreReply, RevokeError>> {
+        let found = self.find(&name).map(|_| RestoreReply { restored: name.clone() });
+        self.0.lock().unwrap().retain(|own| own.name != name);
+        async { found }.boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<RevocationsReply, RevokeError>> {
+        let reply = RevocationsReply {
+            revocations: self.0.lock().unwrap().clone(),
+            problems: Vec::new(),
+        };
+        async { Ok(reply) }.boxed()
+    }
+
+    fn look(&self, name: String, wait: Duration) -> BoxFuture<'_, Result<RevocationReply, RevokeError>> {
+        let found = self.find(&name);
+        self.1.fetch_add(1, Ordering::SeqCst);
+        // As hosts that never follow would have it.
+        async move {
+            tokio::time::sleep(wait).await;
+            found
+        }
+        .boxed()
+    }
+}
+
 pub(crate) struct Site {
     pub(crate) folder: TempDir,
     pub(crate) tree: Arc<TreeStore>,
     pub(crate) tokens: Arc<TokenStore>,
     pub(crate) triggers: Arc<Noted>,
+    pub(crate) gone: Arc<Gone>,
     pub(crate) clock: Clock,
     pub(crate) url: String,
     /// Where LDAP is spoken over TCP.
@@ -89,6 +158,7 @@ impl Site {
         let tokens = TokenStore::open(&TokenStore::path(folder.path()), clock.clone()).unwrap();
         let tokens = Arc::new(tokens);
         let triggers = Arc::new(Noted::default());
+        let gone = Arc::new(Gone::default());
         let config = ServeConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             ..config
@@ -98,6 +168,7 @@ impl Site {
             Arc::clone(&tree),
             Arc::clone(&tokens),
             Arc::clone(&triggers) as Arc<dyn Triggers>,
+            Arc::clone(&gone) as Arc<dyn Revoker>,
             pass_through,
             clock.clone(),
         )
@@ -113,13 +184,13 @@ impl Site {
             };
             server.run(stop).await.unwrap();
         });
-        let all = [Scope::Read, Scope::Write, Scope::Sync];
-        let (_, token) = tokens.create(&"tester".parse().unwrap(), &all, None).unwrap();
+        let (_, token) = tokens.create(&"tester".parse().unwrap(), &Scope::ALL, None).unwrap();
         Self {
             folder,
             tree,
             tokens,
             triggers,
+            gone,
             clock,
             url,
             ldap,

@@ -87,6 +87,12 @@ impl Site {
         policy
     }
 
+    /// Adds to the configuration.
+    pub(crate) fn more(&mut self, more: &str) {
+        self.more.push('\n');
+        self.more.push_str(more);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

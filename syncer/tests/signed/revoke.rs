@@ -1,7 +1,10 @@
 //! Somebody is taken away by hand: at once, from everything, for as long as the source has them.
 
-use std::process::Output;
+use std::path::PathBuf;
+use std::process::{ExitCode, Output};
 
+use clap::Parser;
+use dirless_operator::Surroundings;
 use dirless_seal::Note;
 use dirless_seal::trust::{self, Receipt, print};
 
@@ -124,7 +127,8 @@ fn a_person_is_gone_at_once_and_stays_away_until_it_is_undone() {
     assert!(!has(&site.look(&mut host).unwrap(), "ann"));
     let list = site.good(&["revoke", "--list"]);
     assert!(
-        list.starts_with("ann since") && list.contains("people (still has them): left"),
+        list.starts_with("ann since")
+            && list.contains(", people (still has them): left\n  1 of 1 connected hosts; 1 offline"),
         "{list}"
     );
     assert!(site.good(&["status"]).contains("revoke --undo ann"));
@@ -193,4 +197,168 @@ fn a_running_syncer_does_not_bring_anybody_back() {
     assert!(!has(&site.look(&mut host).unwrap(), "ann"));
     running.kill().unwrap();
     running.wait().unwrap();
+}
+
+/// `dirless revoke`, on a machine that has nothing but a token.
+#[derive(Debug, Parser)]
+struct Elsewhere {
+    #[command(flatten)]
+    revoke: dirless_operator::Revoke,
+}
+
+/// A syncer that serves, and who asks it.
+struct Serving {
+    child: std::process::Child,
+    url: String,
+    token: PathBuf,
+}
+
+impl Serving {
+    fn start(site: &Site, scope: &str) -> Self {
+        let token = site.path(&format!("token-{scope}"));
+        let create = [
+            "token",
+            "create",
+            scope,
+            "--scope",
+            scope,
+            "--file",
+            token.to_str().unwrap(),
+        ];
+        site.good(&create);
+        let log = site.path("serve.log");
+        let file = std::fs::File::create(&log).unwrap();
+        let child = site.command(&["serve"]).stderr(file).spawn().unwrap();
+        let mut url = String::new();
+        until("the syncer's REST interface", || {
+            let text = std::fs::read_to_string(&log).unwrap();
+            let found = text
+                .split_once("serving on ")
+                .map(|(_, rest)| rest.split_whitespace().next());
+            url = found.flatten().unwrap_or_default().to_owned();
+            !url.is_empty()
+        });
+        Self { child, url, token }
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Result<ExitCode, String>, String) {
+        let token = self.token.to_str().unwrap();
+        let place = ["dirless", "--syncer", &self.url, "--token-file", token];
+        let parsed = Elsewhere::try_parse_from([&place[..], arguments].concat()).unwrap();
+        let mut out = Vec::new();
+        let ended = parsed.revoke.run(&mut Surroundings {
+            out: &mut out,
+            terminal: &mut dirless_operator::SystemTerminal,
+            clock: dirless_program::Clock::system(),
+            environment: &|_| None,
+        });
+        (
+            ended.map_err(|error| format!("{error:#}")),
+            String::from_utf8(out).unwrap(),
+        )
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let (ended, said) = self.run(arguments);
+        assert_eq!(ended, Ok(ExitCode::SUCCESS), "{said}");
+        said
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is told, without the numbers that grow.
+fn told(text: &str) -> Vec<String> {
+    let plain = |line: &str| match line.split_once(", slowest") {
+        Some((before, after)) => format!("{before}{}", after.split_once(" s").unwrap().1),
+        None => line.replace(|character: char| character.is_ascii_digit(), ""),
+    };
+    text.lines().map(plain).collect()
+}
+
+#[test]
+fn somebody_elsewhere_takes_away_as_well_and_says_the_same() {
+    let (mut site, mut host, _) = site();
+    site.more("[serve]\nlisten = \"127.0.0.1:0\"");
+    let server = site.tenant.site();
+    server.beat(&host.key, &receipt(&site, &host, current(&site)));
+    let serving = Serving::start(&site, "revoke");
+    let before = current(&site);
+    let remote = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| serving.good(&["ann", "--reason", "left", "--wait", "--timeout", "60"]));
+        until("a new head", || current(&site) > before);
+        assert!(!has(&site.look(&mut host).unwrap(), "ann"));
+        server.beat(&host.key, &receipt(&site, &host, current(&site)));
+        asked.join().unwrap()
+    });
+    assert!(
+        remote.starts_with("revoked ann: kept out") && remote.contains("published "),
+        "{remote}"
+    );
+    assert!(
+        remote.contains("1 of 1 connected hosts, slowest ") && remote.contains("; 1 offline, leases end at 2"),
+        "{remote}"
+    );
+
+    // Asked again, here or there, nothing is done twice, and hosts are where they were.
+    let head = |said: &str| {
+        said.lines()
+            .find(|line| line.starts_with("signed head"))
+            .unwrap()
+            .to_owned()
+    };
+    let (here, there) = (
+        site.good(&["revoke", "ann", "--wait"]),
+        serving.good(&["ann", "--wait"]),
+    );
+    assert_eq!((told(&here), head(&here)), (told(&there), head(&remote)));
+    assert!(!here.contains("published "), "{here}");
+    let (here, there) = (site.good(&["revoke", "--list"]), serving.good(&["--list"]));
+    assert_eq!(here, there);
+    assert!(
+        here.contains("by token revoke, people (still has them): left\n  1 of 1 connected hosts"),
+        "{here}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&serving.good(&["--list", "--json"])).unwrap();
+    assert_eq!(json["revocations"][0]["hosts"]["applied"], 1, "{json:#}");
+
+    // Hosts that do not follow; nobody; and what this token may not.
+    let (ended, said) = serving.run(&["bob", "--wait", "--timeout", "1"]);
+    assert_eq!(ended, Ok(ExitCode::from(13)), "{said}");
+    assert!(
+        said.contains(&format!("not applied by {}", host.key.verifying().name())),
+        "{said}"
+    );
+    let refused = serving.run(&["carol"]).0.unwrap_err();
+    assert!(
+        refused.contains("nobody is published under the name \"carol\""),
+        "{refused}"
+    );
+    let refused = serving.run(&["--undo", "ann"]).0.unwrap_err();
+    assert!(refused.contains("does not allow restore"), "{refused}");
+    drop(serving);
+
+    let serving = Serving::start(&site, "restore");
+    let refused = serving.run(&["bob"]).0.unwrap_err();
+    assert!(refused.contains("does not allow revoke"), "{refused}");
+    let undone = serving.good(&["--undo", "ann"]);
+    assert_eq!(
+        undone,
+        "ann comes back with the next read of the sources; to read now: dirless-syncer once\n"
+    );
+    assert!(
+        serving
+            .run(&["--undo", "ann"])
+            .0
+            .unwrap_err()
+            .starts_with("ann is not revoked")
+    );
+    site.people(&["ann", "bob", "carol"]);
+    until("ann", || site.look(&mut host).is_ok_and(|seen| has(&seen, "ann")));
+    assert!(!has(&site.look(&mut host).unwrap(), "bob"));
 }

@@ -6,6 +6,7 @@ mod entries;
 mod look;
 mod openapi;
 mod permissions;
+mod revocations;
 mod search;
 mod sync;
 mod typed;
@@ -48,6 +49,14 @@ pub fn router(app: &Arc<App>) -> Router {
         ("/v1/tree", only(get(look::tree), "GET, HEAD")),
         ("/v1/sync/{what}", only(post(sync::run), "POST")),
         ("/v1/permissions/check", only(get(permissions::check), "GET, HEAD")),
+        (
+            "/v1/revocations",
+            only(get(revocations::list).post(revocations::revoke), "GET, HEAD, POST"),
+        ),
+        (
+            "/v1/revocations/{name}",
+            only(get(revocations::one).delete(revocations::restore), "GET, HEAD, DELETE"),
+        ),
         ("/v1/health", only(get(look::health), "GET, HEAD")),
         ("/openapi.json", only(get(openapi::read), "GET, HEAD")),
         ("/v1/{kind}", only(get(typed::list), "GET, HEAD")),

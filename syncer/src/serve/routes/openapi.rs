@@ -7,13 +7,13 @@ use http::header::CONTENT_TYPE;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{changelog, entries, look, permissions, search, sync, typed};
+use super::{changelog, entries, look, permissions, revocations, search, sync, typed};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Dirless syncer",
-        description = "The directory tree of one site: entries, look-ups, changes, permissions, syncs.",
+        description = "The directory tree of one site: entries, look-ups, changes, permissions, syncs, revocations.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
@@ -30,6 +30,10 @@ use super::{changelog, entries, look, permissions, search, sync, typed};
         look::tree,
         sync::run,
         permissions::check,
+        revocations::revoke,
+        revocations::list,
+        revocations::one,
+        revocations::restore,
         look::health,
         read,
     ),

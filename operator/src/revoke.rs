@@ -1,0 +1,195 @@
+//! `dirless revoke`: takes people away from all hosts, by the REST interface of the syncer that publishes them.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail};
+use dirless_publish::revocation::{
+    RestoreReply, RevocationReply, RevocationsReply, RevokeArguments, RevokeReply, text,
+};
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::Surroundings;
+use crate::at::Access;
+use crate::http::{Server, cause};
+
+/// Longest answer.
+const MOST: usize = 64 * 1024 * 1024;
+/// How long one request waits for hosts: shorter than what a front on the way may allow.
+const ONE_WAIT: Duration = Duration::from_secs(20);
+/// Before it is asked again after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Arguments of `dirless revoke`.
+#[derive(Debug, clap::Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    arguments: RevokeArguments,
+    /// The syncer's REST interface, such as https://syncer.example.com:8214; without it, the syncer of this machine
+    #[arg(long, value_name = "URL")]
+    syncer: Option<String>,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Revoke {
+    /// What is asked of the syncer of this machine; none when it is another one.
+    ///
+    /// # Errors
+    /// When options for another one are given without it.
+    pub fn here(&self) -> anyhow::Result<Option<&RevokeArguments>> {
+        match &self.syncer {
+            Some(_) => Ok(None),
+            None if self.access.is_given() => {
+                bail!("--token-file and --ca-file are for the syncer on another machine: name it with --syncer URL")
+            }
+            None => Ok(Some(&self.arguments)),
+        }
+    }
+
+    /// Asks the syncer that was named.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or refuses.
+    pub fn run(&self, surroundings: &mut Surroundings<'_>) -> anyhow::Result<ExitCode> {
+        let url = self.syncer.as_deref().unwrap_or_default();
+        let token = self.access.token(surroundings)?;
+        let syncer = Syncer(Server::new(url, Some(&token), self.access.ca_file())?);
+        let own = &self.arguments;
+        if own.list {
+            let list: RevocationsReply = syncer.ask(Method::GET, "v1/revocations", None)?;
+            tell(surroundings.out, &list, own.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if own.undo {
+            for name in &own.names {
+                let restored: RestoreReply = syncer.ask(Method::DELETE, &of(name), None)?;
+                tell(surroundings.out, &restored, own.json)?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let reply = self.take_away(&syncer)?;
+        tell(surroundings.out, &reply, own.json)?;
+        Ok(ExitCode::from(reply.exit_code()))
+    }
+
+    fn take_away(&self, syncer: &Syncer) -> anyhow::Result<RevokeReply> {
+        let patience = Duration::from_secs(if self.arguments.wait { self.arguments.timeout } else { 0 });
+        let end = Instant::now() + patience;
+        let mut request = self.arguments.request();
+        request.wait_seconds = patience.min(ONE_WAIT).as_secs();
+        let body = serde_json::to_vec(&request)?;
+        let mut reply: RevokeReply = syncer.ask(Method::POST, "v1/revocations", Some(body))?;
+        let mut failed = None;
+        while reply.is_behind() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match syncer.look(&self.arguments.names, left.min(ONE_WAIT)) {
+                Ok(Some(latest)) => {
+                    reply.hosts = latest.hosts;
+                    failed = None;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    std::thread::sleep(left.min(PAUSE));
+                }
+            }
+        }
+        let unknown = failed.map(|error| format!("what hosts have applied since is not known: {error:#}"));
+        reply.problems.extend(unknown);
+        Ok(reply)
+    }
+}
+
+/// The path of somebody's revocation.
+fn of(name: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let written = name.bytes().map(|byte| match plain(&byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    format!("v1/revocations/{}", written.collect::<String>())
+}
+
+fn tell<T: std::fmt::Display + Serialize>(out: &mut dyn Write, answer: &T, as_json: bool) -> anyhow::Result<()> {
+    let text = text(answer, as_json);
+    if !text.is_empty() {
+        writeln!(out, "{text}")?;
+    }
+    Ok(out.flush()?)
+}
+
+/// A syncer's REST interface.
+struct Syncer(Server);
+
+impl Syncer {
+    /// Asks, and reads what is answered with success; a problem is told in the server's own words.
+    fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<T> {
+        let (base, changes) = (self.0.base(), method != Method::GET);
+        let unreachable = |reason: String| match changes {
+            true => anyhow!("{base}: {reason}; whether it was done is not known, and asking again does no harm"),
+            false => anyhow!("{base}: {reason}"),
+        };
+        let mut answer = self.0.send(method, path, body).map_err(unreachable)?;
+        let status = answer.status();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self
+            .0
+            .wait(answer.chunk())
+            .map_err(|error| unreachable(cause(&error)))?
+        {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MOST {
+                bail!("{base} answers with more than {MOST} bytes");
+            }
+        }
+        if status.is_success() {
+            return serde_json::from_slice(&bytes)
+                .map_err(|error| anyhow!("{base} is no syncer, or another version: {error}"));
+        }
+        let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let text = |key: &str| problem.get(key).and_then(Value::as_str).map(shown);
+        match (text("title"), text("hint")) {
+            (Some(title), Some(hint)) => bail!("{title}; {hint}"),
+            (Some(title), None) => bail!("{title}"),
+            (None, _) => bail!("{base} answers {status}; is it the syncer's REST interface?"),
+        }
+    }
+
+    /// Waits for hosts: what there is about the latest of these revocations.
+    fn look(&self, names: &[String], patience: Duration) -> anyhow::Result<Option<RevocationReply>> {
+        let mut latest: Option<RevocationReply> = None;
+        for name in names {
+            let seconds = patience.as_secs_f64().ceil();
+            let own: RevocationReply = self.ask(Method::GET, &format!("{}?wait={seconds}", of(name)), None)?;
+            if latest.as_ref().is_none_or(|before| before.head < own.head) {
+                latest = Some(own);
+            }
+        }
+        Ok(latest)
+    }
+}
+
+/// What a server says, without characters that would move a terminal.
+fn shown(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_part_of_a_path() {
+        assert_eq!(of("alice.b-c_d"), "v1/revocations/alice.b-c_d");
+        assert_eq!(of("../a b?ü"), "v1/revocations/..%2Fa%20b%3F%C3%BC");
+        assert_eq!(shown("a\u{1b}[2Jb"), "a[2Jb");
+    }
+}
