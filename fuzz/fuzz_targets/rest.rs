@@ -20,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
     let text = std::str::from_utf8(rest);
     match choice % 6 {
         0 => {
+            let _ = requests.is_revocation(rest);
             if let Some(filter) = requests.search(rest) {
                 assert!(requests.is_permitted(&filter), "asks for a secret: {filter}");
             }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
+use dirless_publish::Waited;
 use dirless_publish::revocation::{
-    RestoreReply, RevocationReply, RevocationsReply, RevokeArguments, RevokeReply, text,
+    NOBODY_TELLS, RestoreReply, RevocationReply, RevocationsReply, RevokeArguments, RevokeReply, text,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -78,31 +79,30 @@ impl Revoke {
     }
 
     fn take_away(&self, syncer: &Syncer) -> anyhow::Result<RevokeReply> {
-        let patience = Duration::from_secs(if self.arguments.wait { self.arguments.timeout } else { 0 });
-        let end = Instant::now() + patience;
-        let mut request = self.arguments.request();
-        request.wait_seconds = patience.min(ONE_WAIT).as_secs();
-        let body = serde_json::to_vec(&request)?;
+        let end = Instant::now() + Duration::from_secs(self.arguments.timeout);
+        let body = serde_json::to_vec(&self.arguments.request())?;
         let mut reply: RevokeReply = syncer.ask(Method::POST, "v1/revocations", Some(body))?;
-        let mut failed = None;
-        while reply.is_behind() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            match syncer.look(&self.arguments.names, left.min(ONE_WAIT)) {
-                Ok(Some(latest)) => {
-                    reply.hosts = latest.hosts;
-                    failed = None;
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    failed = Some(error);
-                    std::thread::sleep(left.min(PAUSE));
-                }
-            }
+        if !self.arguments.wait || reply.head.is_none() {
+            return Ok(reply);
         }
-        let unknown = failed.map(|error| format!("what hosts have applied since is not known: {error:#}"));
+        let failed = loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let looked = syncer.look(&self.arguments.names, left.min(ONE_WAIT));
+            match looked {
+                Ok(hosts) => {
+                    if hosts.is_none() {
+                        reply.problems.push(NOBODY_TELLS.to_owned());
+                    }
+                    reply.hosts = hosts;
+                    if left.is_zero() || !reply.is_behind() {
+                        break None;
+                    }
+                }
+                Err(error) if left.is_zero() => break Some(error),
+                Err(_again) => std::thread::sleep(left.min(PAUSE)),
+            }
+        };
+        let unknown = failed.map(|error| format!("what hosts have applied is not known: {error:#}"));
         reply.problems.extend(unknown);
         Ok(reply)
     }
@@ -163,8 +163,9 @@ impl Syncer {
         }
     }
 
-    /// Waits for hosts: what there is about the latest of these revocations.
-    fn look(&self, names: &[String], patience: Duration) -> anyhow::Result<Option<RevocationReply>> {
+    /// How far hosts are with the latest of these revocations, once none is behind or the patience is over; none where they
+    /// tell nobody.
+    fn look(&self, names: &[String], patience: Duration) -> anyhow::Result<Option<Waited>> {
         let mut latest: Option<RevocationReply> = None;
         for name in names {
             let seconds = patience.as_secs_f64().ceil();
@@ -173,7 +174,7 @@ impl Syncer {
                 latest = Some(own);
             }
         }
-        Ok(latest)
+        Ok(latest.and_then(|latest| latest.hosts))
     }
 }
 

@@ -1,18 +1,21 @@
 //! `dirless watch`: heads and receipts of a tenant at a backend, as they come.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use dirless_publish::{Fleet, Folder as _, Receipts, Standing};
+use dirless_publish::{Awaited, BackendFolder, Fleet, Folder as _, Host, Receipts, Standing};
 use dirless_seal::trust::{Head, Object, Policy, Seen};
 use dirless_seal::{Label, Note};
 use dirless_wire::Notice;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use self::keys::Keys;
 use crate::Surroundings;
 use crate::at::At;
 
@@ -41,14 +44,15 @@ pub struct Watch {
 struct Current {
     head: Head,
     seen: Seen,
-    /// The lowest version that is known to name the same contents.
-    since: u64,
+    /// The lowest version that is known to name the same contents, and when that was signed at the latest.
+    since: Awaited,
 }
 
 /// What is known, for comparison with what comes.
 #[derive(Default)]
 struct View {
     heads: BTreeMap<Label, Current>,
+    keys: Keys,
     /// What was told of each head and host.
     told: BTreeMap<(&'static str, Label), String>,
 }
@@ -77,7 +81,9 @@ impl Watch {
                 view.take(&policy, &bytes, &mut told);
             }
         }
-        view.hosts(&receipts.fleet()?, surroundings.clock.now(), &mut told);
+        let fleet = receipts.fleet()?;
+        view.look_at_keys(&backend, &fleet, surroundings.clock.now(), &mut told);
+        view.hosts(&fleet, surroundings.clock.now(), &mut told);
         told.flush(surroundings.out)?;
         if self.once {
             return Ok(());
@@ -100,7 +106,10 @@ impl Watch {
                 Err(RecvTimeoutError::Disconnected) => bail!("the program is stopping"),
             }
             match receipts.fleet() {
-                Ok(fleet) => view.hosts(&fleet, surroundings.clock.now(), &mut told),
+                Ok(fleet) => {
+                    view.look_at_keys(&backend, &fleet, surroundings.clock.now(), &mut told);
+                    view.hosts(&fleet, surroundings.clock.now(), &mut told);
+                }
                 Err(error) => told.problem("receipts", error.to_string()),
             }
             told.flush(surroundings.out)?;
@@ -139,7 +148,11 @@ impl View {
         let same = before
             .filter(|before| before.head.entries == head.entries)
             .map(|before| before.since);
-        let (since, is_new) = (same.unwrap_or(head.version), same.is_none());
+        let here = Awaited {
+            version: head.version,
+            signed_by: head.issued,
+        };
+        let (since, is_new) = (same.unwrap_or(here), same.is_none());
         self.heads.insert(name.clone(), Current { head, seen, since });
         self.tell_head(&name, told);
         is_new
@@ -172,61 +185,34 @@ impl View {
             &json!({
                 "event": "head", "publisher": name.as_str(), "version": head.version, "digest": current.seen.digest.to_string(),
                 "issued": head.issued, "stale_at": head.stale_at(), "expires_at": head.expires_at(), "policy": head.policy,
-                "content_since": current.since, "sources": sources,
+                "content_since": current.since.version, "sources": sources,
             }),
         );
+    }
+
+    /// Learns why hosts that are not heard of may be refused, if there are any.
+    fn look_at_keys(&mut self, backend: &BackendFolder, fleet: &Fleet, now: Timestamp, told: &mut Told) {
+        let is_silent = fleet.hosts.values().any(|host| !host.is_connected(now));
+        if is_silent && let Err(error) = self.keys.look(backend, now) {
+            self.once("keys", &error.to_string(), told);
+        }
     }
 
     /// Tells what is new of hosts.
     fn hosts(&mut self, fleet: &Fleet, now: Timestamp, told: &mut Told) {
         for (name, host) in &fleet.hosts {
-            let mut standing = Standing::Applied;
-            let mut behind = Vec::new();
-            for (publisher, current) in &self.heads {
-                let of = host.standing(publisher, current.since, now);
-                standing = standing.max(of);
-                if of != Standing::Applied {
-                    let has = host
-                        .head(publisher)
-                        .map_or_else(|| "none".to_owned(), |head| head.to_string());
-                    behind.push(format!("{publisher} at {has} of {}", current.since));
-                }
-            }
-            let word = match standing {
-                Standing::Applied if !host.is_connected(now) => "applied, offline",
-                Standing::Applied => "applied",
-                Standing::Behind => "behind",
-                Standing::Offline => "offline",
-            };
-            let facts = host.receipt.as_ref().map(|receipt| {
-                format!(
-                    "generation {}  {} users  {} groups  {} dropped",
-                    receipt.generation, receipt.users, receipt.groups, receipt.dropped
-                )
-            });
-            // When it was heard of last is news only once it is not heard of any more.
-            let summary = format!(
-                "{word}  {}  {}",
-                facts.as_deref().unwrap_or("never reported"),
-                behind.join(", ")
-            );
+            let about = self.about(name, host, now);
+            let summary = about.summary(host);
             let key = ("host", name.clone());
             if self.told.get(&key) == Some(&summary) {
                 continue;
             }
             let received = host.received.map_or_else(|| "never".to_owned(), shown);
-            let receipt = host.receipt.as_ref();
+            // Both move while nothing happens: they are no news.
+            let lease = about.lease_ends.map(|end| format!("  lease ends {}", shown(end)));
             told.line(
-                format!("{name}  {}  heard {received}", summary.trim_end()),
-                &json!({
-                    "event": "host", "node": name.as_str(), "standing": word, "received_at": host.received,
-                    "heads": receipt.map(|receipt| receipt.heads.iter()
-                        .map(|(publisher, seen)| (publisher.to_string(), json!(seen.version)))
-                        .collect::<serde_json::Map<_, _>>()),
-                    "generation": receipt.map(|receipt| receipt.generation), "users": receipt.map(|receipt| receipt.users),
-                    "groups": receipt.map(|receipt| receipt.groups), "dropped": receipt.map(|receipt| receipt.dropped),
-                    "behind": behind,
-                }),
+                format!("{name}  {summary}{}  heard {received}", lease.unwrap_or_default()),
+                &about.to_json(name, host),
             );
             self.told.insert(key, summary);
         }
@@ -236,6 +222,34 @@ impl View {
         for split in fleet.splits() {
             self.once("split-view", &split.to_string(), told);
         }
+    }
+
+    fn about(&self, name: &Label, host: &Host, now: Timestamp) -> About {
+        let mut standing = Standing::Applied;
+        let mut about = About::default();
+        for (publisher, current) in &self.heads {
+            let of = host.standing(publisher, current.since.version, now);
+            standing = standing.max(of);
+            if of != Standing::Applied {
+                let has = host
+                    .head(publisher)
+                    .map_or_else(|| "none".to_owned(), |head| head.to_string());
+                about
+                    .behind
+                    .push(format!("{publisher} at {has} of {}", current.since.version));
+                let ends = host.lease_ends(current.since, current.head.lease.expires);
+                about.lease_ends = about.lease_ends.max(ends);
+            }
+        }
+        about.refused = (!host.is_connected(now)).then(|| self.keys.refused(name)).flatten();
+        about.word = match standing {
+            _ if about.refused.is_some() => "refused",
+            Standing::Applied if !host.is_connected(now) => "applied, offline",
+            Standing::Applied => "applied",
+            Standing::Behind => "behind",
+            Standing::Offline => "offline",
+        };
+        about
     }
 
     /// Tells of a problem once.
@@ -248,6 +262,49 @@ impl View {
         if self.told.insert((kind, key), String::new()).is_none() {
             told.problem(kind, problem.to_owned());
         }
+    }
+}
+
+/// What there is to say about a host, beside what it says itself.
+#[derive(Default)]
+struct About {
+    word: &'static str,
+    /// Of which publishers it has not applied what is current.
+    behind: Vec<String>,
+    /// Why the backend refuses it.
+    refused: Option<String>,
+    /// When it stops believing what it has.
+    lease_ends: Option<Timestamp>,
+}
+
+impl About {
+    fn summary(&self, host: &Host) -> String {
+        let facts = host.receipt.as_ref().map(|receipt| {
+            format!(
+                "generation {}  {} users  {} groups  {} dropped",
+                receipt.generation, receipt.users, receipt.groups, receipt.dropped
+            )
+        });
+        let mut parts = vec![self.word.to_owned()];
+        parts.push(facts.unwrap_or_else(|| "never reported".to_owned()));
+        parts.extend((!self.behind.is_empty()).then(|| self.behind.join(", ")));
+        let alarms = host.alarms();
+        parts.extend((!alarms.is_empty()).then(|| format!("because {}", alarms.join(", "))));
+        parts.extend(self.refused.clone());
+        parts.join("  ")
+    }
+
+    fn to_json(&self, name: &Label, host: &Host) -> Value {
+        let receipt = host.receipt.as_ref();
+        json!({
+            "event": "host", "node": name.as_str(), "standing": self.word, "received_at": host.received,
+            "heads": receipt.map(|receipt| receipt.heads.iter()
+                .map(|(publisher, seen)| (publisher.to_string(), json!(seen.version)))
+                .collect::<serde_json::Map<_, _>>()),
+            "generation": receipt.map(|receipt| receipt.generation), "users": receipt.map(|receipt| receipt.users),
+            "groups": receipt.map(|receipt| receipt.groups), "dropped": receipt.map(|receipt| receipt.dropped),
+            "behind": self.behind, "alarms": host.alarms(), "refused": self.refused, "lease_ends_at": self.lease_ends,
+        })
     }
 }
 

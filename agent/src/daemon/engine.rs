@@ -7,7 +7,7 @@ use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, Notices, R
 use dirless_program::fs::lock_patiently;
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
-use dirless_seal::trust::Head;
+use dirless_seal::trust::{Head, ReceiptAlarm};
 use dirless_wire::{AgePublicKey, Duplicates, ETag, Notice, SourceName};
 
 use super::authority::proposal;
@@ -57,6 +57,10 @@ pub(super) struct Receipts {
     pub(super) keys: u32,
     /// The head that calls for the next cycle.
     pub(super) called: Option<(Head, String)>,
+    /// What was wrong when it was looked at last.
+    pub(super) alarms: Vec<ReceiptAlarm>,
+    /// What the last receipt said was wrong.
+    pub(super) told: Vec<ReceiptAlarm>,
 }
 
 /// Who is asked.

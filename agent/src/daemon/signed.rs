@@ -7,7 +7,7 @@ use std::io;
 
 use dirless_client::{BackendFiles, Files, Standing};
 use dirless_program::fs::{publish, remove};
-use dirless_seal::trust::{Freshness, Head, Object, OnExpiry, parse};
+use dirless_seal::trust::{Freshness, Head, Object, OnExpiry, ReceiptAlarm, parse};
 use dirless_seal::{Label, Note};
 use dirless_wire::SourceName;
 
@@ -16,7 +16,7 @@ use super::fetch::read_note;
 use super::standing::standing_line;
 use crate::pipeline::{SourceNote, SourceState};
 use crate::trust::{
-    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Walked, on_wire, receipt, walk,
+    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Walked, of_alarms, on_wire, receipt, walk,
 };
 
 /// Access rules that admit everybody: those of a tenant whose publishers never made any.
@@ -57,10 +57,11 @@ impl Engine {
                 .push(format!("{}: {error}", self.paths.agent_folder().display()));
         }
         self.publish_walked(&keeper, &walked, outcome, alive).await;
+        let is_told = self.receipts.alarms == self.receipts.told;
         if let Files::Backend(backend) = &files {
             // What is new to the tenant's operators does not wait for the next cycle.
             if backend.standing() == Standing::Accepted {
-                if outcome.worked || !self.receipts.sent {
+                if outcome.worked || !self.receipts.sent || !is_told {
                     unheard = self.beat_signed(backend, &keeper).await;
                 }
                 // Otherwise the walk has told of it already.
@@ -87,6 +88,7 @@ impl Engine {
         outcome: &mut Outcome,
         alive: &mut dyn FnMut(),
     ) {
+        self.receipts.alarms = of_alarms(&walked.alarms);
         if !self.rules_known() {
             outcome.failed = true;
             let text = "nothing is published before the access rules are known";
@@ -101,21 +103,43 @@ impl Engine {
         {
             self.receipts.applied = Applied::after(self.receipts.applied.as_ref(), &memory, &walked.complete);
         }
+        if outcome.failed {
+            // What the worker said stays here: it may name people.
+            let more = ReceiptAlarm::new("not-published", "table");
+            self.receipts.alarms.extend(more);
+            self.receipts.alarms.sort();
+            self.receipts.alarms.truncate(ReceiptAlarm::MOST);
+        }
         outcome.failed |= failed;
     }
 
     /// Says that this host is alive, and what it applied. What went wrong, if anything.
     async fn beat_signed(&mut self, backend: &BackendFiles, keeper: &Keeper) -> Option<String> {
-        let applied = self.receipts.applied.as_ref();
+        let alarms = self.receipts.alarms.clone();
+        let applied = self.receipts.applied.clone().or_else(|| {
+            // Who cannot follow since the start says why, and claims nothing.
+            let memory = keeper.memory().ok().filter(|_| !alarms.is_empty())?;
+            Applied::after(None, &memory, &[])
+        });
         let note = applied.and_then(|applied| {
-            let key = keeper.signing_key().ok()?;
-            receipt(keeper.joined(), &key, applied, self.report().as_ref(), self.clock.now())
+            let (key, report) = (keeper.signing_key().ok()?, self.report());
+            receipt(
+                keeper.joined(),
+                &key,
+                &applied,
+                report.as_ref(),
+                &alarms,
+                self.clock.now(),
+            )
         });
         let has_receipt = note.is_some();
         let bytes = note.map(|note| note.to_string().into_bytes().into());
         match backend.heartbeat(bytes).await {
             Ok(()) => {
                 self.receipts.sent |= has_receipt;
+                if has_receipt {
+                    self.receipts.told = alarms;
+                }
                 None
             }
             Err(error) => Some(format!("heartbeat: {error}")),

@@ -27,7 +27,7 @@ pub use log::KeptLog;
 pub use pending::Pending;
 pub(crate) use reach::on_wire;
 pub use reach::{ReachError, at_backends, files, request_key, timeouts};
-pub use receipt::{Applied, receipt};
+pub use receipt::{Applied, of_alarms, receipt};
 pub use walk::{Alarm, Installed, Walked, follow_policies, kept, walk};
 
 /// The source whose body is the access rules: the JSON that the classic protocol answers with.

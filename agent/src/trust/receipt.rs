@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dirless_seal::trust::{Memory, Receipt, Seen, print};
+use dirless_seal::trust::{Memory, Receipt, ReceiptAlarm, Seen, print};
 use dirless_seal::{Label, Note, SigningKey};
 use jiff::Timestamp;
 
-use super::Joined;
+use super::{Alarm, Joined};
 use crate::pipeline::Report;
 
 /// What the published table was made from.
@@ -29,14 +29,29 @@ impl Applied {
     }
 }
 
-/// The receipt for what was `applied`, with the counts of the last `report`, signed at `now`. None when the receipt would
-/// contradict itself.
+/// What a receipt says of these alarms: the first of them, without words that only this host's operator should read.
+#[must_use]
+pub fn of_alarms(alarms: &[Alarm]) -> Vec<ReceiptAlarm> {
+    let mut said: Vec<ReceiptAlarm> = Vec::new();
+    for alarm in alarms {
+        // Of a source in a compartment no word but the two names.
+        let about = alarm.what.replace(" in ", "/");
+        let own = ReceiptAlarm::new(alarm.code, &about).filter(|own| !said.contains(own));
+        said.extend(own.filter(|_| said.len() < ReceiptAlarm::MOST));
+    }
+    said.sort();
+    said
+}
+
+/// The receipt for what was `applied`, with the counts of the last `report` and what is wrong, signed at `now`. None when the
+/// receipt would contradict itself.
 #[must_use]
 pub fn receipt(
     joined: &Joined,
     key: &SigningKey,
     applied: &Applied,
     report: Option<&Report>,
+    alarms: &[ReceiptAlarm],
     now: Timestamp,
 ) -> Option<Note> {
     let published = report.and_then(|report| report.published.as_ref());
@@ -51,6 +66,36 @@ pub fn receipt(
         users: count(published.map(|published| published.users)),
         groups: count(published.map(|published| published.groups)),
         dropped: count(report.map(|report| report.dropped.total + report.excluded_total)),
+        alarms: alarms.to_vec(),
     };
     Note::sign(print(&receipt).ok()?, &[key]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_alarms_are_said_each_once_and_in_order() {
+        let alarm = |code, what: &str| Alarm {
+            code,
+            what: what.to_owned(),
+            reason: "for this host alone".to_owned(),
+        };
+        let mut alarms = vec![
+            alarm("stale", "head/syncer-1"),
+            alarm("missing", "blob/1"),
+            alarm("missing", "blob/1"),
+            alarm("missing", "no path"),
+            alarm("mixed", "local in all"),
+        ];
+        let said = |alarms: &[Alarm]| of_alarms(alarms).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            said(&alarms),
+            ["missing blob/1", "mixed local/all", "stale head/syncer-1"]
+        );
+        alarms.extend((0..30).map(|number| alarm("missing", &format!("blob/x{number}"))));
+        assert_eq!(said(&alarms).len(), ReceiptAlarm::MOST);
+        assert!(said(&alarms).contains(&"stale head/syncer-1".to_owned()));
+    }
 }

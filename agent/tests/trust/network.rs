@@ -199,6 +199,38 @@ fn from_a_join_code_to_a_receipt_and_on_without_the_backend() {
 }
 
 #[test]
+fn a_host_that_cannot_follow_says_why() {
+    let mut site = Site::start();
+    let host = Host::new(&site);
+    site.publish("local", &[("alice", 10_001)]);
+    let code = site.code("web", 1);
+    assert_eq!(host.join(&code, &[]).code(), 0);
+    let node = site.admit(&code).remove(0);
+    let mut engine = host.engine(Clock::system());
+    assert_eq!(cycle(&site, &mut engine).problems, Vec::<String>::new());
+    assert_eq!(site.receipt(&node).unwrap().alarms, []);
+
+    site.publish("local", &[("bob", 10_002)]);
+    site.lose_bodies();
+    assert!(cycle(&site, &mut engine).failed);
+    let receipt = site.receipt(&node).unwrap();
+    let why: Vec<&str> = receipt.alarms.iter().map(|alarm| alarm.code.as_str()).collect();
+    assert_eq!((why, receipt.heads[0].1.version), (vec!["missing"], 1));
+    // Started again, it has applied nothing that it knows of, and says why all the same.
+    drop(engine);
+    let mut engine = host.engine(Clock::system());
+    assert!(cycle(&site, &mut engine).failed);
+    let again = site.receipt(&node).unwrap();
+    assert_eq!((again.alarms, again.heads), (receipt.alarms, Vec::new()));
+
+    site.push();
+    assert_eq!(cycle(&site, &mut engine).problems, Vec::<String>::new());
+    let receipt = site.receipt(&node).unwrap();
+    assert_eq!((receipt.alarms, receipt.heads[0].1.version), (Vec::new(), 2));
+    assert_eq!(host.names(), ["bob"]);
+}
+
+#[test]
 fn a_cycle_without_news_is_one_request() {
     let mut site = Site::start();
     let host = Host::new(&site);

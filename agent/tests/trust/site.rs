@@ -236,6 +236,15 @@ impl Site {
         admitted
     }
 
+    /// Loses all bodies, until they are pushed again.
+    pub(crate) fn lose_bodies(&self) {
+        let mut paths = Vec::new();
+        list(&self.tenant.folder, "", &mut paths);
+        for path in paths.iter().filter(|path| path.starts_with("blob/")) {
+            self.call(self.cycle.delete_object(&path.parse().unwrap()));
+        }
+    }
+
     pub(crate) fn revoke(&self, node: &VerifyingKey) {
         self.call(self.cycle.delete_credential(&key_id(node)));
     }

@@ -234,6 +234,7 @@ impl Verified {
             users: body.users(),
             groups: 0,
             dropped: 0,
+            alarms: Vec::new(),
         };
         Note::sign(print(&receipt).ok()?, &[&self.node.key]).ok()
     }

@@ -116,6 +116,7 @@ impl Walk<'_> {
             users: 0,
             groups: 0,
             dropped: 0,
+            alarms: Vec::new(),
         };
         self.policies.iter().map(of).collect()
     }

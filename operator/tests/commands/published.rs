@@ -285,6 +285,7 @@ impl Published {
             users: 1,
             groups: 1,
             dropped: 0,
+            alarms: Vec::new(),
         };
         Note::sign(print(&receipt).unwrap(), &[&self.nodes[node].0]).unwrap()
     }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use dirless_client::{Client, Cycle, Error, Expected, Fetched, RequestKey};
 use dirless_seal::{Digest, Label, SigningKey, VerifyingKey};
-use dirless_wire::trust::{CredentialRequest, JoinCodeRequest, KeyId, KeyRole, ObjectPath, ReceiptReply, Time};
+use dirless_wire::trust::{
+    CredentialReply, CredentialRequest, JoinCodeRequest, KeyId, KeyRole, ObjectPath, ReceiptReply, Time,
+};
 use dirless_wire::{ETag, ErrorCode, Notice, trust as wire};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -103,13 +105,21 @@ impl BackendFolder {
     /// # Errors
     /// When they cannot be listed.
     pub fn publishers(&self) -> io::Result<Vec<String>> {
+        let all = self.credentials()?.into_iter();
+        let ours = all.filter(|one| one.role == KeyRole::Publisher && one.revoked_at.is_none());
+        Ok(ours.map(|one| one.key.id().to_string()).collect())
+    }
+
+    /// All keys that are or were registered.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn credentials(&self) -> io::Result<Vec<CredentialReply>> {
         let found = self.ask(|cycle| async move {
             let (mut all, mut after) = (Vec::new(), None);
             loop {
-                let page = cycle.get_credentials(after.as_ref()).await?;
-                let ours = page.credentials.into_iter();
-                let ours = ours.filter(|one| one.role == KeyRole::Publisher && one.revoked_at.is_none());
-                all.extend(ours.map(|one| one.key.id().to_string()));
+                let mut page = cycle.get_credentials(after.as_ref()).await?;
+                all.append(&mut page.credentials);
                 match page.next {
                     Some(next) => after = Some(next),
                     None => return Ok(all),

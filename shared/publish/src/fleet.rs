@@ -108,6 +108,22 @@ impl Host {
             .map(|(_, seen)| seen.version)
     }
 
+    /// What it says is wrong, each as a code and what it is about.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<String> {
+        let alarms = self.receipt.iter().flat_map(|receipt| &receipt.alarms);
+        alarms.map(ToString::to_string).collect()
+    }
+
+    /// When it stops believing what it has, at the latest, if it has not applied what is `awaited`; leases last so many
+    /// seconds.
+    #[must_use]
+    pub fn lease_ends(&self, awaited: Awaited, lease: u32) -> Option<Timestamp> {
+        // Its last head is from before the awaited one, and no later than when it was heard of.
+        let latest = self.received.map_or(awaited.signed_by, |at| at.min(awaited.signed_by));
+        latest.checked_add(SignedDuration::from_secs(lease.into())).ok()
+    }
+
     /// Whether it was heard of lately.
     #[must_use]
     pub fn is_connected(&self, now: Timestamp) -> bool {
@@ -218,6 +234,7 @@ mod tests {
                 users: 1,
                 groups: 1,
                 dropped: 0,
+                alarms: Vec::new(),
             }),
         }
     }

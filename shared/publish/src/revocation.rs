@@ -21,6 +21,9 @@ pub const LONGEST_REASON: usize = 500;
 /// Longest that one request waits for hosts, in seconds.
 pub const LONGEST_WAIT: u64 = 60;
 
+/// What there is to say where hosts' receipts go nowhere.
+pub const NOBODY_TELLS: &str = "hosts that read a folder tell nobody what they applied";
+
 /// What both command lines take.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RevokeArguments {
@@ -31,7 +34,8 @@ pub struct RevokeArguments {
     #[arg(long, conflicts_with_all = ["undo", "list"])]
     pub wait: bool,
     /// How long to wait, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait",
+        value_parser = clap::value_parser!(u64).range(..=604_800))]
     pub timeout: u64,
     /// Why, for those who read the list later
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["undo", "list"])]
@@ -309,7 +313,7 @@ mod tests {
         for words in [
             &["alice"][..],
             &["--wait", "alice", "--timeout", "7", "bob"],
-            &["--reason", "-- left: \"today\"", "alice", "--unknown", "--json"],
+            &["--reason=-- left: \"today\"", "alice", "--unknown", "--json"],
             &["--undo", "--", "-alice"],
             &["--list", "--json"],
         ] {
@@ -361,8 +365,13 @@ mod tests {
         reply.hosts.as_mut().unwrap().behind.push(Behind {
             node: "n1".to_owned(),
             heard_at: Some(Timestamp::UNIX_EPOCH),
+            alarms: vec!["no-head head/syncer-1".to_owned()],
         });
-        assert!(reply.to_string().ends_with("\nnot applied by n1"));
+        assert!(
+            reply
+                .to_string()
+                .ends_with("\nnot applied by n1 (no-head head/syncer-1)")
+        );
         assert_eq!(reply.exit_code(), EXIT_BEHIND);
         reply.problems.push("the backend is down".to_owned());
         assert!(reply.to_string().ends_with("\nproblem: the backend is down"));

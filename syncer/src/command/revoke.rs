@@ -29,9 +29,10 @@ pub(super) async fn revoke(setting: &Setting<'_>, arguments: RevokeArguments) ->
     }
     let began = Instant::now();
     let (mut reply, awaited) = work::revoke(setting, &arguments.request(), &by).await?;
-    if arguments.wait {
+    if let Some(awaited) = awaited.filter(|_| arguments.wait) {
         let until = began + Duration::from_secs(arguments.timeout);
-        work::wait(setting, awaited, &mut Pace::since(began), until, &mut reply).await;
+        let applied = work::applied(setting, awaited, &mut Pace::since(began), until).await;
+        work::note_hosts(&mut reply, applied);
     }
     tell(&reply, as_json)?;
     Ok(ExitCode::from(reply.exit_code()))

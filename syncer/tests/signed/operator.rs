@@ -10,7 +10,7 @@ use dirless_operator::{Command, Surroundings, Terminal};
 use dirless_program::Secret;
 use dirless_seal::SigningKey;
 use dirless_seal::trust::{Enroller, JoinCode, Publisher};
-use dirless_syncer::signed::{Custody, DiskFolder, Folder, Signer, Wish};
+use dirless_syncer::signed::{Custody, DiskFolder, Folder, Registry, Signer, Wish};
 
 use crate::support::*;
 
@@ -419,7 +419,7 @@ fn heads_and_receipts_are_watched_and_verified() {
         version: 2,
         digest: dirless_seal::Note::parse(&note, 1 << 20).unwrap().digest(),
     };
-    let receipt = |host: &Host, version, content: &[u8]| {
+    let receipt = |host: &Host, version, content: &[u8], alarms: &[(&str, &str)]| {
         let receipt = dirless_seal::trust::Receipt {
             tenant: tenant.id,
             node: host.key.verifying().name().clone(),
@@ -436,12 +436,17 @@ fn heads_and_receipts_are_watched_and_verified() {
             users: 1,
             groups: 0,
             dropped: 2,
+            alarms: alarms
+                .iter()
+                .filter_map(|(code, about)| dirless_seal::trust::ReceiptAlarm::new(code, about))
+                .collect(),
         };
         let note = dirless_seal::Note::sign(dirless_seal::trust::print(&receipt).unwrap(), &[&host.key]).unwrap();
         tenant.site().beat(&host.key, note.to_string().as_bytes());
     };
-    receipt(&one, version + 1, b"later");
-    receipt(&two, version - 1, b"earlier");
+    receipt(&one, version + 1, b"later", &[]);
+    let withheld = [("missing", "blob/0123"), ("stale", "head/syncer-1")];
+    receipt(&two, version - 1, b"earlier", &withheld);
     let said = watch();
     assert!(
         said.contains("applied  generation 3  1 users  0 groups  2 dropped"),
@@ -454,18 +459,42 @@ fn heads_and_receipts_are_watched_and_verified() {
         )),
         "{said}"
     );
+    let why = "  because missing blob/0123, stale head/syncer-1  lease ends 20";
+    assert!(said.contains(why), "{said}");
     let lines = desk.good(&format!("watch {} --once --json", desk.at()));
     let events: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(events.iter().filter(|event| event["event"] == "host").count(), 2);
+    let hosts: Vec<_> = events.iter().filter(|event| event["event"] == "host").collect();
+    assert_eq!(hosts.len(), 2);
+    let behind = hosts.iter().find(|event| event["standing"] == "behind").unwrap();
+    assert_eq!(
+        behind["alarms"],
+        serde_json::json!(["missing blob/0123", "stale head/syncer-1"])
+    );
+    assert!(
+        behind["lease_ends_at"].is_string() && behind["refused"].is_null(),
+        "{behind}"
+    );
     // Receipts at the backend are compared, and checked, without being asked for.
     let verify = format!("verify {}/v2/{} --token-file @/token", tenant.site().url(), tenant.id);
     let said = desk.good(&verify);
     assert!(said.contains("receipts: 2 agree"), "{said}");
-    receipt(&two, version + 1, b"something else");
+    receipt(&two, version + 1, b"something else", &[]);
     let error = desk.run(&verify).unwrap_err();
     assert!(error.contains("split-view") || error.contains("is shown as"), "{error}");
     for host in [&one, &two] {
         assert!(error.contains(host.key.verifying().name().as_str()), "{error}");
     }
     assert!(watch().contains("problem: split-view"), "{}", watch());
+
+    // Locked out at the backend alone: silent, and it says why.
+    let three = tenant.join("web-3", &["all"]);
+    settle(&tenant.signer());
+    let id = format!("{}+{}", three.key.verifying().name(), three.key.verifying().hash());
+    tenant.site().operator().end_key(&id).unwrap();
+    let said = watch();
+    let refused = format!("{}  refused  never reported  ", three.key.verifying().name());
+    assert!(
+        said.contains(&refused) && said.contains("  its key was revoked at the backend at 2"),
+        "{said}"
+    );
 }

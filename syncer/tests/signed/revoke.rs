@@ -37,6 +37,7 @@ fn receipt(site: &Site, host: &Host, version: u64) -> Vec<u8> {
         users: 1,
         groups: 1,
         dropped: 0,
+        alarms: Vec::new(),
     };
     let note = Note::sign(print(&receipt).unwrap(), &[&host.key]).unwrap();
     note.to_string().into_bytes()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dirless_seal::trust::{Head, Object, Policy};
 use dirless_seal::{Label, Note};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -34,6 +34,9 @@ pub struct Behind {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub heard_at: Option<Timestamp>,
+    /// What it says is wrong: a code, and what it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<String>,
 }
 
 /// How far hosts are with it.
@@ -101,7 +104,6 @@ impl Waited {
             split_views: fleet.splits().iter().map(ToString::to_string).collect(),
             ..Self::default()
         };
-        let bound = |from: Timestamp| from.checked_add(SignedDuration::from_secs(own.lease.into())).ok();
         for (name, host) in &fleet.hosts {
             match host.standing(own.publisher, awaited.version, now) {
                 Standing::Applied => {
@@ -111,11 +113,7 @@ impl Waited {
                 Standing::Behind => waited.behind.push(Behind::of(name, host)),
                 Standing::Offline => waited.offline.push(name.to_string()),
             }
-            // Its last head is from before the awaited one, and no later than when it was heard of.
-            let latest = host
-                .received
-                .map_or(awaited.signed_by, |received| received.min(awaited.signed_by));
-            waited.leases_end = waited.leases_end.max(bound(latest));
+            waited.leases_end = waited.leases_end.max(host.lease_ends(awaited, own.lease));
             waited.serve_on += usize::from(own.roster.serves_on(name));
         }
         waited.connected = waited.applied + waited.behind.len();
@@ -133,13 +131,18 @@ impl Behind {
         Self {
             node: name.to_string(),
             heard_at: host.received,
+            alarms: host.alarms(),
         }
     }
 }
 
 impl fmt::Display for Behind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.node)
+        formatter.write_str(&self.node)?;
+        match self.alarms.is_empty() {
+            true => Ok(()),
+            false => write!(formatter, " ({})", self.alarms.join(", ")),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub use manifest::Manifest;
 pub use memory::{Freshness, Memory, Seen};
 pub use nodes::{Node, NodeList, Renewal, Revoked, node_name};
 pub use policy::{Compartment, Enroller, OnExpiry, Policy, Publisher, roots_fingerprint};
-pub use receipt::{Receipt, SplitView};
+pub use receipt::{About, Receipt, ReceiptAlarm, SplitView};
 pub use refusal::Refusal;
 pub use scope::{IdRange, NamePattern, Right, Scope, ScopeError};
 pub use succession::{MOST_SUCCESSIONS, Succession};

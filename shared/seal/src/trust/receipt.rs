@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 
@@ -31,6 +32,58 @@ pub struct Receipt {
     pub groups: u64,
     /// Records that were dropped by scope, access rules or host limits.
     pub dropped: u64,
+    /// What is wrong, in order: why it follows no further, or soon will not.
+    pub alarms: Vec<ReceiptAlarm>,
+}
+
+/// Something that is wrong on a host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReceiptAlarm {
+    /// A stable word: the code of a refusal, or of another trouble of the host.
+    pub code: Label,
+    /// The file that it is about.
+    pub about: About,
+}
+
+impl ReceiptAlarm {
+    /// Most of them in a receipt.
+    pub const MOST: usize = 16;
+
+    /// One with that code, about that; none when either cannot stand in a receipt.
+    #[must_use]
+    pub fn new(code: &str, about: &str) -> Option<Self> {
+        Some(Self {
+            code: code.parse().ok()?,
+            about: about.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for ReceiptAlarm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.code, self.about)
+    }
+}
+
+/// What an alarm is about: 1 to 255 visible ASCII characters without blanks, such as the path of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct About(Box<str>);
+
+impl FromStr for About {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => Ok(Self(text.into())),
+            false => Err("an alarm is about 1 to 255 visible ASCII characters"),
+        }
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
 }
 
 impl Receipt {
@@ -121,7 +174,7 @@ impl Object for Receipt {
             Ok((fields.convert("head", publisher)?, seen))
         })?;
         ascending("heads", &heads, |(publisher, _)| publisher)?;
-        Ok(Self {
+        let receipt = Self {
             tenant,
             node,
             issued,
@@ -131,7 +184,15 @@ impl Object for Receipt {
             users: fields.value("users")?,
             groups: fields.value("groups")?,
             dropped: fields.value("dropped")?,
-        })
+            alarms: fields.rows("alarm", ReceiptAlarm::MOST, |fields, [code, about]| {
+                Ok(ReceiptAlarm {
+                    code: fields.convert("alarm", code)?,
+                    about: fields.convert("alarm", about)?,
+                })
+            })?,
+        };
+        ascending("alarms", &receipt.alarms, |alarm| alarm)?;
+        Ok(receipt)
     }
 
     fn write(&self, lines: &mut Lines) {
@@ -146,5 +207,8 @@ impl Object for Receipt {
         lines.line("users", self.users);
         lines.line("groups", self.groups);
         lines.line("dropped", self.dropped);
+        for alarm in &self.alarms {
+            lines.line("alarm", alarm);
+        }
     }
 }

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{
     Compartment, Enroller, Entry, Head, JoinCode, JoinRequest, Lease, Manifest, Memory, Node, NodeList, Object,
-    OnExpiry, Policy, Publisher, Receipt, Revoked, Right, Scope, Seen, Succession, Wrap, node_name, print,
+    OnExpiry, Policy, Publisher, Receipt, ReceiptAlarm, Revoked, Right, Scope, Seen, Succession, Wrap, node_name,
+    print,
 };
 use dirless_seal::{Digest, Identity, Label, Note, SigningKey};
 use ring::signature::{Ed25519KeyPair, KeyPair};

@@ -24,6 +24,7 @@ fn receipt(node: &str, policy: (u64, &str), heads: &[(&str, u64, &str)]) -> Rece
         users: 0,
         groups: 0,
         dropped: 0,
+        alarms: Vec::new(),
     }
 }
 

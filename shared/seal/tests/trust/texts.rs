@@ -1,6 +1,6 @@
 //! One exact spelling: no other bytes mean the same.
 
-use dirless_seal::trust::{Head, Manifest, Policy, Receipt, Seen, parse, print};
+use dirless_seal::trust::{Head, Manifest, Policy, Receipt, ReceiptAlarm, Seen, parse, print};
 use dirless_seal::{Digest, Note};
 use proptest::prelude::*;
 
@@ -29,6 +29,7 @@ fn texts() -> Vec<String> {
         users: 3,
         groups: 2,
         dropped: 0,
+        alarms: vec![ReceiptAlarm::new("no-head", "head/syncer-1").unwrap()],
     };
     vec![
         print(&tenant.policy()).unwrap(),

@@ -17,13 +17,15 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::super::Setting;
-use super::work;
+use super::work::{self, Applied};
 use crate::config::Config;
 use crate::serve::revoker::{RevokeError, Revoker};
 use crate::signed::{Awaited, Connections, Pace};
 
 /// How long one thread waits for hosts before it lets go, so that the program can end.
 const SLICE: Duration = Duration::from_secs(2);
+/// Rest after a look that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// Requests that look at hosts at once; more wait.
 const LOOKS: usize = 8;
 /// Of how many of the latest heads it is remembered how quickly hosts applied them.
@@ -89,47 +91,49 @@ impl Door {
         if let Some(awaited) = awaited {
             self.begin(awaited, began);
         }
-        if wait.is_zero() {
-            return Ok(reply);
+        if let Some(awaited) = awaited.filter(|_| !wait.is_zero()) {
+            let waited = self.applied(awaited, began + wait).await;
+            work::note_hosts(&mut reply, waited);
         }
-        loop {
-            let until = (began + wait).min(Instant::now() + SLICE);
-            let _place = self.0.looks.acquire().await;
-            let (before, mut next) = (self.pace(awaited), reply.clone());
-            let waited = self.work(async move |setting| {
-                let mut pace = before;
-                work::wait(setting, awaited, &mut pace, until, &mut next).await;
-                Ok((next, pace))
-            });
-            let (next, pace) = waited.await?;
-            self.keep(awaited, pace);
-            if !next.is_behind() || Instant::now() >= began + wait {
-                return Ok(next);
-            }
-            // Problems of looking are told once.
-            reply.hosts = next.hosts;
-        }
+        Ok(reply)
     }
 
     async fn look(&self, name: String, wait: Duration) -> Result<RevocationReply, RevokeError> {
         let end = Instant::now() + wait.min(Duration::from_secs(LONGEST_WAIT));
+        let found = self.work(async move |setting| {
+            let (reply, awaited) = work::one(setting, &name)?;
+            Ok((reply, awaited.filter(|_| setting.config.signed.is_some())))
+        });
+        let (mut reply, awaited) = found.await?;
+        if let Some(awaited) = awaited {
+            reply.hosts = self.applied(awaited, end).await?.hosts;
+        }
+        Ok(reply)
+    }
+
+    /// How far hosts are, once all that are connected have applied it, or it is the `end`. A failing backend is asked again.
+    async fn applied(&self, awaited: Awaited, end: Instant) -> Result<Applied, RevokeError> {
         loop {
             let until = end.min(Instant::now() + SLICE);
-            let _place = self.0.looks.acquire().await;
-            let (door, name) = (self.clone(), name.clone());
+            let place = self.0.looks.acquire().await;
+            let before = self.pace(awaited);
             let looked = self.work(async move |setting| {
-                let (mut reply, awaited) = work::one(setting, &name)?;
-                if let Some(own) = awaited.filter(|_| setting.config.signed.is_some()) {
-                    let mut pace = door.pace(awaited);
-                    reply.hosts = work::applied(setting, own, &mut pace, until, &mut Vec::new()).await?;
-                    door.keep(awaited, pace);
-                }
-                Ok(reply)
+                let mut pace = before;
+                let applied = work::applied(setting, awaited, &mut pace, until).await?;
+                Ok((applied, pace))
             });
-            let reply = looked.await?;
-            let is_behind = reply.hosts.as_ref().is_some_and(|hosts| !hosts.behind.is_empty());
-            if !is_behind || Instant::now() >= end {
-                return Ok(reply);
+            let looked = looked.await;
+            drop(place);
+            let is_over = Instant::now() >= end;
+            match looked {
+                Ok((applied, pace)) => {
+                    self.keep(awaited, pace);
+                    if is_over || !applied.is_behind() {
+                        return Ok(applied);
+                    }
+                }
+                Err(error) if is_over => return Err(error),
+                Err(_again) => tokio::time::sleep(AFTER_FAILURE).await,
             }
         }
     }
@@ -147,14 +151,12 @@ impl Door {
         }
     }
 
-    fn pace(&self, awaited: Option<Awaited>) -> Pace {
-        let known = awaited.and_then(|awaited| self.paces().get(&awaited.version).copied());
-        known.unwrap_or_default()
+    fn pace(&self, awaited: Awaited) -> Pace {
+        self.paces().get(&awaited.version).copied().unwrap_or_default()
     }
 
-    fn keep(&self, awaited: Option<Awaited>, pace: Pace) {
-        let mut paces = self.paces();
-        if let Some(own) = awaited.and_then(|awaited| paces.get_mut(&awaited.version)) {
+    fn keep(&self, awaited: Awaited, pace: Pace) {
+        if let Some(own) = self.paces().get_mut(&awaited.version) {
             *own = own.or(pace);
         }
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use dirless_model::Name;
 use dirless_publish::revocation::{
-    LONGEST_REASON, MOST_NAMES, RevocationReply, RevocationsReply, RevokeReply, RevokeRequest, RevokedSource,
+    LONGEST_REASON, MOST_NAMES, NOBODY_TELLS, RevocationReply, RevocationsReply, RevokeReply, RevokeRequest,
+    RevokedSource,
 };
 
 use super::super::Setting;
@@ -231,26 +232,19 @@ async fn look_for_locals(setting: &Setting<'_>, access: &Access, reply: &mut Rev
     }
 }
 
-/// Waits for hosts until then; what came of it goes into `reply`.
-pub(super) async fn wait(
-    setting: &Setting<'_>,
-    awaited: Option<Awaited>,
-    pace: &mut Pace,
-    until: Instant,
-    reply: &mut RevokeReply,
-) {
-    let Some(awaited) = awaited else { return };
-    match applied(setting, awaited, pace, until, &mut reply.problems).await {
-        Ok(hosts) => {
-            if hosts.is_none() {
-                let nobody = "hosts that read a folder tell nobody what they applied";
-                reply.problems.push(nobody.to_owned());
-            }
-            reply.hosts = hosts;
-        }
-        Err(error) => reply
-            .problems
-            .push(format!("what hosts have applied is not known: {error:#}")),
+/// How far hosts are.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// None where they tell nobody.
+    pub(super) hosts: Option<Waited>,
+    /// What does not hold of those who may tell.
+    problems: Vec<String>,
+}
+
+impl Applied {
+    /// Is there a connected host that has not applied it?
+    pub(super) fn is_behind(&self) -> bool {
+        self.hosts.as_ref().is_some_and(|hosts| !hosts.behind.is_empty())
     }
 }
 
@@ -260,20 +254,34 @@ pub(super) async fn applied(
     awaited: Awaited,
     pace: &mut Pace,
     until: Instant,
-    problems: &mut Vec<String>,
-) -> anyhow::Result<Option<Waited>> {
+) -> anyhow::Result<Applied> {
     let signer = setting.needed_signer()?;
     let mut own = *pace;
     // Asking waits, and a runtime may not.
     let waited = tokio::task::spawn_blocking(move || {
         let mut problems = Vec::new();
-        let waited = signer.wait(awaited, &mut own, until, &mut problems)?;
-        anyhow::Ok((waited, own, problems))
+        let hosts = signer.wait(awaited, &mut own, until, &mut problems)?;
+        anyhow::Ok((Applied { hosts, problems }, own))
     });
-    let (waited, own, told) = waited.await.context("waiting for hosts")??;
+    let (applied, own) = waited.await.context("waiting for hosts")??;
     *pace = own;
-    problems.extend(told);
-    Ok(waited)
+    Ok(applied)
+}
+
+/// Puts what came of waiting into `reply`.
+pub(super) fn note_hosts<E: std::fmt::Display>(reply: &mut RevokeReply, applied: Result<Applied, E>) {
+    match applied {
+        Ok(applied) => {
+            reply.problems.extend(applied.problems);
+            if applied.hosts.is_none() {
+                reply.problems.push(NOBODY_TELLS.to_owned());
+            }
+            reply.hosts = applied.hosts;
+        }
+        Err(error) => reply
+            .problems
+            .push(format!("what hosts have applied is not known: {error:#}")),
+    }
 }
 
 /// Lets somebody come back.

@@ -1,8 +1,8 @@
 //! What hosts and enrollers say and keep.
 
 use super::{
-    Digest, Engine, Identity, JoinCode, JoinRequest, Label, Maker, Memory, Node, NodeList, Note, Receipt, Revoked,
-    Seen, URL_SAFE_NO_PAD, Wrap, at, digest_of, enroller, first_policy, identity, key, label, node_key, print,
+    Digest, Engine, Identity, JoinCode, JoinRequest, Label, Maker, Memory, Node, NodeList, Note, Receipt, ReceiptAlarm,
+    Revoked, Seen, URL_SAFE_NO_PAD, Wrap, at, digest_of, enroller, first_policy, identity, key, label, node_key, print,
     publisher, resigned, root, signed, tenant,
 };
 
@@ -227,6 +227,7 @@ fn receipts(maker: &mut Maker) {
         users: 3,
         groups: 2,
         dropped: 0,
+        alarms: Vec::new(),
     };
     let good = signed(&receipt, &[own]);
     maker.add(KIND, "good", "ok", good.clone());
@@ -266,6 +267,39 @@ fn receipts(maker: &mut Maker) {
         "dropped 0",
         "dropped 0\nmore 1",
     );
+    let troubled = Receipt {
+        alarms: [
+            ("missing", "blob/0123"),
+            ("no-head", "head/hr"),
+            ("no-head", "head/syncer-1"),
+        ]
+        .into_iter()
+        .filter_map(|(code, about)| ReceiptAlarm::new(code, about))
+        .collect(),
+        ..receipt
+    };
+    let text = print(&troubled).unwrap();
+    maker.add(KIND, "alarms", "ok", signed(&troubled, &[own]));
+    let mut change = |name: &str, result, from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        maker.add(KIND, name, result, resigned(&text.replacen(from, to, 1), own));
+    };
+    change(
+        "alarms-unsorted",
+        "malformed/contradiction",
+        "alarm missing",
+        "alarm stale",
+    );
+    change("alarm-twice", "malformed/contradiction", "head/syncer-1\n", "head/hr\n");
+    change("alarm-of-three-words", "malformed/line-12", "blob/0123", "blob/0123 x");
+    change("alarm-about-nothing", "malformed/line-12", " blob/0123", " ");
+    change("alarm-about-no-path", "malformed/line-12", "blob/0123", "blob/\u{fc}");
+    let many: String = (10..27).map(|number| format!("alarm stale head/p{number}\n")).collect();
+    let more = text.replace(
+        "alarm missing blob/0123\nalarm no-head head/hr\nalarm no-head head/syncer-1\n",
+        &many,
+    );
+    maker.add(KIND, "seventeen-alarms", "malformed/line-28", resigned(&more, own));
 }
 
 fn code() -> JoinCode {
