@@ -12,6 +12,11 @@ use dirless_wire::trust as wire;
 use super::keeper::{Keeper, KeeperError};
 use crate::config::{From, SignedConfig, Timing};
 
+/// Longest call with a small body, also where bodies may take longer: a host goes to another backend after that.
+const LONGEST_CALL: Duration = Duration::from_secs(15);
+/// How long a backend may leave unconfirmed what it was sent: one that is gone, or cut off.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// There is no way to the files.
 #[derive(Debug, thiserror::Error)]
 pub enum ReachError {
@@ -115,9 +120,10 @@ fn builder(
 pub fn timeouts(timing: &Timing) -> Timeouts {
     Timeouts {
         connect: timing.fetch_timeout.min(Duration::from_secs(10)),
-        call: timing.fetch_timeout,
+        call: timing.fetch_timeout.min(LONGEST_CALL),
         fetch: timing.fetch_timeout,
         probe: timing.probe_timeout,
+        silence: SILENCE,
     }
 }
 

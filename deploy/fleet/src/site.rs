@@ -39,6 +39,7 @@ const IMPATIENT: Timeouts = Timeouts {
     call: Duration::from_secs(5),
     fetch: Duration::from_secs(5),
     probe: Duration::from_secs(1),
+    silence: Duration::from_secs(5),
 };
 
 /// A backend that somebody else runs.

@@ -22,6 +22,9 @@ pub struct Timeouts {
     pub fetch: Duration,
     /// A probe.
     pub probe: Duration,
+    /// How long what was sent may stay unconfirmed: sooner than any of the above a machine or network is noticed that is gone, and
+    /// nobody who only takes long to answer.
+    pub silence: Duration,
 }
 
 impl Default for Timeouts {
@@ -31,6 +34,7 @@ impl Default for Timeouts {
             call: Duration::from_secs(15),
             fetch: Duration::from_secs(30),
             probe: Duration::from_secs(5),
+            silence: Duration::from_secs(30),
         }
     }
 }

@@ -18,6 +18,11 @@ use crate::{BaseUrl, RequestKey};
 /// connection costs it more than another one once a minute.
 const POOL_IDLE: Duration = Duration::from_secs(3);
 
+/// After how long without a word the other machine is asked whether it is there (tcp(7), TCP_KEEPALIVE), and how long it has for
+/// that. Sent by the system, on connections on which somebody waits.
+const QUIET: Duration = Duration::from_secs(15);
+const QUIET_AGAIN: Duration = Duration::from_secs(5);
+
 /// Who a call says it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
@@ -246,6 +251,9 @@ impl Transport {
             .retry(reqwest::retry::never())
             .no_proxy()
             .connect_timeout(self.timeouts.connect)
+            .tcp_user_timeout(self.timeouts.silence)
+            .tcp_keepalive(QUIET)
+            .tcp_keepalive_interval(QUIET_AGAIN)
             // Long enough for the calls of a cycle, shorter than servers and fronts keep a quiet
             // connection: a request must not meet one that is being closed.
             .pool_idle_timeout(POOL_IDLE)

@@ -45,6 +45,7 @@ const SLOW: Timeouts = Timeouts {
     call: Duration::from_secs(30),
     fetch: Duration::from_secs(600),
     probe: Duration::from_secs(5),
+    silence: Duration::from_secs(30),
 };
 
 /// What a tenant is founded with.

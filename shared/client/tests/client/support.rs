@@ -23,6 +23,7 @@ pub(crate) fn timeouts() -> Timeouts {
         call: Duration::from_secs(5),
         fetch: Duration::from_secs(5),
         probe: Duration::from_secs(5),
+        ..Timeouts::default()
     }
 }
 
