@@ -1,7 +1,7 @@
 //! The short way of a cycle: a notice told what changed since the last one that left nothing to be done.
 
 use dirless_client::{Changes, Cycle};
-use dirless_wire::{AgePublicKey, ETag, SourceName};
+use dirless_wire::{AgePublicKey, SourceName};
 
 use super::engine::{Engine, Outcome};
 use super::fetch;
@@ -32,11 +32,9 @@ impl Engine {
         if reached {
             self.report_back(cycle, &Some(changes.tag().clone()), outcome).await;
         }
-        let found = changed.iter().all(|source| {
-            let tag = fetch::read_note(&self.paths, source).and_then(|note| note.etag);
-            let tag = tag.and_then(|tag| ETag::parse(&tag).ok());
-            changes.is_found(source, tag.as_ref())
-        });
+        let found = changed
+            .iter()
+            .all(|source| changes.is_found(source, fetch::tag(&self.paths, source).as_ref()));
         if found && fetched_well && !outcome.failed && authority_rests && !self.state.has_streaks() {
             self.tenant.settle_changes(changes);
         }

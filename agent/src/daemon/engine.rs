@@ -3,7 +3,7 @@
 
 use std::io;
 
-use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, Notices, RetryPolicy, TenantState};
+use dirless_client::{BuildError, Client, ClientBuilder, Cycle, Files, Found, Notices, RetryPolicy, TenantState};
 use dirless_program::fs::lock_patiently;
 use dirless_program::{Clock, Secret};
 use dirless_seal::Identity;
@@ -320,16 +320,22 @@ impl Engine {
             self.report_back(cycle, &before, outcome).await;
         } else {
             self.tenant.unsettle();
-            let settled = self
+            let found = self
                 .ask(cycle, options, own_key.as_ref(), &before, outcome, alive)
                 .await;
-            if settled {
-                self.tenant.settle(before.as_ref());
+            if let (Some(found), Some(tag)) = (found, before) {
+                let parts = match self.tenant.parts(&tag) {
+                    Some(parts) => Some(parts),
+                    None => cycle.get_state(&tag).await.ok().flatten(),
+                };
+                if let Some(parts) = parts {
+                    self.tenant.settle(&tag, parts, &found);
+                }
             }
         }
     }
 
-    /// Asks for everything and publishes. True when the same answers again would change nothing, here
+    /// Asks for everything and publishes. What was found, when the same answers again would change nothing, here
     /// or in what is remembered.
     async fn ask(
         &mut self,
@@ -339,15 +345,16 @@ impl Engine {
         before: &Option<ETag>,
         outcome: &mut Outcome,
         alive: &mut dyn FnMut(),
-    ) -> bool {
+    ) -> Option<Found> {
         let sources = self.config.fetched().cloned().collect();
         let accept = options.accept_absent.as_ref();
         let mut reached = self.sources(cycle, sources, accept, own_key, outcome, alive).await;
         alive();
         let mut rules_known = self.paths.access_rules().exists();
+        let mut rules = None;
         if reached {
-            let (step, known) = fetch::rules(cycle, &self.paths).await;
-            rules_known = known;
+            let (step, known, tag) = fetch::rules(cycle, &self.paths).await;
+            (rules_known, rules) = (known, tag);
             reached = !step.give_up;
             outcome.take(step);
         }
@@ -367,7 +374,15 @@ impl Engine {
         };
         let authority_rests = self.authority(&proposal, outcome);
         let streaks = !self.state.has_streaks();
-        reached && fetched_well && !outcome.failed && streaks && authority_rests && proposal != Proposal::Unknown
+        let rests = reached && fetched_well && !outcome.failed && streaks && authority_rests;
+        (rests && proposal != Proposal::Unknown).then(|| {
+            let fetched = self.config.fetched();
+            let tag = |source| fetch::tag(&self.paths, source);
+            Found {
+                sources: fetched.map(|source| (source.clone(), tag(source))).collect(),
+                rules,
+            }
+        })
     }
 
     /// Reports duplicate names, and what this host serves now unless the heartbeat before said the same.

@@ -51,6 +51,11 @@ pub(crate) fn read_note(paths: &Paths, source: &SourceName) -> Option<SourceNote
     (!lost).then_some(note)
 }
 
+/// The tag of the body of a source that is here.
+pub(crate) fn tag(paths: &Paths, source: &SourceName) -> Option<ETag> {
+    ETag::parse(&read_note(paths, source)?.etag?).ok()
+}
+
 /// One source.
 pub(crate) async fn source(
     cycle: &Cycle,
@@ -175,23 +180,24 @@ fn mark(paths: &Paths, source: &SourceName, state: SourceState, now: jiff::Times
 }
 
 /// The access rules. `known` tells whether anything may be published.
-pub(crate) async fn rules(cycle: &Cycle, paths: &Paths) -> (Step, bool) {
+pub(crate) async fn rules(cycle: &Cycle, paths: &Paths) -> (Step, bool, Option<ETag>) {
     let answer = cycle.get_access_rules().await;
+    let etag = answer.as_ref().ok().and_then(|rules| rules.as_ref()?.etag.clone());
     let mut step = answer.as_ref().err().map(consequences).unwrap_or_default();
     let stored = stored_rules(paths);
     let decision = decide_rules(stored.as_deref(), rules_answer(answer));
     match decision {
         RulesDecision::Keep(problem) => {
             step.problem = problem;
-            (step, true)
+            (step, true, etag)
         }
         RulesDecision::Store(text) => match publish(&paths.access_rules(), 0o600, &text) {
-            Ok(()) => (step, true),
-            Err(error) => (Step::io("storing the access rules", &error), stored.is_some()),
+            Ok(()) => (step, true, etag),
+            Err(error) => (Step::io("storing the access rules", &error), stored.is_some(), None),
         },
         RulesDecision::Unknown(problem) => {
             step.problem = Some(problem);
-            (step, false)
+            (step, false, None)
         }
     }
 }

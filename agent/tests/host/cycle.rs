@@ -55,14 +55,54 @@ async fn a_cycle_publishes_and_an_unchanged_one_writes_nothing() {
     assert_eq!(asked[0].header("if-none-match"), Some("\"c1\""));
 }
 
+const STATE: &str = "GET /v1/snapshot";
+
+/// Has the backend tell a state of this tag, in which the first source has the tag `cloud`.
+fn tell_state(fake: &Fake, tag: &str, cloud: &str) {
+    let key = "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s";
+    let parts = serde_json::json!({
+        "sources": {"aws-identity-center": format!("\"{cloud}\"")},
+        "authz_config": null,
+        "ca_public_key": null,
+        "public_key": key,
+    });
+    let tag = format!("\"{tag}\"");
+    fake.answer(HEARTBEAT, Answer::json(200, "{}").with("X-Dirless-Tenant-State", &tag));
+    fake.answer(STATE, Answer::json(200, &parts.to_string()).with("ETag", &tag));
+}
+
+/// Behind one address there may be several backends, one of which is behind the others.
+#[tokio::test]
+async fn a_state_that_was_told_and_not_served_is_asked_for_again() {
+    let (fake, host) = start();
+    tell_state(&fake, "s1", "c1");
+    let mut engine = host.engine();
+    for _ in 0..2 {
+        cycle(&mut engine).await;
+    }
+    fake.asked();
+    // Told by one, while another serves what was before.
+    tell_state(&fake, "s2", "c2");
+    for _ in 0..3 {
+        cycle(&mut engine).await;
+        assert!(fake.asked().iter().any(|asked| asked.line == CLOUD));
+    }
+    fake.answer(CLOUD, Answer::sealed(&host.identity, &users(&["carol"], 70_003), "c2"));
+    assert!(cycle(&mut engine).await.changed && host.has("carol"));
+    fake.asked();
+    cycle(&mut engine).await;
+    let lines: Vec<String> = fake.asked().into_iter().map(|asked| asked.line).collect();
+    assert_eq!(lines, [HEARTBEAT]);
+}
+
 /// With a backend that tells the tenant's state, nothing changed is one request.
 #[tokio::test]
 async fn while_the_state_stays_the_heartbeat_is_the_only_request() {
     let (fake, host) = start();
-    let state = |tag: &str| fake.answer(HEARTBEAT, Answer::json(200, "{}").with("X-Dirless-Tenant-State", tag));
+    let state = |tag: &str, cloud: &str| tell_state(&fake, tag, cloud);
     let asked = || fake.asked().into_iter().map(|asked| asked.line).collect::<Vec<_>>();
-    let everything = [HEARTBEAT, CLOUD, LOCAL, RULES, CA];
-    state("\"s1\"");
+    let everything = [HEARTBEAT, CLOUD, LOCAL, RULES, CA, STATE];
+    state("s1", "c1");
     let mut engine = host.engine();
     assert!(cycle(&mut engine).await.changed);
     assert_eq!(
@@ -90,9 +130,9 @@ async fn while_the_state_stays_the_heartbeat_is_the_only_request() {
 
     // Another state is followed at once, and reported at once.
     fake.answer(CLOUD, Answer::sealed(&host.identity, &users(&["carol"], 70_003), "c2"));
-    state("\"s2\"");
+    state("s2", "c2");
     assert!(cycle(&mut engine).await.changed);
-    assert_eq!(asked(), [HEARTBEAT, CLOUD, LOCAL, RULES, HEARTBEAT, CA]);
+    assert_eq!(asked(), [HEARTBEAT, CLOUD, LOCAL, RULES, HEARTBEAT, CA, STATE]);
     assert!(host.has("carol") && !host.has("alice"));
     cycle(&mut engine).await;
     assert_eq!(asked(), [HEARTBEAT], "it was fetched whole with that state");
@@ -103,7 +143,7 @@ async fn while_the_state_stays_the_heartbeat_is_the_only_request() {
     assert_eq!(asked(), [HEARTBEAT, HEARTBEAT]);
 
     // A failure keeps it asking until all is well, however often the state is the same.
-    state("\"s3\"");
+    state("s3", "c2");
     fake.answer(RULES, Answer::json(500, "{}"));
     for _ in 0..2 {
         assert!(cycle(&mut engine).await.failed);

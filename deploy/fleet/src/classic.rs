@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use dirless_client::{Client, Cycle, Error, Fetched, SnapshotSink, TenantState};
+use dirless_client::{Client, Cycle, Error, Fetched, Found, SnapshotSink, TenantState};
 use dirless_wire::{AppliedSource, ETag, Heartbeat, HostReport, Notice, SourceName};
 use ring::digest::{Context, SHA256};
 
@@ -118,10 +118,22 @@ impl Classic {
         }
         self.tenant.unsettle();
         self.fetch(&cycle, desk).await?;
-        cycle.get_access_rules().await?;
+        let rules = cycle.get_access_rules().await?;
         self.beat(&cycle, desk).await?;
         cycle.get_ca_public_key().await?;
-        self.tenant.settle(before.as_ref());
+        if let Some(tag) = before {
+            let found = Found {
+                sources: [(source, self.etag.clone())].into(),
+                rules: rules.and_then(|rules| rules.etag),
+            };
+            let parts = match self.tenant.parts(&tag) {
+                Some(parts) => Some(parts),
+                None => cycle.get_state(&tag).await?,
+            };
+            if let Some(parts) = parts {
+                self.tenant.settle(&tag, parts, &found);
+            }
+        }
         Ok(())
     }
 

@@ -1,13 +1,13 @@
 use bytes::Bytes;
 use dirless_wire::{
     AgePublicKey, AuthzConfig, CaPublicKeyReply, Duplicates, ETag, EnrollRequest, ErrorCode, Health, Heartbeat,
-    PublicKeyReply, PublicKeyRequest, Setting, SourceName, TenantId, header,
+    PublicKeyReply, PublicKeyRequest, Setting, SourceName, TenantId, TenantState, header,
 };
 use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::reply::{Accepted, Answer, Failure, Json, Reader};
+use crate::reply::{Accepted, Answer, Failure, Json, Reader, Tagged};
 use crate::snapshot::Download;
 use crate::transport::{Call, Identity, Pace};
 use crate::{Cycle, Error, Fetched, MAX_JSON_BYTES, Previous, SnapshotHeaders, SnapshotSink};
@@ -200,6 +200,16 @@ impl Cycle {
         };
         let call = Call::new(Method::PUT, "/v1/snapshot/public-key").json(encode(&request));
         self.run(&call, &mut Accepted).await.map(drop)
+    }
+
+    /// `GET /v1/snapshot`: the tags of everything that hosts read, `None` when that is another state than the one of `tag`.
+    ///
+    /// # Errors
+    /// Any [`Error`]; deployed backends do not know it.
+    pub async fn get_state(&self, tag: &ETag) -> Result<Option<Box<TenantState>>, Error> {
+        let call = Call::new(Method::GET, "/v1/snapshot");
+        let (own, state) = self.run(&call, &mut Tagged::new()).await?;
+        Ok(own.filter(|own| own.opaque() == tag.opaque()).map(|_| Box::new(state)))
     }
 
     /// `GET /v1/snapshot/public-key`: the registered key, `None` while there is none.

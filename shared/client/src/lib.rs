@@ -47,7 +47,7 @@ pub use cycle::{Client, Cycle, ProbeResult};
 pub use error::{Attempt, Error};
 pub use files::{BackendFiles, Files, FilesError, Standing, WebFiles};
 pub use key::RequestKey;
-pub use news::{Calls, Changes, Looks, TenantState};
+pub use news::{Calls, Changes, Found, Looks, TenantState};
 pub use notices::Notices;
 pub use resolve::{Resolve, Resolving, SystemResolver};
 pub use rhythm::Rhythm;

@@ -55,6 +55,27 @@ impl Changes {
     }
 }
 
+/// The tags of what a cycle found: other backends may have answered than the one that told the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Of the bodies of sources.
+    pub sources: BTreeMap<SourceName, Option<ETag>>,
+    /// Of the access rules.
+    pub rules: Option<ETag>,
+}
+
+impl Found {
+    /// Is it what there is in this state? Of what is gone there nothing is asked: it is not believed at once.
+    fn is_all_of(&self, parts: &Parts) -> bool {
+        let same = |wanted: Option<&ETag>, found: Option<&ETag>| {
+            wanted.is_none_or(|wanted| found.is_some_and(|found| found.opaque() == wanted.opaque()))
+        };
+        let mut sources = self.sources.iter();
+        same(parts.authz_config.as_ref(), self.rules.as_ref())
+            && sources.all(|(name, found)| same(parts.sources.get(name).and_then(Option::as_ref), found.as_ref()))
+    }
+}
+
 impl TenantState {
     /// Takes what came with the answer to a heartbeat, `None` for no answer too.
     pub fn heard(&mut self, tag: Option<ETag>) {
@@ -73,11 +94,22 @@ impl TenantState {
         tag.is_some() && tag == self.settled.as_ref()
     }
 
-    /// A cycle that began in this state left nothing to be done.
-    pub fn settle(&mut self, tag: Option<&ETag>) {
-        self.settled = tag.cloned();
-        let told = self.told.as_ref().filter(|(told, _)| Some(told) == tag);
-        self.settled_parts = told.map(|(_, parts)| parts.clone());
+    /// What the state of this tag consists of, if the last notice told.
+    #[must_use]
+    pub fn parts(&self, tag: &ETag) -> Option<Box<Parts>> {
+        let told = self.told.as_ref().filter(|(told, _)| told == tag);
+        told.map(|(_, parts)| parts.clone())
+    }
+
+    /// A cycle that began in the state of this tag, which consists of `parts`, left nothing to be done. That is so where it
+    /// found all of that state.
+    pub fn settle(&mut self, tag: &ETag, parts: Box<Parts>, found: &Found) {
+        if found.is_all_of(&parts) {
+            self.settled = Some(tag.clone());
+            self.settled_parts = Some(parts);
+        } else {
+            self.unsettle();
+        }
     }
 
     /// A notice calls for a cycle.
@@ -129,7 +161,8 @@ impl TenantState {
 
     /// Nothing is left to be done of these changes.
     pub fn settle_changes(&mut self, changes: &Changes) {
-        self.settle(Some(&changes.tag));
+        self.settled_parts = self.parts(&changes.tag);
+        self.settled = Some(changes.tag.clone());
         // Seen with one's own eyes, whatever the last heartbeat was answered with.
         self.latest = Some(changes.tag.clone());
     }
@@ -233,25 +266,66 @@ mod tests {
         assert!(!state.is_told() && !state.is_settled(None));
         state.heard(Some(old.clone()));
         assert!(state.is_told() && state.is_news(&Notice::State(old.clone(), None)));
-        state.settle(Some(&old));
+        let Notice::State(_, Some(parts)) = told(&[("a", "1")], None) else {
+            unreachable!("made below")
+        };
+        state.settle(&old, parts.clone(), &found(&[("a", "1")]));
         assert!(!state.is_news(&Notice::State(old.clone(), None)) && state.is_news(&Notice::State(new.clone(), None)));
         assert!(state.is_ahead(&Notice::State(new, None)) && !state.is_ahead(&Notice::State(old.clone(), None)));
         assert!(state.is_news(&Notice::Changed) && !state.is_ahead(&Notice::Changed));
         state.unsettle();
-        assert!(state.is_news(&Notice::State(old, None)));
-        state.settle(None);
+        assert!(state.is_news(&Notice::State(old.clone(), None)));
+        for behind in [found(&[("a", "0")]), found(&[("a", "-")])] {
+            state.settle(&old, parts.clone(), &behind);
+            assert!(
+                !state.is_settled(Some(&old)),
+                "another backend answered, which was behind"
+            );
+        }
         assert!(!state.is_settled(None), "a backend that tells nothing settles nothing");
+    }
+
+    #[test]
+    fn a_state_is_settled_by_all_that_there_is_in_it() {
+        let Notice::State(tag, Some(mut parts)) = told(&[("a", "1"), ("b", "-"), ("c", "1")], None) else {
+            unreachable!("made below")
+        };
+        let settles = |parts: &Parts, found: &Found| {
+            let mut state = TenantState::default();
+            state.settle(&tag, Box::new(parts.clone()), found);
+            state.is_settled(Some(&tag))
+        };
+        // A source that is gone may still be served, and one that nobody reads here does not matter.
+        assert!(settles(&parts, &found(&[("a", "1"), ("b", "7"), ("d", "-")])));
+        assert!(!settles(&parts, &found(&[("a", "2")])) && !settles(&parts, &found(&[("a", "-")])));
+        parts.authz_config = Some(ETag::strong("rules").unwrap());
+        let mut all = found(&[("a", "1")]);
+        assert!(!settles(&parts, &all));
+        all.rules = Some(ETag::parse("W/\"rules\"").unwrap());
+        assert!(settles(&parts, &all));
+    }
+
+    fn source(name: &str) -> SourceName {
+        SourceName::new(name).unwrap()
+    }
+
+    fn tags<M: FromIterator<(SourceName, Option<ETag>)>>(sources: &[(&str, &str)]) -> M {
+        let tag = |tag: &str| (tag != "-").then(|| ETag::strong(tag).unwrap());
+        sources.iter().map(|(name, own)| (source(name), tag(own))).collect()
+    }
+
+    fn found(sources: &[(&str, &str)]) -> Found {
+        Found {
+            sources: tags(sources),
+            rules: None,
+        }
     }
 
     /// A state of these sources (`-` is a deleted one), and its tag.
     fn told(sources: &[(&str, &str)], ca: Option<&str>) -> Notice {
-        let source = |(name, tag): &(&str, &str)| {
-            let tag = (*tag != "-").then(|| ETag::strong(tag).unwrap());
-            (SourceName::new(name).unwrap(), tag)
-        };
         let key = "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s";
         let parts = Parts {
-            sources: sources.iter().map(source).collect(),
+            sources: tags(sources),
             authz_config: None,
             ca_public_key: ca.map(str::to_owned),
             public_key: dirless_wire::AgePublicKey::new(key).unwrap(),
@@ -265,10 +339,14 @@ mod tests {
         let mut state = TenantState::default();
         state.called(notice);
         assert_eq!(state.changes(), None, "nothing is settled yet");
-        let Notice::State(tag, _) = notice else {
+        let Notice::State(tag, Some(parts)) = notice else {
             unreachable!("made above")
         };
-        state.settle(Some(tag));
+        let all = Found {
+            sources: parts.sources.clone(),
+            rules: parts.authz_config.clone(),
+        };
+        state.settle(tag, parts.clone(), &all);
         state
     }
 
@@ -309,10 +387,6 @@ mod tests {
         state.unsettle();
         state.called(&told(&[("a", "2"), ("b", "-")], None));
         assert_eq!(state.changes(), None, "something was left to be done");
-        let mut state = settled(&first);
-        state.settle(Some(&tag("\"other\"")));
-        state.called(&told(&[("a", "2"), ("b", "-")], None));
-        assert_eq!(state.changes(), None, "of that state no parts are known");
         let mut state = settled(&first);
         state.called(&told(&[("a", "1"), ("b", "1")], None));
         assert!(

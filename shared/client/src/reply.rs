@@ -218,6 +218,25 @@ impl<T: DeserializeOwned + Send> Reader for Json<T> {
     }
 }
 
+/// Reads JSON as [`Json`] does, with its entity tag.
+#[derive(Debug)]
+pub(crate) struct Tagged<T>(Json<T>);
+
+impl<T> Tagged<T> {
+    pub(crate) fn new() -> Self {
+        Self(Json::new())
+    }
+}
+
+impl<T: DeserializeOwned + Send> Reader for Tagged<T> {
+    type Output = (Option<ETag>, T);
+
+    async fn read(&mut self, answer: Answer) -> Result<Self::Output, Failure> {
+        let etag = answer.etag();
+        Ok((etag, self.0.read(answer).await?))
+    }
+}
+
 /// Reads nothing but whether it worked, and the entity tag. Bodies of deployed backends differ.
 #[derive(Debug)]
 pub(crate) struct Accepted;
