@@ -85,9 +85,8 @@ pub(super) fn to_look(url: &str, ca_file: Option<&Path>, tenant: Digest, clock: 
 /// What signs requests with `key`.
 #[must_use]
 pub fn request_key(key: SigningKey) -> RequestKey {
-    let public = key.verifying().to_string().parse::<wire::PublicKey>();
-    let public = public.expect("both grammars of public keys are the same");
-    RequestKey::new(public.id().clone(), move |text| key.sign(text))
+    let public = key.verifying().to_string();
+    RequestKey::of(&public, move |text| key.sign(text)).expect("both grammars of public keys are the same")
 }
 
 /// A label as the wire has it.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use dirless_seal::trust::log::{Chain, Follower, LONGEST_RECORD, LONGEST_TILE, LogFile, Place, TILE, split};
+use dirless_seal::trust::log::{Chain, Follower, LogFile, Place};
 use dirless_seal::trust::{Entry, Manifest, Refusal};
 use dirless_seal::{Digest, Digester};
 
@@ -58,33 +58,10 @@ impl Walk<'_> {
         let mut follower = Follower::new(base, 0, base, entry.chain);
         let mut files = Vec::new();
         while follower.left() > 0 {
-            let at = follower.at().length;
-            let whole = at.is_multiple_of(TILE) && follower.left() >= TILE;
-            let tile = place.path(LogFile::Tile(at / TILE));
-            let found = if whole {
-                source::read(self.source, &tile, LONGEST_TILE)?
-            } else {
-                None
-            };
-            let (path, bytes) = match found {
-                Some(bytes) => {
-                    let records = split(&bytes).ok().filter(|records| records.len() as u64 == TILE);
-                    let records = records.ok_or_else(|| Problem::refused(&tile, &Refusal::Mixed("log")))?;
-                    for record in records {
-                        let taken = follower.take(record);
-                        taken.map_err(|refusal| Problem::refused(&tile, &refusal))?;
-                    }
-                    (tile, bytes)
-                }
-                None => {
-                    let path = place.path(LogFile::Record(at));
-                    let record = source::read(self.source, &path, LONGEST_RECORD)?;
-                    let record = record.ok_or_else(|| Problem::missing(&path))?;
-                    let taken = follower.take(&record);
-                    taken.map_err(|refusal| Problem::refused(&path, &refusal))?;
-                    (path, record)
-                }
-            };
+            let (file, bytes) = self.log_file(place, &follower)?;
+            let path = place.path(file);
+            let taken = follower.take_file(file, &bytes, |_, _| ());
+            taken.map_err(|refusal| Problem::refused(&path, &refusal))?;
             files.push((path, bytes));
         }
         // Which of them is the wrong one nobody can tell.
@@ -92,6 +69,17 @@ impl Walk<'_> {
         let reached = follower.finish();
         let reached = reached.map_err(|refusal| Problem::refused(&last, &refusal))?;
         Ok((reached, files))
+    }
+
+    /// A file that has the next record.
+    fn log_file(&mut self, place: &Place, follower: &Follower) -> Result<(LogFile, Vec<u8>), Problem> {
+        for file in follower.files() {
+            if let Some(bytes) = source::read(self.source, &place.path(file), file.longest())? {
+                return Ok((file, bytes));
+            }
+        }
+        let next = LogFile::Record(follower.at().length);
+        Err(Problem::missing(&place.path(next)))
     }
 
     fn body(&mut self, manifest: &Manifest) -> Result<(), Problem> {

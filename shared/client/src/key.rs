@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use dirless_wire::TenantId;
-use dirless_wire::trust::{Digest, KeyId, SignedRequest, Time};
+use dirless_wire::trust::{Digest, KeyId, PublicKey, PublicKeyError, SignedRequest, Time};
 use http::HeaderValue;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
@@ -28,6 +28,15 @@ impl RequestKey {
     pub fn new(id: KeyId, sign: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let sign = Arc::new(sign);
         Self { id, sign }
+    }
+
+    /// For the key whose public half has this text.
+    ///
+    /// # Errors
+    /// When it is no public key's.
+    pub fn of(public: &str, sign: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Result<Self, PublicKeyError> {
+        let public: PublicKey = public.parse()?;
+        Ok(Self::new(public.id().clone(), sign))
     }
 
     /// Name and hash of the key.

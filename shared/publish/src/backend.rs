@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
 use super::folder::{Folder, Registry};
-use super::{lists, paths};
+use super::paths;
 
 /// How many files are sent at once: a thousand wraps over a slow link are not sent one after the other.
 const AT_ONCE: usize = 16;
@@ -58,9 +58,8 @@ impl Drop for BackendFolder {
 /// # Errors
 /// Never in practice: both sides know the same names.
 pub fn request_key(key: &SigningKey) -> io::Result<RequestKey> {
-    let id: KeyId = lists::key_id(key.verifying()).parse().map_err(io::Error::other)?;
     let own = key.renamed(key.verifying().name().clone());
-    Ok(RequestKey::new(id, move |text| own.sign(text)))
+    RequestKey::of(&key.verifying().to_string(), move |text| own.sign(text)).map_err(io::Error::other)
 }
 
 impl BackendFolder {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use dirless_seal::trust::log::{Chain, Follower, LONGEST_RECORD, LONGEST_TILE, LogFile, Place, TILE, next_file, split};
-use dirless_seal::trust::{Entry, Head, Memory, Refusal};
+use dirless_seal::trust::log::{Chain, Follower, LogFile, Place};
+use dirless_seal::trust::{Entry, Head, Memory};
 
 use super::super::SignedBody;
 use super::super::log::{Frames, KeptLog};
@@ -77,46 +77,29 @@ impl Walker<'_> {
         let mut follower = Follower::new(from, bytes, known, wanted);
         let mut frames = Frames::new();
         while follower.left() > 0 {
-            let at = follower.at().length;
-            let (file, bytes) = self.log_file(place, at, wanted.length).await?;
-            let records = match file {
-                LogFile::Record(_) => vec![bytes.as_ref()],
-                LogFile::Tile(_) => in_tile(bytes.as_ref(), at).ok_or(Refusal::Mixed("log"))?,
-            };
-            for record in records {
-                follower.take(record)?;
-                frames.add(record, &follower.at().hash);
-            }
+            let (file, bytes) = self.log_file(place, follower.files()).await?;
+            follower.take_file(file, bytes.as_ref(), |record, hash| frames.add(record, hash))?;
         }
         let reached = follower.finish()?;
         Ok(Followed { reached, frames })
     }
 
-    /// A file that has record `at`.
-    async fn log_file(&self, place: &Place, at: u64, length: u64) -> Result<(LogFile, impl AsRef<[u8]>), Stop> {
-        let first = next_file(at, length);
-        let tile = at / TILE;
-        let other = match first {
-            LogFile::Tile(_) => Some(LogFile::Record(at)),
-            LogFile::Record(_) if (tile + 1) * TILE <= length => Some(LogFile::Tile(tile)),
-            LogFile::Record(_) => None,
-        };
-        for file in [Some(first), other].into_iter().flatten() {
-            let longest = match file {
-                LogFile::Tile(_) => LONGEST_TILE,
-                LogFile::Record(_) => LONGEST_RECORD,
-            };
-            if let Some(bytes) = self.files.get(&place.path(file), longest).await? {
+    /// The first of these files that is there.
+    async fn log_file(
+        &self,
+        place: &Place,
+        files: impl Iterator<Item = LogFile>,
+    ) -> Result<(LogFile, impl AsRef<[u8]>), Stop> {
+        let mut missing = place.folder();
+        for file in files {
+            let path = place.path(file);
+            if let Some(bytes) = self.files.get(&path, file.longest()).await? {
                 return Ok((file, bytes));
             }
+            if matches!(file, LogFile::Record(_)) {
+                missing = path;
+            }
         }
-        Err(Stop::Missing(place.path(LogFile::Record(at))))
+        Err(Stop::Missing(missing))
     }
-}
-
-/// The records from number `at` on of the tile that has it.
-fn in_tile(bytes: &[u8], at: u64) -> Option<Vec<&[u8]>> {
-    let mut records = split(bytes).ok().filter(|records| records.len() as u64 == TILE)?;
-    records.drain(..usize::try_from(at % TILE).ok()?);
-    Some(records)
 }

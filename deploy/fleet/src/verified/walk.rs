@@ -1,9 +1,7 @@
 //! The checks of a host, in the order of docs/protocol.md, on what a backend serves.
 
 use dirless_client::{Files, FilesError};
-use dirless_seal::trust::log::{
-    Chain, Follower, LONGEST_RECORD, LONGEST_TILE, LogFile, LogKey, Place, next_file, split,
-};
+use dirless_seal::trust::log::{Chain, Follower, LogFile, LogKey, Place};
 use dirless_seal::trust::{Entry, Head, Manifest, Object as _, Policy, Refusal, Wrap};
 use dirless_seal::{Digest, Note};
 
@@ -204,34 +202,23 @@ impl Verified {
         let mut follower = Follower::new(from, bytes, known.unwrap_or(Chain::of(digest)), entry.chain);
         let mut records = Vec::new();
         while follower.left() > 0 {
-            let at = follower.at().length;
-            let file = next_file(at, entry.chain.length);
-            let longest = match file {
-                LogFile::Tile(_) => LONGEST_TILE,
-                LogFile::Record(_) => LONGEST_RECORD,
-            };
-            let path = place.path(file);
-            let bytes = self.get(&path, longest).await?.ok_or(Stop::Missing(path))?;
-            let found = match file {
-                LogFile::Record(_) => vec![bytes.as_slice()],
-                LogFile::Tile(first) => {
-                    let all = split(&bytes).map_err(|_| Refusal::Mixed("log"))?;
-                    let skip = at.saturating_sub(first * dirless_seal::trust::log::TILE);
-                    all.into_iter()
-                        .skip(usize::try_from(skip).unwrap_or(usize::MAX))
-                        .collect()
-                }
-            };
-            if found.is_empty() {
-                return Err(Refusal::Mixed("log").into());
-            }
-            for record in found {
-                follower.take(record)?;
-                records.push(record.to_vec());
-            }
+            let (file, bytes) = self.log_file(&place, follower.files()).await?;
+            follower.take_file(file, &bytes, |record, _| records.push(record.to_vec()))?;
         }
         follower.finish()?;
         Ok(records)
+    }
+
+    /// The first of these files that is there.
+    async fn log_file(&self, place: &Place, files: impl Iterator<Item = LogFile>) -> Result<(LogFile, Vec<u8>), Stop> {
+        let mut missing = place.folder();
+        for file in files {
+            missing = place.path(file);
+            if let Some(bytes) = self.get(&missing, file.longest()).await? {
+                return Ok((file, bytes));
+            }
+        }
+        Err(Stop::Missing(missing))
     }
 
     async fn note(&self, path: &str, kind: &'static str, most: usize) -> Result<Option<Note>, Stop> {

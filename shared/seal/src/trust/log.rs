@@ -20,7 +20,7 @@ pub use changes::{ApplyError, Change, Changes, Hunk, Records};
 pub use codec::ChangesError;
 pub use diff::{After, Before, DiffError, Resolution, diff};
 pub use sealed::{LogKey, Place, RecordError};
-pub use tile::{LogFile, TileError, next_file, split, tile};
+pub use tile::{LogFile, TileError, split, tile};
 
 /// The longest sealed record in bytes. What changes more is worth a new base.
 pub const LONGEST_RECORD: usize = 4 << 20;

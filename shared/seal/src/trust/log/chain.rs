@@ -1,6 +1,7 @@
 //! The running hash of a log.
 
-use super::{LONGEST_LOG, LONGEST_RECORD};
+use super::tile::{LogFile, holders, split};
+use super::{LONGEST_LOG, LONGEST_RECORD, TILE};
 use crate::trust::Refusal;
 use crate::{Digest, Digester};
 
@@ -78,6 +79,40 @@ impl Follower {
         LONGEST_LOG.saturating_sub(self.bytes)
     }
 
+    /// The files that have the next record: the one to ask for first, and the other one, if there is another. None once
+    /// nothing is left.
+    pub fn files(&self) -> impl Iterator<Item = LogFile> + use<> {
+        let left = self.left() > 0;
+        holders(self.at.length, self.wanted.length).filter(move |_| left)
+    }
+
+    /// Takes what one of these files has from the next record on. `each` gets the records, and the running hash after each.
+    ///
+    /// # Errors
+    /// When it is no such file, and as [`Follower::take`].
+    pub fn take_file(
+        &mut self,
+        file: LogFile,
+        bytes: &[u8],
+        mut each: impl FnMut(&[u8], &Digest),
+    ) -> Result<(), Refusal> {
+        let records = match file {
+            LogFile::Record(_) => vec![bytes],
+            LogFile::Tile(_) => {
+                let whole = split(bytes).ok().filter(|records| records.len() as u64 == TILE);
+                let mut records = whole.ok_or(Refusal::Mixed("log"))?;
+                // A tile is a few hundred records.
+                records.drain(..usize::try_from(self.at.length % TILE).unwrap_or_default());
+                records
+            }
+        };
+        for record in records {
+            self.take(record)?;
+            each(record, &self.at.hash);
+        }
+        Ok(())
+    }
+
     /// Takes the next record.
     ///
     /// # Errors
@@ -119,6 +154,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tile::tile;
     use super::*;
 
     fn base() -> Chain {
@@ -171,6 +207,57 @@ mod tests {
         // Records that do not lead to the signed hash say nothing about the publisher.
         let mixed = Err(Refusal::Mixed("log"));
         assert_eq!(follow(base(), other, wanted, &[b"one", b"x", b"three"]), mixed);
+    }
+
+    #[test]
+    fn a_log_is_taken_file_by_file_from_wherever_it_is_known() {
+        let records: Vec<Vec<u8>> = (0..600_u64).map(|number| number.to_be_bytes().to_vec()).collect();
+        let all: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        let wanted = grown(&all);
+        let served = |file: LogFile| match file {
+            LogFile::Record(number) => all[usize::try_from(number).unwrap()].to_vec(),
+            LogFile::Tile(number) => tile(all[usize::try_from(number * TILE).unwrap()..].iter().copied().take(256)),
+        };
+        // Those who have no tiles, and those who have no records that are in one.
+        let all_files = |file: &LogFile| matches!(file, LogFile::Record(_) | LogFile::Tile(_));
+        let no_tiles = |file: &LogFile| matches!(file, LogFile::Record(_));
+        let no_doubles = |file: &LogFile| matches!(file, LogFile::Record(512..) | LogFile::Tile(_));
+        let servers = [
+            (Box::new(all_files) as Box<dyn Fn(&LogFile) -> bool>, 100),
+            (Box::new(no_tiles), 600),
+            (Box::new(no_doubles), 91),
+        ];
+        for (has, most) in servers {
+            for known in [0, 1, 255, 256, 300, 511, 512, 600] {
+                let from = grown(&all[..known]);
+                let mut follower = Follower::new(from, 0, from, wanted);
+                let (mut files, mut taken) = (0, known);
+                while let Some(file) = follower.files().find(|file| has(file)) {
+                    follower
+                        .take_file(file, &served(file), |record, hash| {
+                            taken += 1;
+                            assert_eq!((record, *hash), (all[taken - 1], grown(&all[..taken]).hash));
+                        })
+                        .unwrap();
+                    files += 1;
+                }
+                assert!(files <= most, "{files} files from {known}");
+                assert_eq!((taken, follower.files().count()), (600, 0));
+                assert_eq!(follower.finish(), Ok(wanted));
+            }
+        }
+        let from = grown(&all[..10]);
+        let mut follower = Follower::new(from, 0, from, wanted);
+        for bad in [
+            tile(all[..255].iter().copied()),
+            tile(all[..257].iter().copied()),
+            b"x".to_vec(),
+        ] {
+            assert_eq!(
+                follower.take_file(LogFile::Tile(0), &bad, |_, _| ()),
+                Err(Refusal::Mixed("log"))
+            );
+        }
     }
 
     #[test]

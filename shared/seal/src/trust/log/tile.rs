@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LONGEST_RECORD, TILE};
+use super::{LONGEST_RECORD, LONGEST_TILE, TILE};
 
 /// A file of a log. Written once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,17 @@ pub enum LogFile {
     /// The [`TILE`] records from the number that is [`TILE`] times this on: each with its length in front, four bytes, the
     /// highest first. It is there once all of them are.
     Tile(u64),
+}
+
+impl LogFile {
+    /// Its most bytes.
+    #[must_use]
+    pub fn longest(self) -> usize {
+        match self {
+            Self::Record(_) => LONGEST_RECORD,
+            Self::Tile(_) => LONGEST_TILE,
+        }
+    }
 }
 
 impl fmt::Display for LogFile {
@@ -26,16 +37,16 @@ impl fmt::Display for LogFile {
 /// For how few records a file each is fetched rather than the tile that has them.
 const FEW: u64 = 8;
 
-/// What to fetch next on the way from record `from` to the first `length` ones.
-#[must_use]
-pub fn next_file(from: u64, length: u64) -> LogFile {
-    let tile = from / TILE;
-    let end = (tile + 1).saturating_mul(TILE);
-    if end <= length && end - from > FEW {
-        LogFile::Tile(tile)
-    } else {
-        LogFile::Record(from)
-    }
+/// The files that have record `from`, on the way to the first `length` ones: the one to fetch, then the one that it may be in
+/// all the same.
+pub(super) fn holders(from: u64, length: u64) -> impl Iterator<Item = LogFile> {
+    let end = (from / TILE + 1).saturating_mul(TILE);
+    let tile = (end <= length).then_some(LogFile::Tile(from / TILE));
+    let (first, other) = match tile {
+        Some(tile) if end - from > FEW => (tile, Some(LogFile::Record(from))),
+        other => (LogFile::Record(from), other),
+    };
+    [first].into_iter().chain(other)
 }
 
 /// The tile that holds `records`.
@@ -79,18 +90,19 @@ mod tests {
 
     #[test]
     fn whole_tiles_are_fetched_by_those_who_lack_much_of_one() {
-        for (from, length, file) in [
+        for (from, length, files) in [
             (0, 1, "0"),
             (0, 255, "0"),
-            (0, 256, "tile-0"),
-            (247, 256, "tile-0"),
-            (248, 256, "248"),
-            (255, 256, "255"),
+            (0, 256, "tile-0 0"),
+            (247, 256, "tile-0 247"),
+            (248, 256, "248 tile-0"),
+            (255, 256, "255 tile-0"),
             (256, 300, "256"),
-            (256, 512, "tile-1"),
-            (300, 10_000, "tile-1"),
+            (256, 512, "tile-1 256"),
+            (300, 10_000, "tile-1 300"),
         ] {
-            assert_eq!(next_file(from, length).to_string(), file, "{from} of {length}");
+            let found: Vec<String> = holders(from, length).map(|file| file.to_string()).collect();
+            assert_eq!(found.join(" "), files, "{from} of {length}");
         }
     }
 
