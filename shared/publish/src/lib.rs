@@ -8,7 +8,7 @@
 //! there, so that whatever was interrupted is finished by the next run.
 //!
 //! What always holds: a version is on disk before anything bears it, and is never borne by a second thing; a head
-//! names only files that are all there; whoever was revoked is given no later key; nothing is signed that the
+//! names only files that are all there; whoever was revoked is given no later key; nothing new is signed that the
 //! policy does not let this publisher say.
 
 #![forbid(unsafe_code)]

@@ -138,9 +138,13 @@ impl Signer {
         wanted: &[(Pair, Stocked)],
         wish: &Wish,
     ) -> Result<(), SignedError> {
-        let stays = |pair: &Pair| self.is_read(pair, scope) && !wanted.iter().any(|(other, _)| other == pair);
-        let held = step.book.published().map(|(pair, _)| pair).filter(stays);
-        let held: BTreeSet<String> = held.map(|(source, _)| format!("source {source}")).collect();
+        let mut held = BTreeSet::new();
+        for (pair, current) in step.book.published() {
+            let stays = self.is_read(&pair, scope) && !wanted.iter().any(|(other, _)| *other == pair);
+            if stays && self.plaintext_of(&current.plaintext)?.is_none() {
+                held.insert(format!("source {}", pair.0));
+            }
+        }
         let renewal = Renewal {
             by_hand: wish.key,
             held: &held.into_iter().collect::<Vec<_>>(),
@@ -207,8 +211,9 @@ impl Signer {
     ) -> Result<(), SignedError> {
         let before = step.book.clone();
         self.drop_unwanted(step, scope);
+        let kept = self.kept(&step.book, wanted, epochs)?;
         let mut due = Vec::new();
-        for (pair, stocked) in wanted {
+        for (pair, stocked) in wanted.iter().chain(&kept) {
             let Some((epoch, identity)) = epochs.get(&pair.1) else {
                 continue;
             };
@@ -279,6 +284,27 @@ impl Signer {
             }
         }
         Ok(wanted)
+    }
+
+    /// What stays as it was published although its compartment has another epoch: sealed to that one, hosts that came since can
+    /// read it, too, and those that are gone cannot tell what becomes of it.
+    fn kept(
+        &self,
+        book: &Book,
+        wanted: &[(Pair, Stocked)],
+        epochs: &BTreeMap<Label, (u64, Identity)>,
+    ) -> Result<Vec<(Pair, Stocked)>, SignedError> {
+        let mut kept = Vec::new();
+        for (pair, current) in book.published() {
+            let is_old = epochs.get(&pair.1).is_some_and(|(epoch, _)| current.epoch != *epoch);
+            if is_old
+                && !wanted.iter().any(|(other, _)| *other == pair)
+                && let Some(stocked) = self.as_published(&pair.0, current)?
+            {
+                kept.push((pair, stocked));
+            }
+        }
+        Ok(kept)
     }
 
     /// Have configuration and policy this source in this compartment?

@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
-use super::book::{Book, LONGEST, load, save};
+use super::book::{Book, Current, LONGEST, load, save};
 use super::{SignedError, Signer, paths};
 
 /// What a source's plaintext is.
@@ -199,6 +199,25 @@ impl Signer {
             return Ok(None);
         }
         Ok(self.state.get(&paths::body(digest), u64::MAX - 1)?)
+    }
+
+    /// What is published of `source`, as if it were to be published again; none when it is not known here.
+    pub(super) fn as_published(&self, source: &Label, current: &Current) -> Result<Option<Stocked>, SignedError> {
+        let Some(body) = self.plaintext_of(&current.plaintext)? else {
+            return Ok(None);
+        };
+        let kind = Kind::of(source);
+        let content = content_root(kind, plaintext(&body)).map_err(|reason| SignedError::Unreadable {
+            source_name: source.clone(),
+            reason,
+        })?;
+        Ok(Some(Stocked {
+            kind,
+            says: String::new(),
+            plaintext: current.plaintext.clone(),
+            size: std::io::copy(&mut plaintext(&body), &mut std::io::sink())?,
+            content: content.to_string(),
+        }))
     }
 
     /// Removes plaintexts that nothing names any more: what is published is what the next change is compared with.

@@ -2,7 +2,7 @@
 
 use dirless_seal::trust::{Right, print};
 use dirless_seal::{Digest, Note, SigningKey};
-use dirless_syncer::signed::Wish;
+use dirless_syncer::signed::{Settled, Wish};
 
 use crate::support::*;
 
@@ -92,6 +92,60 @@ fn what_is_outside_the_scope_stays_unpublished_and_is_named() {
     tenant.next_policy(|policy| policy.publishers[0].scope.ids = vec!["2000-3999".parse().unwrap()]);
     let settled = settle(&signer);
     assert_eq!(settled.published.len(), 1, "{settled:?}");
+}
+
+#[test]
+fn what_is_held_back_goes_into_the_next_epoch_as_it_was_published() {
+    for percent in [0, 50] {
+        let tenant = Tenant::new().logging(percent);
+        let signer = tenant.signer();
+        stock(&signer, "corp", &snapshot(2000, &["alice"]));
+        settle(&signer);
+        let mut host = tenant.join("web-1", &["all"]);
+        let mut stolen = tenant.join("web-2", &["all"]);
+        let good = snapshot(2000, &["alice", "bob"]);
+        stock(&signer, "corp", &good);
+        settle(&signer);
+        stock(&signer, "corp", &snapshot(2999, &["alice", "carol"]));
+        settle(&signer);
+        let shows_good = |host: &mut Host| {
+            let seen = host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+            assert_eq!(seen["corp"].as_bytes(), good);
+        };
+        shows_good(&mut host);
+        shows_good(&mut stolen);
+        let held = |settled: &Settled| {
+            settled
+                .problems
+                .join("\n")
+                .contains("source corp is not published anew")
+        };
+
+        signer.enroller().revoke(&["web-2".to_owned()]).unwrap();
+        let settled = settle(&signer);
+        assert!(settled.epochs.len() == 1 && held(&settled), "{settled:?}");
+        shows_good(&mut host);
+        shows_good(&mut tenant.join("web-3", &["all"]));
+        assert!(stolen.look(&tenant.folder(), tenant.clock.now()).is_err());
+
+        // Also when by now not even that could be said anew: hosts leave out of it what the policy does not let it say.
+        tenant.next_policy(|policy| policy.publishers[0].scope.names = vec!["a*".parse().unwrap()]);
+        let wish = Wish {
+            epochs: [label("all")].into(),
+            ..Wish::default()
+        };
+        let settled = signer.settle(&wish).unwrap();
+        assert!(settled.epochs.len() == 1 && held(&settled), "{settled:?}");
+        shows_good(&mut host);
+        shows_good(&mut tenant.join("web-4", &["all"]));
+        // Nothing is left to be done.
+        assert_eq!(settle(&signer).published, []);
+
+        tenant.next_policy(|policy| policy.publishers[0].scope = tenant.policy().publishers[0].scope.clone());
+        stock(&signer, "corp", &snapshot(2000, &["dora"]));
+        assert_eq!(settle(&signer).published.len(), 1);
+        host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+    }
 }
 
 #[test]

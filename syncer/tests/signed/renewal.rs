@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use dirless_seal::trust::{Manifest, Object, Succession, parse, print};
-use dirless_seal::{Note, SigningKey, VerifyingKey};
+use dirless_seal::{Digest, Note, SigningKey, VerifyingKey};
 use dirless_syncer::signed::{Folder, NextKey, Registry, Signer, Wish};
 
 use crate::support::*;
@@ -167,11 +167,26 @@ fn by_hand_it_is_done_at_once_and_once() {
 }
 
 #[test]
-fn a_source_that_is_held_back_keeps_the_key() {
+fn what_a_source_said_before_it_was_held_back_is_signed_with_the_new_key() {
+    let (tenant, mut host) = tenant();
+    let before = look(&tenant, &mut host).unwrap();
+    stock(&tenant.signer(), "local", &snapshot(9000, &["outside"]));
+    let old = tenant.keys().publisher.verifying().clone();
+    let new = renewed(&tenant);
+    assert_eq!(signers(&tenant, &[&old, &new]), [true, true]);
+    assert_eq!(look(&tenant, &mut host).unwrap(), before);
+    assert_eq!(look(&tenant, &mut tenant.join("web-2", &["all"])).unwrap(), before);
+}
+
+#[test]
+fn what_is_published_and_not_known_here_keeps_the_key() {
     let (mut tenant, mut host) = tenant();
-    // Younger than an epoch, which what is held back stays behind as well.
+    // Younger than an epoch.
     tenant.rotate_days = 20;
     stock(&tenant.signer(), "local", &snapshot(9000, &["outside"]));
+    let bodies = tenant.state().join("body");
+    let plaintext = Digest::of(&snapshot(2100, &["alice"]));
+    std::fs::remove_file(bodies.join(format!("{plaintext}.gz"))).unwrap();
     tenant.minutes(21 * DAY);
     let settled = settle(&tenant.signer());
     assert_eq!(settled.key, None);
