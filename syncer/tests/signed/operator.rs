@@ -10,7 +10,7 @@ use dirless_operator::{Command, Surroundings, Terminal};
 use dirless_program::Secret;
 use dirless_seal::SigningKey;
 use dirless_seal::trust::{Enroller, JoinCode, Publisher};
-use dirless_syncer::signed::{Custody, DiskFolder, Folder, Registry, Signer, Wish};
+use dirless_syncer::signed::{Custody, DiskFolder, Folder, PublicLines, Registry, Signer, Wish};
 
 use crate::support::*;
 
@@ -314,31 +314,45 @@ fn a_push_leaves_successors_and_a_policy_that_revokes_ends_all_of_them() {
     assert_eq!(site.operator().publishers().unwrap(), Vec::<String>::new());
 }
 
+impl Desk {
+    /// Has the policy name another syncer, whose keys are in `keys`.
+    fn succeeded(&self) -> PublicLines {
+        let lines = Custody::init(&self.path("keys"), &label("syncer-1")).unwrap();
+        self.tenant.next_policy(|policy| {
+            policy.publishers = vec![Publisher {
+                key: lines.publisher.clone(),
+                scope: policy.publishers[0].scope.clone(),
+            }];
+            policy.enrollers = vec![Enroller {
+                key: lines.enroller.clone(),
+                recipient: lines.recipient.clone(),
+            }];
+        });
+        self.private("recovery", &self.tenant.recovery.expose());
+        lines
+    }
+}
+
 fn recovers(tenant: Tenant) {
     let signer = tenant.signer();
     for (source, first) in [("corp", 2000), ("local", 2100)] {
         stock(&signer, source, &snapshot(first, &["alice"]));
     }
     settle(&signer);
+    for users in [&["alice", "bob"][..], &["bob", "carol"]] {
+        stock(&signer, "corp", &snapshot(2000, users));
+        settle(&signer);
+    }
     let mut host = tenant.join("web-1", &["all"]);
     let before = host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+    assert!(before["corp"].contains("carol"));
     let desk = Desk {
         tenant,
         folder: temporary(),
     };
     let tenant = &desk.tenant;
     // Everything of the syncer is gone; the roots give another one its place.
-    let lines = Custody::init(&desk.path("keys"), &label("syncer-1")).unwrap();
-    tenant.next_policy(|policy| {
-        policy.publishers = vec![Publisher {
-            key: lines.publisher.clone(),
-            scope: policy.publishers[0].scope.clone(),
-        }];
-        policy.enrollers = vec![Enroller {
-            key: lines.enroller.clone(),
-            recipient: lines.recipient.clone(),
-        }];
-    });
+    let lines = desk.succeeded();
     let keys = || Custody::load(&desk.path("keys"), &|_| None).unwrap();
     if let Place::Backend(site) = &tenant.place {
         use dirless_syncer::signed::Registry;
@@ -347,7 +361,6 @@ fn recovers(tenant: Tenant) {
             .has("policy/2")
             .unwrap();
     }
-    desk.private("recovery", &tenant.recovery.expose());
     let recover = format!(
         "recover {} --identity @/recovery --keys @/keys --state @/state --out @/out",
         desk.at()
@@ -395,6 +408,55 @@ fn a_lost_syncer_is_recovered_from_a_folder() {
 #[test]
 fn a_lost_syncer_is_recovered_from_a_backend() {
     recovers(Tenant::at_backend());
+}
+
+#[test]
+fn a_lost_syncer_is_recovered_with_what_its_logs_say() {
+    for tenant in [Tenant::new(), Tenant::at_backend()] {
+        let tenant = tenant.logging(50);
+        recovers(tenant);
+    }
+}
+
+#[test]
+fn a_log_that_is_not_whole_recovers_nothing() {
+    let tenant = Tenant::new().logging(50);
+    let signer = tenant.signer();
+    for users in [&["alice"][..], &["alice", "bob"], &["bob"]] {
+        stock(&signer, "corp", &snapshot(2000, users));
+        settle(&signer);
+    }
+    let log = tenant.folder().join("log/syncer-1/corp/all/1");
+    let desk = Desk {
+        tenant,
+        folder: temporary(),
+    };
+    desk.succeeded();
+    let recover = format!(
+        "recover {} --identity @/recovery --keys @/keys --state @/state --out @/out",
+        desk.at()
+    );
+    let [first, second] = ["0", "1"].map(|name| std::fs::read(log.join(name)).unwrap());
+    let mut flipped = first.clone();
+    flipped[40] ^= 1;
+    for (spoilt, word) in [
+        (Some(flipped), "record 0"),
+        (Some(second), "record 0"),
+        (None, "log/syncer-1/corp/all/1/0"),
+    ] {
+        match spoilt {
+            Some(bytes) => std::fs::write(log.join("0"), bytes).unwrap(),
+            None => std::fs::remove_file(log.join("0")).unwrap(),
+        }
+        let error = desk.run(&recover).unwrap_err();
+        assert!(error.contains(word), "{error}");
+        assert!(!desk.path("out/corp.json").exists());
+        let _ = std::fs::remove_dir_all(desk.path("state"));
+    }
+    std::fs::write(log.join("0"), first).unwrap();
+    desk.good(&recover);
+    let plain = std::fs::read_to_string(desk.path("out/corp.json")).unwrap();
+    assert!(plain.contains("bob") && !plain.contains("alice"), "{plain}");
 }
 
 #[test]
