@@ -7,7 +7,7 @@ use dirless_seal::trust::JoinCode;
 
 use super::engine::{Engine, Outcome, Receipts, Source};
 use crate::config::{From, SignedConfig};
-use crate::trust::{Admission, Keeper, ReachError, admission, at_backends, join_anew, next_key_is_accepted};
+use crate::trust::{Admission, Keeper, Pending, ReachError, admission, at_backends, join_anew, next_key_is_accepted};
 
 /// Cycles in a row in which the key must be refused before the host joins anew: a backend that was set back to an old
 /// copy for a minute must not cost a join code.
@@ -33,27 +33,23 @@ impl Engine {
         keeper: &Keeper,
         outcome: &mut Outcome,
     ) -> (BackendFiles, Admission) {
-        let mut found = Admission::None;
-        let anew = match admission(signed, keeper, &self.clock).await {
-            Ok(Admission::Waiting(pending)) if pending.anew => {
-                found = Admission::Waiting(pending);
-                self.with_next_keys(signed, keeper).await
-            }
-            Ok(other) => {
-                found = other;
-                Ok(None)
-            }
+        // First: once those keys are accepted, the request needs no more care.
+        let anew = match keeper.pending() {
+            Ok(Some(pending)) if pending.anew && pending.sent_at.is_some() => self.with_next_keys(signed, keeper).await,
+            Ok(_) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        let found = match anew {
+            Ok(Some(backend)) => return (backend, Admission::None),
+            Ok(None) => admission(signed, keeper, &self.clock).await,
             Err(error) => Err(error),
         };
-        match anew {
-            Ok(Some(backend)) => (backend, Admission::None),
-            Ok(None) => (backend.clone(), found),
-            Err(error) => {
-                outcome.failed = true;
-                outcome.problems.push(error.to_string());
-                (backend.clone(), found)
-            }
-        }
+        let found = found.unwrap_or_else(|error| {
+            outcome.failed = true;
+            outcome.problems.push(error.to_string());
+            Admission::None
+        });
+        (backend.clone(), found)
     }
 
     /// The files under the keys that this host joined anew with; none while those are not accepted.
@@ -110,14 +106,16 @@ impl Engine {
         let node = node(keeper);
         match admission {
             Admission::Waiting(pending) if !pending.anew => format!(
-                "this host ({node}) has waited to be admitted since {}: have the enroller look at its mailbox \
+                "this host ({node}) has waited to be admitted since {}{}: have the enroller look at its mailbox \
                  (dirless-syncer node admit) (waiting)",
-                pending.asked_at
+                pending.asked_at,
+                since_then(pending)
             ),
             Admission::Waiting(pending) => format!(
-                "the backend refuses this host's key ({node}); it asked to join anew at {} and waits; the last good state \
+                "the backend refuses this host's key ({node}); it asked to join anew at {} and waits{}; the last good state \
                  serves on (refused)",
-                pending.asked_at
+                pending.asked_at,
+                since_then(pending)
             ),
             Admission::Unsent(reason) => format!("the join request could not be sent: {reason} (unsent)"),
             Admission::Refused => format!(
@@ -173,6 +171,20 @@ impl Engine {
             }
             Err(error) => unable(error),
         }
+    }
+}
+
+/// What became of a request that waits.
+fn since_then(pending: &Pending) -> String {
+    let sent = pending.sent_at.as_deref().unwrap_or_default();
+    if pending.refused > 0 {
+        return format!("; at {sent} the backend did not accept its join code any more, so a new one may be needed");
+    }
+    match pending.asked_anew {
+        0 => String::new(),
+        times => format!(
+            "; its request was taken out of the mailbox without that ({times} times), and it asked anew, last at {sent}"
+        ),
     }
 }
 

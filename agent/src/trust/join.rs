@@ -217,7 +217,7 @@ pub async fn join(
             ensure_folder(parent, 0o755).map_err(disk(parent))?;
         }
         publish(request, 0o644, &sealed).map_err(disk(request))?;
-        keeper.sent()?;
+        keeper.carried()?;
     }
     let request = match request {
         Some(path) => Carried::File(path),

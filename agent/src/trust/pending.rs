@@ -8,6 +8,7 @@ use std::io;
 use dirless_program::Secret;
 use dirless_program::fs::remove;
 use dirless_seal::{Identity, Label, SigningKey};
+use jiff::{SignedDuration, Timestamp};
 
 use super::keeper::{BEFORE, Keeper, KeeperError, read};
 
@@ -16,6 +17,10 @@ const REQUEST: &str = "joining.request";
 const BEARER: &str = "joining.bearer";
 const NEXT_SIGNING: &str = "node.key.next";
 const NEXT_AGE: &str = "node.age.next";
+/// When a request that was sent is sent again; twice as long each time that it was gone, or was refused.
+const SEND_AGAIN: SignedDuration = SignedDuration::from_mins(10);
+/// That often: to 21 hours.
+const MOST_DOUBLED: u32 = 7;
 /// Longest request and longest record.
 const LONGEST: u64 = 64 * 1024;
 
@@ -30,6 +35,27 @@ pub struct Pending {
     pub asked_at: String,
     /// Whether it was in the tenant before, and has new keys in wait.
     pub anew: bool,
+    /// When the request was sent last (RFC 3339); none before it got through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<String>,
+    /// How often it was gone from the mailbox and was put there again.
+    #[serde(default)]
+    pub asked_anew: u32,
+    /// How often in a row the code was not accepted any more.
+    #[serde(default)]
+    pub refused: u32,
+}
+
+impl Pending {
+    /// Is the request to be sent `now`? Once it was it is sent again from time to time: whoever emptied the mailbox, or put
+    /// a backend back to an old copy, does not know that this host waits.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let sent = self.sent_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
+        let wait = SEND_AGAIN * (1 << self.asked_anew.saturating_add(self.refused).min(MOST_DOUBLED));
+        // A clock that was put back must not make it wait for that time.
+        sent.is_none_or(|sent| sent > now || now.duration_since(sent) >= wait)
+    }
 }
 
 impl Keeper {
@@ -56,15 +82,23 @@ impl Keeper {
     pub fn keep_pending(&self, pending: &Pending, bearer: &str, sealed: &[u8]) -> Result<(), KeeperError> {
         self.write(REQUEST, sealed)?;
         self.write(BEARER, bearer.as_bytes())?;
+        self.note_pending(pending)
+    }
+
+    /// Notes how the request stands.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub fn note_pending(&self, pending: &Pending) -> Result<(), KeeperError> {
         let record = serde_json::to_vec(pending).unwrap_or_default();
         self.write(RECORD, &record)
     }
 
-    /// The request that has still to be sent, with the bearer of its code; none once it was.
+    /// The request, with the bearer of its code; none when it goes another way than to a mailbox.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn unsent(&self) -> Result<Option<(Secret, Vec<u8>)>, KeeperError> {
+    pub fn request(&self) -> Result<Option<(Secret, Vec<u8>)>, KeeperError> {
         let sealed = read(&self.path(REQUEST), LONGEST)?;
         let bearer = self.secret(BEARER).ok();
         Ok(sealed
@@ -72,11 +106,11 @@ impl Keeper {
             .map(|(sealed, (_, bearer))| (Secret::new(bearer.as_str().to_owned()), sealed)))
     }
 
-    /// The request is in the mailbox: the bearer is not needed any more.
+    /// Somebody carries the request: the bearer is not needed.
     ///
     /// # Errors
     /// What the disk reports.
-    pub fn sent(&self) -> Result<(), KeeperError> {
+    pub fn carried(&self) -> Result<(), KeeperError> {
         self.forget(BEARER)
     }
 
@@ -178,17 +212,53 @@ mod tests {
             code: "web".parse().unwrap(),
             asked_at: "2026-11-22T08:00:00Z".into(),
             anew: false,
+            sent_at: None,
+            asked_anew: 0,
+            refused: 0,
         };
         keeper.keep_pending(&pending, "bearer", b"sealed").unwrap();
         assert_eq!(keeper.pending().unwrap(), Some(pending.clone()));
-        let (bearer, sealed) = keeper.unsent().unwrap().unwrap();
+        let (bearer, sealed) = keeper.request().unwrap().unwrap();
         assert_eq!((bearer.expose(), sealed.as_slice()), ("bearer", b"sealed".as_slice()));
-        keeper.sent().unwrap();
-        assert!(keeper.unsent().unwrap().is_none());
-        assert_eq!(keeper.pending().unwrap(), Some(pending));
+        let sent = Pending {
+            sent_at: Some("2026-11-22T08:00:01Z".into()),
+            ..pending
+        };
+        keeper.note_pending(&sent).unwrap();
+        assert_eq!(keeper.pending().unwrap(), Some(sent.clone()));
+        keeper.carried().unwrap();
+        assert!(keeper.request().unwrap().is_none());
+        assert_eq!(keeper.pending().unwrap(), Some(sent));
         keeper.end_pending().unwrap();
         assert_eq!(keeper.pending().unwrap(), None);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn it_is_sent_again_now_and_then_and_less_often_when_that_does_not_help() {
+        let start: Timestamp = "2026-11-22T08:00:00Z".parse().unwrap();
+        let pending = |asked_anew, refused| Pending {
+            code: "web".parse().unwrap(),
+            asked_at: start.to_string(),
+            anew: false,
+            sent_at: Some(start.to_string()),
+            asked_anew,
+            refused,
+        };
+        let waits = |pending: Pending| {
+            let due = |minutes: &i64| pending.is_due(start + SignedDuration::from_mins(*minutes));
+            (0..10_000).find(due)
+        };
+        assert_eq!(waits(pending(0, 0)), Some(10));
+        assert_eq!(waits(pending(1, 0)), Some(20));
+        assert_eq!(waits(pending(1, 2)), Some(80));
+        assert_eq!(waits(pending(u32::MAX, 1)), Some(1280));
+        assert!(pending(0, 0).is_due(start - SignedDuration::from_mins(1)));
+        let unsent = Pending {
+            sent_at: None,
+            ..pending(0, 0)
+        };
+        assert_eq!(waits(unsent), Some(0));
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod hostile;
 mod logs;
 mod network;
 mod publish;
+mod served_logs;
 mod site;
 mod succession;
 mod support;
+mod waiting;

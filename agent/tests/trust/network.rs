@@ -20,17 +20,17 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::site::{Site, code_for, now, private, tenant_with_enroller};
 
 /// A host in a folder of its own.
-struct Host {
-    paths: Paths,
+pub(crate) struct Host {
+    pub(crate) paths: Paths,
 }
 
 impl Host {
     /// In the folder of `site`.
-    fn new(site: &Site) -> Self {
+    pub(crate) fn new(site: &Site) -> Self {
         Self::at(&site.folder().join("host"))
     }
 
-    fn at(folder: &Path) -> Self {
+    pub(crate) fn at(folder: &Path) -> Self {
         let paths = Paths::under(folder);
         private(&paths.passwd(), "root:x:0:0::/root:/bin/sh\n");
         private(&paths.group(), "root:x:0:\n");
@@ -50,7 +50,7 @@ impl Host {
     }
 
     /// What `dirless join` says.
-    fn join(&self, code: &JoinCode, more: &[&str]) -> Ended {
+    pub(crate) fn join(&self, code: &JoinCode, more: &[&str]) -> Ended {
         let file = self.code_file(code);
         let ended = self.dirless(&[&["join", "--code-file", &file], more].concat());
         if ended.code() == 0 {
@@ -82,19 +82,19 @@ impl Host {
         )
     }
 
-    fn good_cycle(&self) {
+    pub(crate) fn good_cycle(&self) {
         assert_eq!(self.cycle(), (0, Vec::new()));
     }
 
     /// The first problem of a cycle that has one.
-    fn bad_cycle(&self) -> String {
+    pub(crate) fn bad_cycle(&self) -> String {
         let (code, problems) = self.cycle();
         assert_eq!(code, 1, "{problems:?}");
         problems[0].clone()
     }
 
     /// A daemon that stays, with its own clock.
-    fn engine(&self, clock: Clock) -> Engine {
+    pub(crate) fn engine(&self, clock: Clock) -> Engine {
         let config = config::load(&self.paths.config(), &self.paths, "web-1").unwrap();
         let root = self.paths.root().display().to_string();
         let worker = WorkerCommand {
@@ -106,7 +106,7 @@ impl Host {
     }
 
     /// Names that a lookup finds.
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let owner = fs::metadata(self.paths.root()).unwrap().uid();
         let table = Table::open(&self.paths.table(), owner).unwrap();
         let name = |user: Result<dirless_table::User<'_>, _>| String::from_utf8(user.unwrap().name().to_vec()).unwrap();
@@ -115,12 +115,12 @@ impl Host {
         names
     }
 
-    fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         self.dirless(&["status"]).stdout
     }
 }
 
-fn cycle(site: &Site, engine: &mut Engine) -> Outcome {
+pub(crate) fn cycle(site: &Site, engine: &mut Engine) -> Outcome {
     site.runtime
         .block_on(engine.cycle(&CycleOptions::default(), &mut || {}))
 }

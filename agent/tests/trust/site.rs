@@ -208,6 +208,19 @@ impl Site {
         self.call(self.cycle.get_mailbox()).requests.len()
     }
 
+    /// Takes all requests out of the mailbox, and admits nobody.
+    pub(crate) fn empty_mailbox(&self) {
+        for waiting in self.call(self.cycle.get_mailbox()).requests {
+            self.call(self.cycle.delete_join_request(&waiting.code, &waiting.request));
+        }
+    }
+
+    /// Ends a join code.
+    pub(crate) fn end_code(&self, code: &JoinCode) {
+        let label = code.code.as_str().parse().unwrap();
+        self.call(self.cycle.delete_join_code(&label));
+    }
+
     /// Admits whoever waits with `code`: the keys of the new nodes.
     pub(crate) fn admit(&mut self, code: &JoinCode) -> Vec<VerifyingKey> {
         let mut admitted = Vec::new();

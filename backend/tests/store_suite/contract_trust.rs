@@ -354,6 +354,20 @@ pub(crate) async fn a_join_code_admits_so_many(fixture: &Fixture) {
     assert!(tenant.delete_join_request(&code, &digest, origin()).await.unwrap());
     assert!(!tenant.delete_join_request(&code, &digest, origin()).await.unwrap());
     assert_eq!(tenant.mailbox().await.unwrap().1.len(), 1);
+    assert!(tenant.join_request(&code, &digest).await.unwrap().is_none());
+    assert_eq!(
+        post(good, b"one").await,
+        JoinPost::Taken,
+        "somebody took it out of the mailbox, and its host waits still"
+    );
+    assert_eq!(post(good, b"one").await, JoinPost::Same);
+    assert_eq!(
+        post(good, b"three").await,
+        JoinPost::Refused,
+        "that costs no use and gives none"
+    );
+    assert_eq!(tenant.join_request(&code, &digest).await.unwrap().unwrap(), "one");
+    assert_eq!(tenant.mailbox().await.unwrap().1.len(), 2);
     assert!(tenant.put_join_code(&code, good, end, 1, origin()).await.unwrap());
     clock.advance(Duration::from_secs(60));
     assert_eq!(post(good, b"four").await, JoinPost::Refused, "it has ended");

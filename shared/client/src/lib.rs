@@ -49,6 +49,7 @@ pub use files::{BackendFiles, Files, FilesError, Standing, WebFiles};
 pub use key::RequestKey;
 pub use news::{Calls, Changes, Found, Looks, TenantState};
 pub use notices::Notices;
+pub use objects::Posted;
 pub use resolve::{Resolve, Resolving, SystemResolver};
 pub use rhythm::Rhythm;
 pub use snapshot::{Fetched, FetchedBody, Previous, SnapshotHeaders, SnapshotSink};

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::calls::{conditional, encode};
 use crate::key::digest_of;
-use crate::reply::{Accepted, Json};
+use crate::reply::{Accepted, Answer, Failure, Json, Reader};
 use crate::snapshot::Download;
 use crate::transport::{Call, Identity, Pace};
 use crate::{Cycle, Error, Expected, Fetched, SnapshotSink, Written};
@@ -138,13 +138,13 @@ impl Cycle {
     }
 
     /// `POST join/{code}`, with the code's bearer: a host that has no key there yet asks to be let in. The same bytes
-    /// again are fine.
+    /// again are fine, and cost nothing.
     ///
     /// # Errors
     /// Any [`Error`]; [`Error::Unauthorized`] when the code is not accepted, or not any more.
-    pub async fn post_join_request(&self, code: &Label, sealed: Bytes) -> Result<(), Error> {
+    pub async fn post_join_request(&self, code: &Label, sealed: Bytes) -> Result<Posted, Error> {
         let call = self.joining(Method::POST, &format!("join/{code}"));
-        self.run(&with_body(call, sealed), &mut Accepted).await.map(drop)
+        self.run(&with_body(call, sealed), &mut Mailbox).await
     }
 
     /// `GET join/{code}/policy/{version}`, with the code's bearer: a policy, at most `limit` bytes, so that a host knows
@@ -204,6 +204,28 @@ impl Cycle {
             identity: Identity::Bearer,
             ..Call::new(method, self.path_below_tenant(path))
         }
+    }
+}
+
+/// What became of a join request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posted {
+    /// It was not in the mailbox, and is now.
+    Taken,
+    /// It has been waiting there.
+    Waits,
+}
+
+/// Reads what became of a join request.
+struct Mailbox;
+
+impl Reader for Mailbox {
+    type Output = Posted;
+
+    async fn read(&mut self, answer: Answer) -> Result<Posted, Failure> {
+        let is_new = answer.status() == StatusCode::CREATED;
+        Accepted.read(answer).await?;
+        Ok(if is_new { Posted::Taken } else { Posted::Waits })
     }
 }
 

@@ -15,6 +15,9 @@ use super::{PAGE_MAX, TrustHandle};
 /// Most join codes of one tenant.
 const CODES_MAX: i64 = 1000;
 
+/// In place of a request's bytes once it was taken out of the mailbox. None is empty.
+const GONE: &[u8] = &[];
+
 /// A registered join code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinCode {
@@ -139,7 +142,7 @@ impl TrustHandle {
                 let bytes: Option<Vec<u8>> = connection
                     .prepare(
                         "SELECT r.bytes FROM join_requests r JOIN join_codes c ON c.id = r.code_id \
-                         WHERE c.tenant_id = ?1 AND c.code = ?2 AND r.sha256 = ?3",
+                         WHERE c.tenant_id = ?1 AND c.code = ?2 AND r.sha256 = ?3 AND length(r.bytes) > 0",
                     )?
                     .query_optional(params![row, code.as_str(), digest], |row| row.get(0))?;
                 Ok(bytes.map(Bytes::from))
@@ -156,12 +159,13 @@ impl TrustHandle {
         let (code, digest) = (code.clone(), *digest);
         self.store
             .write(move |connection, _effects| {
+                // Its name stays with the code, so that the same request costs no second use.
                 let deleted = connection
                     .prepare(
-                        "DELETE FROM join_requests WHERE sha256 = ?3 AND code_id = \
+                        "UPDATE join_requests SET bytes = ?4 WHERE sha256 = ?3 AND length(bytes) > 0 AND code_id = \
                          (SELECT id FROM join_codes WHERE tenant_id = ?1 AND code = ?2)",
                     )?
-                    .execute(params![row, code.as_str(), digest.as_bytes()])?;
+                    .execute(params![row, code.as_str(), digest.as_bytes(), GONE])?;
                 if deleted > 0 {
                     let details = json!({"code": code.as_str(), "request": digest.to_string()});
                     audit::record(connection, now, &actor, Some(&tenant), "join_request.delete", &details)?;
@@ -183,7 +187,7 @@ impl Store {
             .await
     }
 
-    /// Puts a join request into the mailbox, and counts a use of the code unless it waits there already.
+    /// Puts a join request into the mailbox, and counts a use of the code unless it was there before.
     ///
     /// # Errors
     /// When writing fails.
@@ -204,21 +208,27 @@ impl Store {
         let (code, now) = (code.clone(), self.now());
         self.write(move |connection, _effects| {
             let digest = sha256(&request);
-            let Some(row) = admitted_or_waiting(connection, binding.row, &code, &bearer, &digest, now)? else {
+            let Some(row) = admitted_or_known(connection, binding.row, &code, &bearer, &digest, now)? else {
                 return Ok(JoinPost::Refused);
             };
+            let again = connection
+                .prepare(
+                    "UPDATE join_requests SET bytes = ?3, received_at = ?4 WHERE code_id = ?1 AND sha256 = ?2 \
+                     AND length(bytes) = 0",
+                )?
+                .execute(params![row, digest, request.as_ref(), millis(now)])?;
             let added = connection
                 .prepare(
                     "INSERT INTO join_requests (code_id, sha256, bytes, received_at) VALUES (?1, ?2, ?3, ?4) \
                      ON CONFLICT (code_id, sha256) DO NOTHING",
                 )?
                 .execute(params![row, digest, request.as_ref(), millis(now)])?;
-            if added == 0 {
+            if added + again == 0 {
                 return Ok(JoinPost::Same);
             }
             connection
-                .prepare("UPDATE join_codes SET uses_left = uses_left - 1 WHERE id = ?1")?
-                .execute(params![row])?;
+                .prepare("UPDATE join_codes SET uses_left = uses_left - ?2 WHERE id = ?1")?
+                .execute(params![row, i64::from(added > 0)])?;
             let actor = Actor {
                 realm: Some(realm.name.clone()),
                 role: Role::Joining,
@@ -246,8 +256,8 @@ impl Store {
     }
 }
 
-/// The row of a code whose bearer this is and that has not ended. A code that is used up admits only what waits
-/// under it already.
+/// The row of a code whose bearer this is and that has not ended. A code that is used up admits only what waited
+/// under it before.
 fn admitted(
     connection: &Connection,
     tenant: i64,
@@ -270,7 +280,7 @@ fn admitted(
     Ok(good.then_some((row, uses_left)))
 }
 
-fn admitted_or_waiting(
+fn admitted_or_known(
     connection: &Connection,
     tenant: i64,
     code: &Label,
@@ -309,7 +319,7 @@ fn codes(connection: &Connection, tenant: i64) -> Result<Vec<JoinCode>, StoreErr
 fn requests(connection: &Connection, tenant: i64) -> Result<Vec<JoinRequest>, StoreError> {
     let mut select = connection.prepare(
         "SELECT c.code, r.sha256, r.received_at FROM join_requests r JOIN join_codes c ON c.id = r.code_id \
-         WHERE c.tenant_id = ?1 ORDER BY r.id LIMIT ?2",
+         WHERE c.tenant_id = ?1 AND length(r.bytes) > 0 ORDER BY r.received_at, r.id LIMIT ?2",
     )?;
     let mut rows = select.query(params![tenant, PAGE_MAX as i64])?;
     let mut requests = Vec::new();
