@@ -2,9 +2,9 @@
 //! nothing else.
 
 use anyhow::Context;
-use dirless_testkit::Program;
+use dirless_testkit::{Program, Running};
 
-use crate::site::private;
+use crate::site::{self, BACKEND, SECRET, private};
 
 /// Where its files are.
 pub const FOLDER: &str = "/srv/tenant";
@@ -14,6 +14,11 @@ pub const SYNCER_KEYS: &str = "/srv/syncer/keys";
 pub const PASSPHRASE: &str = "correct horse battery staple";
 
 const PASSPHRASE_FILE: &str = "/srv/passphrase";
+
+/// An operator's token for the backend.
+pub const TOKEN: &str = "/srv/operator-token";
+
+const CONFIG: &str = "/srv/syncer/syncer.toml";
 
 /// The tenant.
 #[derive(Clone, Debug)]
@@ -45,7 +50,7 @@ pub fn operator(arguments: &[&str]) -> anyhow::Result<String> {
 /// # Errors
 /// When it does not succeed.
 pub fn syncer(arguments: &[&str]) -> anyhow::Result<String> {
-    let all = [&["--config", "/srv/syncer/syncer.toml"], arguments].concat();
+    let all = [&["--config", CONFIG], arguments].concat();
     ours("dirless-syncer", &all)
 }
 
@@ -114,7 +119,7 @@ impl Tenant {
     fn configure(&self) -> anyhow::Result<()> {
         let Self { id, roots } = self;
         private(
-            "/srv/syncer/syncer.toml",
+            CONFIG,
             &format!(
                 "[backend]\nurl = \"http://127.0.0.1:1\"\n[syncer]\nkey_folder = \"{SYNCER_KEYS}\"\n\
                  state_folder = \"/srv/syncer/state\"\n[tree]\npath = \"/srv/syncer/state/tree.db\"\n\
@@ -132,6 +137,46 @@ impl Tenant {
     pub fn verify(&self, place: &str) -> anyhow::Result<()> {
         operator(&["verify", place, "--roots", &self.roots]).map(drop)
     }
+}
+
+/// A tenant at a backend of this machine, which ends with what is returned: alice and bob are its people, and its syncer's
+/// configuration ends with `more`.
+///
+/// # Errors
+/// When something cannot be made.
+pub fn at_backend(more: &str) -> anyhow::Result<Running> {
+    private("/etc/dirless/backend-secret", SECRET)?;
+    private(
+        "/etc/dirless/dirless.toml",
+        "[hmac]\nsecret_file = \"/etc/dirless/backend-secret\"\n[storage]\npath = \"/srv/backend\"\n",
+    )?;
+    let backend = site::start_backend()?;
+    let token = ["token", "create", "--label", "operator", "--scope", "tenants"];
+    private(TOKEN, &ours("dirless-backend", &token)?)?;
+    people(&["alice", "bob"])?;
+    let config = format!(
+        "[syncer]\ninterval_seconds = 10\nkey_folder = \"{SYNCER_KEYS}\"\nstate_folder = \"/srv/syncer/state\"\n\
+         [tree]\npath = \"/srv/syncer/state/tree.db\"\n\
+         [[source]]\nkind = \"files\"\nname = \"people\"\nfolder = \"/srv/people\"\n"
+    );
+    private(CONFIG, &config)?;
+    private("/srv/syncer-lines", &syncer(&["signing", "init", "syncer-1"])?)?;
+    private(PASSPHRASE_FILE, &format!("{PASSPHRASE}\n"))?;
+    let url = format!("http://{BACKEND}");
+    let init = ["tenant", "init", FOLDER, "--keys", "/srv/keys", "--work", "10"];
+    let of = [
+        "--syncer",
+        "/srv/syncer-lines",
+        "--backend",
+        &url,
+        "--token-file",
+        TOKEN,
+    ];
+    let to = ["--signed", "/srv/signed.toml", "--passphrase-file", PASSPHRASE_FILE];
+    operator(&[&init[..], &of, &to].concat())?;
+    let signed = std::fs::read_to_string("/srv/signed.toml")?;
+    private(CONFIG, &format!("{config}{signed}{more}"))?;
+    Ok(backend)
 }
 
 /// Makes a join code in the file `code` that lets this many hosts in.
