@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Revoke {
     #[command(flatten)]
     arguments: RevokeArguments,
-    /// The syncer's REST interface, such as https://syncer.example.com:8214; without it, the syncer of this machine
+    /// The syncer's REST interface, such as `https://syncer.example.com:8214`; without it, the syncer of this machine
     #[arg(long, value_name = "URL")]
     syncer: Option<String>,
     #[command(flatten)]
