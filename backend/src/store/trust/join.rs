@@ -15,8 +15,8 @@ use super::{PAGE_MAX, TrustHandle};
 /// Most join codes of one tenant.
 const CODES_MAX: i64 = 1000;
 
-/// In place of a request's bytes once it was taken out of the mailbox. None is empty.
-const GONE: &[u8] = &[];
+/// In place of a request's bytes once it was taken out of the mailbox. No sealed file is that short.
+const GONE: &[u8] = &[0];
 
 /// A registered join code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl TrustHandle {
                 let bytes: Option<Vec<u8>> = connection
                     .prepare(
                         "SELECT r.bytes FROM join_requests r JOIN join_codes c ON c.id = r.code_id \
-                         WHERE c.tenant_id = ?1 AND c.code = ?2 AND r.sha256 = ?3 AND length(r.bytes) > 0",
+                         WHERE c.tenant_id = ?1 AND c.code = ?2 AND r.sha256 = ?3 AND length(r.bytes) > 1",
                     )?
                     .query_optional(params![row, code.as_str(), digest], |row| row.get(0))?;
                 Ok(bytes.map(Bytes::from))
@@ -162,7 +162,7 @@ impl TrustHandle {
                 // Its name stays with the code, so that the same request costs no second use.
                 let deleted = connection
                     .prepare(
-                        "UPDATE join_requests SET bytes = ?4 WHERE sha256 = ?3 AND length(bytes) > 0 AND code_id = \
+                        "UPDATE join_requests SET bytes = ?4 WHERE sha256 = ?3 AND length(bytes) > 1 AND code_id = \
                          (SELECT id FROM join_codes WHERE tenant_id = ?1 AND code = ?2)",
                     )?
                     .execute(params![row, code.as_str(), digest.as_bytes(), GONE])?;
@@ -214,7 +214,7 @@ impl Store {
             let again = connection
                 .prepare(
                     "UPDATE join_requests SET bytes = ?3, received_at = ?4 WHERE code_id = ?1 AND sha256 = ?2 \
-                     AND length(bytes) = 0",
+                     AND length(bytes) = 1",
                 )?
                 .execute(params![row, digest, request.as_ref(), millis(now)])?;
             let added = connection
@@ -319,7 +319,7 @@ fn codes(connection: &Connection, tenant: i64) -> Result<Vec<JoinCode>, StoreErr
 fn requests(connection: &Connection, tenant: i64) -> Result<Vec<JoinRequest>, StoreError> {
     let mut select = connection.prepare(
         "SELECT c.code, r.sha256, r.received_at FROM join_requests r JOIN join_codes c ON c.id = r.code_id \
-         WHERE c.tenant_id = ?1 AND length(r.bytes) > 0 ORDER BY r.received_at, r.id LIMIT ?2",
+         WHERE c.tenant_id = ?1 AND length(r.bytes) > 1 ORDER BY r.received_at, r.id LIMIT ?2",
     )?;
     let mut rows = select.query(params![tenant, PAGE_MAX as i64])?;
     let mut requests = Vec::new();
