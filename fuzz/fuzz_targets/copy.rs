@@ -42,7 +42,7 @@ const FLAT: &str = "copy.db.entries-1";
 type Shown = BTreeMap<String, Vec<u8>>;
 
 struct Whole {
-    schema: Arc<Schema>,
+    schema: Schema,
     database: Vec<u8>,
     flat: Vec<u8>,
     /// Where the first part of each record is.
@@ -75,7 +75,7 @@ static WHOLE: LazyLock<Whole> = LazyLock::new(|| {
     }
     draft.finish("").expect("a copy");
     let flat = fs::read(folder.path().join(FLAT)).expect("the flat file");
-    let (mut records, mut at, schema) = (Vec::new(), START, Arc::new(schema));
+    let (mut records, mut at, schema) = (Vec::new(), START, schema);
     while at < flat.len() {
         let number =
             |place: usize| u32::from_le_bytes(flat[at + place..at + place + 4].try_into().expect("four bytes"));
@@ -143,8 +143,8 @@ fuzz_target!(|data: &[u8]| {
 });
 
 /// Asks for everything in every way; what is shown of an entry goes to `see`.
-fn ask(path: &Path, schema: &Arc<Schema>, see: &mut dyn FnMut(&str, &[u8])) {
-    let mut reader = match Reader::open(path, Arc::clone(schema)) {
+fn ask(path: &Path, schema: &Schema, see: &mut dyn FnMut(&str, &[u8])) {
+    let mut reader = match Reader::open(path, schema.clone()) {
         Ok(reader) => reader,
         Err(error) => return told(&error),
     };
