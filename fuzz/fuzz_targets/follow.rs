@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use dirless_agent::pipeline::{Body, Opener, run};
@@ -314,7 +314,7 @@ fn put(path: &Path, plaintext: &[u8], content: Digest, log: &[Changes]) {
 }
 
 /// The table that a host makes of it, or the code of its refusal.
-fn shown(path: &PathBuf) -> Result<Vec<u8>, String> {
+fn shown(path: &Path) -> Result<Vec<u8>, String> {
     let (policy, _, wrap) = &*TENANT;
     let opener = Opener::Signed {
         policy: Box::new(policy.clone()),
@@ -325,7 +325,7 @@ fn shown(path: &PathBuf) -> Result<Vec<u8>, String> {
             identity: Identity::parse(&wrap.identity.expose()).expect("it was just printed"),
         }],
     };
-    let inputs = host::inputs(Body::File(path.clone()), opener, Default::default());
+    let inputs = host::inputs(Body::File(path.to_owned()), opener, Default::default());
     let outcome = run(&inputs, &Clock::manual(Timestamp::UNIX_EPOCH), None);
     let Some(content) = outcome.content else {
         let problem = outcome.report.sources.into_iter().find_map(|source| source.problem);

@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../shared/client/src/news.rs"]
 mod news;
 
-use news::TenantState;
+use news::{Found, TenantState};
 
 /// Longest line and longest data that is kept.
 const LONGEST: usize = 512 * 1024;
@@ -176,7 +176,19 @@ impl State {
                 self.state.settle_changes(&changes);
                 assert!(!self.state.is_ahead(notice));
             }
-            None => self.state.settle(Some(tag)),
+            None => {
+                let Some(parts) = parts else {
+                    // What it consists of has to be asked for.
+                    self.state.unsettle();
+                    self.settled = None;
+                    return;
+                };
+                let all = Found {
+                    sources: parts.sources.clone(),
+                    rules: parts.authz_config.clone(),
+                };
+                self.state.settle(tag, parts.clone(), &all);
+            }
         }
         assert!(!self.state.is_news(notice));
         self.settled.clone_from(parts);
