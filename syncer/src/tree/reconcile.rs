@@ -219,8 +219,12 @@ pub fn apply(batch: &mut Batch<'_>, plan: &Plan) -> Result<(), TreeError> {
 
 /// Renames in an order in which each name is free; where names go round in a circle, one entry steps
 /// aside first.
+///
+/// # Errors
+/// When a name is not free although every circle was broken: it has somebody who gets no other one.
 fn rename_all(batch: &mut Batch<'_>, renames: &[Rename]) -> Result<(), TreeError> {
     let mut left: Vec<Rename> = renames.to_vec();
+    let mut stepped_aside = 0;
     while !left.is_empty() {
         let mut later = Vec::new();
         let before = left.len();
@@ -235,6 +239,10 @@ fn rename_all(batch: &mut Batch<'_>, renames: &[Rename]) -> Result<(), TreeError
         if later.len() == before
             && let Some(first) = later.first_mut()
         {
+            if stepped_aside == renames.len() {
+                return Err(TreeError::Exists(first.to.clone()));
+            }
+            stepped_aside += 1;
             let aside = beside(&first.from, "description", "stepping aside");
             rename(batch, &first.from, &aside)?;
             first.from = aside;

@@ -59,6 +59,8 @@ pub(super) struct Compare<'a> {
     settled: Vec<DnKey>,
     /// The names of entries that get another one; what is not the source's moves along from below them.
     vacated: BTreeSet<DnKey>,
+    /// The names that they get.
+    taken_over: BTreeSet<DnKey>,
     deriving: Deriving,
 }
 
@@ -91,6 +93,7 @@ impl<'a> Compare<'a> {
             after: BTreeSet::new(),
             settled,
             vacated: BTreeSet::new(),
+            taken_over: BTreeSet::new(),
             deriving,
         }
     }
@@ -233,6 +236,16 @@ impl<'a> Compare<'a> {
             Place::Skeleton(skeleton) if old.is_none() => old = Some((key.clone(), *skeleton)),
             Place::Skeleton(_) | Place::Free => {}
         }
+        let has_others_in_its_place = |(old_key, _): &(DnKey, Entry)| {
+            let in_its_place = self.held.get(&key).filter(|_| *old_key != key);
+            in_its_place.is_some_and(|other| other.children() > 0)
+        };
+        if old.as_ref().is_some_and(has_others_in_its_place) {
+            let reason = "the entry that has its name until now has others below it, which have to go first";
+            self.refuse(entry.dn(), is_person, reason.to_owned());
+            self.after.extend(old.map(|(key, _)| key));
+            return Ok(());
+        }
         let schema = self.view.schema();
         let new = match merged(schema, entry, old.as_ref().map(|(_, old)| old), self.source) {
             Ok(new) => new,
@@ -256,6 +269,7 @@ impl<'a> Compare<'a> {
                         to: new.dn().clone(),
                     });
                     self.vacated.insert(old_key);
+                    self.taken_over.insert(key.clone());
                 }
                 if moves || !says_the_same(schema, &old, &new) {
                     changed = Some(&mut self.plan.further.changed);
@@ -277,7 +291,8 @@ impl<'a> Compare<'a> {
         // From the deepest up, so that an entry goes after those below it.
         for (key, record) in std::mem::take(&mut self.held).into_iter().rev() {
             let entry = record.entry()?;
-            if self.stays(&key, &entry)? {
+            // What comes below a name that is taken over comes below whoever takes it; nothing stands there yet.
+            if !self.taken_over.contains(&key) && self.stays(&key, &entry)? {
                 self.plan.kept.push(entry.dn().clone());
                 self.after.insert(key);
                 continue;

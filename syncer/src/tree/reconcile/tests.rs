@@ -151,6 +151,53 @@ fn names_that_go_round_in_a_circle_keep_their_entries() {
     assert_eq!(tree.value(ALICE, "aitherSourceId").as_deref(), Some("u1"));
 }
 
+fn with_id(cn: &str, id: &str) -> Entry {
+    service(cn, &[("aitherSourceId", id)])
+}
+
+#[test]
+fn a_name_is_taken_over_with_what_comes_below_it() {
+    let tree = Tree::new();
+    tree.read("git", vec![], vec![with_id("mail", "p"), with_id("web", "q")]);
+    let mail = tree.value("cn=mail,ou=services,dc=dirless", "entryUUID");
+    let below = entry(
+        "cn=x,cn=web,ou=services,dc=dirless",
+        &[("objectClass", "aitherService"), ("cn", "x")],
+    );
+    // In whatever order they are told.
+    let plan = tree.read("git", vec![], vec![below, with_id("web", "p")]);
+    assert_eq!((plan.rename.len(), plan.disappear.len(), plan.appear.len()), (1, 1, 1));
+    assert_eq!(tree.value("cn=web,ou=services,dc=dirless", "entryUUID"), mail);
+    assert!(tree.entry("cn=x,cn=web,ou=services,dc=dirless").is_some());
+}
+
+#[test]
+fn a_name_that_has_others_below_it_is_not_taken_over() {
+    let tree = Tree::new();
+    tree.read("git", vec![], vec![with_id("mail", "p"), with_id("web", "q")]);
+    let own = entry(
+        "cn=x,cn=web,ou=services,dc=dirless",
+        &[("objectClass", "aitherService"), ("cn", "x")],
+    );
+    let ann = crate::tree::Actor::operator("ann");
+    tree.store.put(&ann, &own, Expect::Anything).unwrap();
+    let wanted = || vec![with_id("web", "p"), with_id("dns", "r")];
+    let plan = tree.read("git", vec![], wanted());
+    assert_eq!((plan.rename.len(), plan.appear.len()), (0, 1), "{plan:?}");
+    let [refused] = plan.refused.as_slice() else {
+        unreachable!("{:?}", plan.refused);
+    };
+    assert!(refused.reason.contains("has others below it"), "{refused:?}");
+    assert!(tree.entry("cn=mail,ou=services,dc=dirless").is_some());
+    tree.store.delete(&ann, own.dn(), Expect::Anything).unwrap();
+    let plan = tree.read("git", vec![], wanted());
+    assert_eq!((plan.rename.len(), plan.refused.len()), (1, 0), "{plan:?}");
+    assert_eq!(
+        tree.value("cn=web,ou=services,dc=dirless", "aitherSourceId").as_deref(),
+        Some("p")
+    );
+}
+
 #[test]
 fn another_person_of_the_same_name_is_another_entry() {
     let tree = Tree::new();
