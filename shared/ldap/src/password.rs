@@ -71,9 +71,9 @@ pub fn verify(stored: &[u8], password: &[u8]) -> bool {
         "SSHA384" => (&digest::SHA384, true),
         "SHA512" => (&digest::SHA512, false),
         "SSHA512" => (&digest::SHA512, true),
-        "PBKDF2" | "PBKDF2-SHA1" => return iterated(pbkdf2::PBKDF2_HMAC_SHA1, rest, password),
-        "PBKDF2-SHA256" => return iterated(pbkdf2::PBKDF2_HMAC_SHA256, rest, password),
-        "PBKDF2-SHA512" => return iterated(pbkdf2::PBKDF2_HMAC_SHA512, rest, password),
+        "PBKDF2" | "PBKDF2-SHA1" => return iterated(pbkdf2::PBKDF2_HMAC_SHA1, 20, rest, password),
+        "PBKDF2-SHA256" => return iterated(pbkdf2::PBKDF2_HMAC_SHA256, 32, rest, password),
+        "PBKDF2-SHA512" => return iterated(pbkdf2::PBKDF2_HMAC_SHA512, 64, rest, password),
         _ => return false,
     };
     digested(algorithm, salted, rest, password)
@@ -110,8 +110,9 @@ fn digested(algorithm: &'static digest::Algorithm, salted: bool, rest: &[u8], pa
     bool::from(context.finish().as_ref().ct_eq(held))
 }
 
-/// `rounds$salt$hash`, salt and hash in base64 with `.` for `+`, as OpenLDAP's pw-pbkdf2 writes them.
-fn iterated(algorithm: pbkdf2::Algorithm, rest: &[u8], password: &[u8]) -> bool {
+/// `rounds$salt$hash`, salt and hash in base64 with `.` for `+`, as OpenLDAP's pw-pbkdf2 writes them: the hash is as long as
+/// its function's, `length` bytes. A longer one would cost the rounds many times over, and in a short one many passwords are one.
+fn iterated(algorithm: pbkdf2::Algorithm, length: usize, rest: &[u8], password: &[u8]) -> bool {
     let parts = || {
         let text = std::str::from_utf8(rest).ok()?;
         let mut parts = text.splitn(3, '$');
@@ -120,7 +121,7 @@ fn iterated(algorithm: pbkdf2::Algorithm, rest: &[u8], password: &[u8]) -> bool 
         Some((NonZeroU32::new(rounds)?, decode(parts.next()?)?, decode(parts.next()?)?))
     };
     parts().is_some_and(|(rounds, salt, hash)| {
-        !hash.is_empty() && pbkdf2::verify(algorithm, rounds, &salt, password, &hash).is_ok()
+        hash.len() == length && pbkdf2::verify(algorithm, rounds, &salt, password, &hash).is_ok()
     })
 }
 
@@ -150,15 +151,21 @@ mod tests {
         stored.push(salted(&digest::SHA384, "SSHA384"));
         stored.push(salted(&digest::SHA512, "ssha512"));
         assert!(stored.iter().all(|digest| is_quick(digest.as_bytes())));
-        for (algorithm, name) in [
-            (pbkdf2::PBKDF2_HMAC_SHA1, "PBKDF2"),
-            (pbkdf2::PBKDF2_HMAC_SHA256, "PBKDF2-SHA256"),
-            (pbkdf2::PBKDF2_HMAC_SHA512, "PBKDF2-SHA512"),
+        for (algorithm, name, length) in [
+            (pbkdf2::PBKDF2_HMAC_SHA1, "PBKDF2", 20),
+            (pbkdf2::PBKDF2_HMAC_SHA256, "PBKDF2-SHA256", 32),
+            (pbkdf2::PBKDF2_HMAC_SHA512, "PBKDF2-SHA512", 64),
         ] {
-            let mut hash = [0; 32];
-            pbkdf2::derive(algorithm, NonZeroU32::new(3).unwrap(), b"salt?>", b"secret", &mut hash);
-            let ab64 = |bytes: &[u8]| BASE64.encode(bytes).replace('+', ".").replace('=', "");
-            stored.push(format!("{{{name}}}3${}${}", ab64(b"salt?>"), ab64(&hash)));
+            let value = |length: usize| {
+                let mut hash = vec![0; length];
+                pbkdf2::derive(algorithm, NonZeroU32::new(3).unwrap(), b"salt?>", b"secret", &mut hash);
+                let ab64 = |bytes: &[u8]| BASE64.encode(bytes).replace('+', ".").replace('=', "");
+                format!("{{{name}}}3${}${}", ab64(b"salt?>"), ab64(&hash))
+            };
+            for other in [1, length - 1, length + 1, 100_000] {
+                assert!(!verify(value(other).as_bytes(), b"secret"), "{name} with {other} bytes");
+            }
+            stored.push(value(length));
             assert!(stored.last().is_some_and(|iterated| !is_quick(iterated.as_bytes())));
         }
         for stored in stored {
