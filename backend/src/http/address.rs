@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::FORWARDED;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::Network;
 
@@ -52,13 +52,17 @@ fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
 fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let mut nearest = peer;
     // Several header lines are one list; each front appends, so the last entries are the surest.
-    let lines: Vec<&str> = headers
+    let lines: Vec<&[u8]> = headers
         .get_all(X_FORWARDED_FOR)
         .iter()
-        .filter_map(|line| line.to_str().ok())
+        .map(HeaderValue::as_bytes)
         .collect();
-    for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let Some(address) = parse_entry(entry.trim()) else {
+    // As bytes: a line that is no text must not be passed over, for what a front appended to it counts.
+    for entry in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
+        let Some(address) = std::str::from_utf8(entry)
+            .ok()
+            .and_then(|entry| parse_entry(entry.trim()))
+        else {
             break;
         };
         nearest = address;
@@ -84,14 +88,12 @@ fn parse_entry(entry: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn client(peer: &str, forwarded: &[&str]) -> Client {
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         let trusted = [
             Network::parse("127.0.0.1").unwrap(),
@@ -120,6 +122,9 @@ mod tests {
         );
         assert_eq!(address("127.0.0.1", &["198.51.100.9, nonsense, 10.0.0.3"]), "10.0.0.3");
         assert_eq!(address("127.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
+        // Nor when it makes no text of the line that the front goes on with.
+        assert_eq!(address("127.0.0.1", &["1.1.1.1", "é, 198.51.100.9"]), "198.51.100.9");
+        assert_eq!(address("127.0.0.1", &["1.1.1.1", "é"]), "127.0.0.1");
     }
 
     #[test]
