@@ -211,15 +211,6 @@ fn tree(users: u32) -> Vec<Record> {
     (0..users).map(|number| entry(number, "corp")).collect()
 }
 
-fn part(kind: RecordKind) -> Part {
-    match kind {
-        RecordKind::User => Part::User,
-        RecordKind::Group => Part::Group,
-        RecordKind::Entry => Part::Entry,
-        RecordKind::Other => Part::Other,
-    }
-}
-
 /// A source as its publisher has it.
 struct Source {
     records: Records,
@@ -302,8 +293,8 @@ impl Site {
         let (mut records, mut content, mut joined) = (Records::new(), Content::default(), snapshot::Joined::default());
         for (kind, bytes) in list {
             content.add(kind.leaf(&bytes));
-            joined.add(part(kind), &bytes);
-            let key = snapshot::record_key(part(kind), &bytes)
+            joined.add(Part::from(kind), &bytes);
+            let key = snapshot::record_key(Part::from(kind), &bytes)
                 .context("a record without a key")?
                 .into_owned();
             records.insert((kind, key), bytes);
@@ -348,7 +339,7 @@ impl Site {
     fn change(&self, source: &mut Source, list: impl IntoIterator<Item = Record>) -> anyhow::Result<()> {
         let (mut before, mut after) = (Records::new(), Records::new());
         for (kind, bytes) in list {
-            let key = snapshot::record_key(part(kind), &bytes)
+            let key = snapshot::record_key(Part::from(kind), &bytes)
                 .context("a record without a key")?
                 .into_owned();
             source.content.add(kind.leaf(&bytes));

@@ -8,12 +8,14 @@ mod doctor;
 mod list_users;
 mod lookup;
 mod status;
+mod trust;
 mod why;
 
 pub use doctor::{Check, Level, doctor};
 pub use list_users::list_users;
 pub use lookup::{GroupInTable, KeyInTable, UserInTable};
-pub use status::{Live, status};
+pub use status::{Daemon, Live, Told, status};
+pub use trust::Trust;
 pub use why::{Caller, Verdict, Why, explain, why};
 
 use std::io::{self, Write};

@@ -108,7 +108,8 @@ impl Paths {
         self.trust_folder().join("policy")
     }
 
-    /// What is trusted and why, in a line for `dirless status`; 0600.
+    /// What was trusted, and how this host stood with whoever serves the files, in a line each; 0600. It was last modified when
+    /// the host asked last.
     #[must_use]
     pub fn trust_summary(&self) -> PathBuf {
         self.trust_folder().join("summary")

@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use common::{Host, KEY, user, users};
-use dirless_agent::explain::{self, Caller, Check, Level, Live, Verdict, explain};
+use dirless_agent::explain::{self, Caller, Check, Daemon, Level, Live, Told, Verdict, explain};
 
 const RULES: &str = r#"{"enforce_group_memberships":true,"host_group_rules":[{"group":"ops","host":"db-1"},{"group":"Engineering Team","host":"web-1"}]}"#;
 
@@ -196,12 +196,16 @@ fn status_fits_a_screen_and_says_what_was_dropped() {
         problems: vec!["one thing".into()],
         next_cycle_in: Some(30),
     };
+    let told = Told {
+        daemon: Daemon::Runs(live),
+        trust: None,
+    };
     let mut out = Vec::new();
     let code = explain::status(
         &host.paths,
         host.options.owner,
         Caller::Root,
-        Some(&live),
+        &told,
         &host.clock,
         false,
         &mut out,
@@ -230,13 +234,14 @@ cautions    1 memberships name users that no source has; they are left out
 #[test]
 fn status_without_daemon_report_or_root_still_tells_the_table() {
     let host = host();
-    let status = |caller, json| {
+    let status_with = |daemon, caller, json| {
         let mut out = Vec::new();
+        let told = Told { daemon, trust: None };
         let code = explain::status(
             &host.paths,
             host.options.owner,
             caller,
-            None,
+            &told,
             &host.clock,
             json,
             &mut out,
@@ -244,9 +249,17 @@ fn status_without_daemon_report_or_root_still_tells_the_table() {
         .unwrap();
         (code, String::from_utf8(out).unwrap())
     };
+    let status = |caller, json| status_with(Daemon::Silent, caller, json);
     let (code, text) = status(Caller::Other, false);
     assert_eq!(code, 0);
     assert!(text.contains("generation 1") && !text.contains("dave"), "{text}");
+    // Who can know that it should answer is told, and one that is busy is no trouble.
+    let (code, text) = status(Caller::Root, false);
+    assert_eq!(code, 1);
+    assert!(text.starts_with("agent       DOES NOT ANSWER"), "{text}");
+    let (code, text) = status_with(Daemon::Busy, Caller::Root, false);
+    assert_eq!(code, 0);
+    assert!(text.starts_with("agent       is busy"), "{text}");
     let (_, text) = status(Caller::Root, true);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["generation"], 1);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use dirless_program::fs::ensure_folder;
-use dirless_publish::{BackendFolder, Folder as _, Registry as _};
-use dirless_seal::trust::{MOST_SUCCESSIONS, Memory, Object, Policy, Publisher, Succession, parse, print};
+use dirless_publish::{BackendFolder, Folder as _, Registry as _, SignedError, follow_successions};
+use dirless_seal::trust::{Memory, Object, Policy, Publisher, parse, print};
 use dirless_seal::{Digest, Note, VerifyingKey};
 
 use crate::{draft::Draft, files};
@@ -199,17 +199,9 @@ fn successors(
     out: &mut dyn Write,
 ) -> anyhow::Result<Vec<VerifyingKey>> {
     let mut memory = Memory::pinned(policy.tenant, policy.fingerprint());
-    for version in 1..=MOST_SUCCESSIONS {
-        let path = Succession::path(&publisher.key, version);
-        let Some(bytes) = backend.get(&path, 2 * Succession::MOST as u64)? else {
-            break;
-        };
-        let note = Note::parse(&bytes, Succession::MOST).map_err(|error| error.to_string());
-        let followed = note.and_then(|note| memory.succession(policy, &note).map_err(|error| error.to_string()));
-        if let Err(reason) = followed {
-            writeln!(out, "{path} counts for nothing: {reason}")?;
-            break;
-        }
+    match follow_successions(backend, policy, publisher, &mut memory) {
+        Err(SignedError::Refused { path, refusal }) => writeln!(out, "{path} counts for nothing: {refusal}")?,
+        followed => followed?,
     }
     Ok(memory.keys(publisher).cloned().collect())
 }

@@ -14,6 +14,7 @@ mod draft;
 mod epoch;
 mod files;
 mod folder;
+pub mod foreign;
 mod http;
 mod join_code;
 mod keys;

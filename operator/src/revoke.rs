@@ -9,7 +9,7 @@ use dirless_publish::Waited;
 use dirless_publish::revocation::{
     NOBODY_TELLS, RestoreReply, RevocationReply, RevocationsReply, RevokeArguments, RevokeReply, text,
 };
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -150,17 +150,7 @@ impl Syncer {
                 bail!("{base} answers with more than {MOST} bytes");
             }
         }
-        if status.is_success() {
-            return serde_json::from_slice(&bytes)
-                .map_err(|error| anyhow!("{base} is no syncer, or another version: {error}"));
-        }
-        let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let text = |key: &str| problem.get(key).and_then(Value::as_str).map(shown);
-        match (text("title"), text("hint")) {
-            (Some(title), Some(hint)) => bail!("{title}; {hint}"),
-            (Some(title), None) => bail!("{title}"),
-            (None, _) => bail!("{base} answers {status}; is it the syncer's REST interface?"),
-        }
+        read(base, status, &bytes)
     }
 
     /// How far hosts are with the latest of these revocations, once none is behind or the patience is over; none where they
@@ -178,9 +168,31 @@ impl Syncer {
     }
 }
 
-/// What a server says, without characters that would move a terminal.
-fn shown(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).collect()
+/// What is answered with success, or the server's own words for what is wrong.
+pub(crate) fn read<T: DeserializeOwned>(base: &str, status: StatusCode, answer: &[u8]) -> anyhow::Result<T> {
+    let said = serde_json::from_slice(answer).map(harmless);
+    if status.is_success() {
+        return said
+            .and_then(serde_json::from_value)
+            .map_err(|error| anyhow!("{base} is no syncer, or another version: {error}"));
+    }
+    let problem = said.unwrap_or_default();
+    let text = |key: &str| problem.get(key).and_then(Value::as_str);
+    match (text("title"), text("hint")) {
+        (Some(title), Some(hint)) => bail!("{title}; {hint}"),
+        (Some(title), None) => bail!("{title}"),
+        (None, _) => bail!("{base} answers {status}; is it the syncer's REST interface?"),
+    }
+}
+
+/// What a server says, without characters that would move a terminal or begin a line of their own.
+fn harmless(said: Value) -> Value {
+    match said {
+        Value::String(text) => Value::String(text.chars().filter(|character| !character.is_control()).collect()),
+        Value::Array(all) => all.into_iter().map(harmless).collect(),
+        Value::Object(all) => all.into_iter().map(|(key, value)| (key, harmless(value))).collect(),
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +203,30 @@ mod tests {
     fn a_name_is_one_part_of_a_path() {
         assert_eq!(of("alice.b-c_d"), "v1/revocations/alice.b-c_d");
         assert_eq!(of("../a b?ü"), "v1/revocations/..%2Fa%20b%3F%C3%BC");
-        assert_eq!(shown("a\u{1b}[2Jb"), "a[2Jb");
+    }
+
+    #[test]
+    fn what_a_server_says_moves_no_terminal() {
+        let list =
+            br#"{"revocations": [{"name": "a\u001b[2J", "since": "2026-01-01T00:00:00Z", "reason": "x\nbob since",
+            "sources": []}], "problems": ["\u009b1A"]}"#;
+        let list: RevocationsReply = read("https://s", StatusCode::OK, list).unwrap();
+        assert_eq!(
+            text(&list, false),
+            "a[2J since 2026-01-01 00:00:00Z, nobody's: xbob since\nproblem: 1A"
+        );
+        let refusal = |answer: &[u8]| {
+            let error = read::<RestoreReply>("https://s", StatusCode::NOT_FOUND, answer).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(refusal(br#"{"title": "no\u0007", "hint": "look"}"#), "no; look");
+        assert_eq!(refusal(br#"{"title": "no"}"#), "no");
+        for odd in [&b""[..], b"[]", b"\xff", br#"{"title": 1, "hint": "x"}"#] {
+            assert!(refusal(odd).contains("is it the syncer's REST interface"), "{odd:?}");
+            assert!(
+                read::<RestoreReply>("https://s", StatusCode::OK, odd).is_err(),
+                "{odd:?}"
+            );
+        }
     }
 }

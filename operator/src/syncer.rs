@@ -16,22 +16,30 @@ pub(crate) fn admit(policy: &mut Policy, lines: &[PathBuf]) -> anyhow::Result<()
     for path in lines {
         let bytes = files::read(path, MOST)?.with_context(|| format!("{} is not there", path.display()))?;
         let text = String::from_utf8_lossy(&bytes);
-        let of = |kind: &str| -> String {
-            let own = text.lines().map(str::trim).filter(|line| line.starts_with(kind));
-            own.map(|line| format!("{line}\n")).collect()
-        };
-        let (publishers, enrollers) = (of("publisher "), of("enroller "));
-        if publishers.is_empty() {
+        if !admit_lines(policy, &text).with_context(|| format!("in {}", path.display()))? {
             bail!(
                 "{} has no line of a publisher; it is what `dirless-syncer signing init NAME` prints",
                 path.display()
             );
         }
-        let new = read(policy, &publishers, &enrollers).with_context(|| format!("in {}", path.display()))?;
-        policy.publishers.extend(new.publishers);
-        policy.enrollers.extend(new.enrollers);
     }
     Ok(())
+}
+
+/// Puts the publishers and enrollers of `text` into `policy`; false when there is no publisher.
+pub(crate) fn admit_lines(policy: &mut Policy, text: &str) -> anyhow::Result<bool> {
+    let of = |kind: &str| -> String {
+        let own = text.lines().map(str::trim).filter(|line| line.starts_with(kind));
+        own.map(|line| format!("{line}\n")).collect()
+    };
+    let (publishers, enrollers) = (of("publisher "), of("enroller "));
+    if publishers.is_empty() {
+        return Ok(false);
+    }
+    let new = read(policy, &publishers, &enrollers)?;
+    policy.publishers.extend(new.publishers);
+    policy.enrollers.extend(new.enrollers);
+    Ok(true)
 }
 
 /// The policy that would have these lines and no others of their kind.

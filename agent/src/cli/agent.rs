@@ -18,7 +18,7 @@ use crate::daemon::{CycleOptions, Engine, RunOptions, WorkerCommand, run};
 use crate::host::sshd_program::SshdProgram;
 use crate::pipeline::{DirectoryOptions, HostLimits, Options, local_hostname, publish_command};
 
-/// Most address space a worker may take, in bytes: a million users need a sixth of it.
+/// Most address space a worker may take, in bytes: a million users with as many groups took three quarters of it at most.
 const WORKER_MEMORY: u64 = 1024 * 1024 * 1024;
 
 /// Keeps this host's users and groups up to date from sealed snapshots.

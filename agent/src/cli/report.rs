@@ -8,7 +8,7 @@ use std::time::Duration;
 use dirless_client::{Files, Standing};
 use dirless_program::{Clock, Lookup, Secret};
 use dirless_seal::Identity;
-use dirless_seal::trust::{Freshness, Object, Policy};
+use dirless_seal::trust::{Object, Policy};
 
 use super::agent::publish_options;
 use super::dirless::block_on;
@@ -16,10 +16,10 @@ use super::places::Places;
 use crate::config::{Config, SignedConfig, Upstream};
 use crate::daemon::control::{self, Request, Status};
 use crate::daemon::{client, state};
-use crate::explain::{self, Caller, Check, Level, Live};
+use crate::explain::{self, Caller, Check, Daemon, Level, Live, Told, Trust};
 use crate::paths::Paths;
 use crate::pipeline::{Options, local_hostname};
-use crate::trust::{Keeper, files, kept};
+use crate::trust::{Keeper, files};
 
 /// Which of them.
 pub(crate) enum Question<'a> {
@@ -47,8 +47,11 @@ pub(crate) fn answer(
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let code = match question {
         Question::Status => {
-            let live = live(&paths)?;
-            explain::status(&paths, owner, caller, live.as_ref(), &clock, json, &mut out)?
+            let told = Told {
+                daemon: live(&paths)?,
+                trust: trust(places, environment, caller, clock.now()),
+            };
+            explain::status(&paths, owner, caller, &told, &clock, json, &mut out)?
         }
         Question::ListUsers => explain::list_users(&paths, owner, caller, json, &mut out)?,
         Question::Doctor => {
@@ -84,17 +87,35 @@ fn ask(paths: &Paths) -> anyhow::Result<std::io::Result<Status>> {
     ))
 }
 
-/// What the daemon says; `None` when none runs.
-fn live(paths: &Paths) -> anyhow::Result<Option<Live>> {
-    Ok(ask(paths)?.ok().map(|status| Live {
-        version: status.version,
-        backend: status.backend,
-        told_by: status.told_by,
-        last_cycle_at: status.last_cycle_at,
-        last_good_cycle_at: status.last_good_cycle_at,
-        problems: status.problems,
-        next_cycle_in: status.next_cycle_in,
-    }))
+/// What the daemon says.
+fn live(paths: &Paths) -> anyhow::Result<Daemon> {
+    Ok(match ask(paths)? {
+        Ok(status) => Daemon::Runs(Live {
+            version: status.version,
+            backend: status.backend,
+            told_by: status.told_by,
+            last_cycle_at: status.last_cycle_at,
+            last_good_cycle_at: status.last_good_cycle_at,
+            problems: status.problems,
+            next_cycle_in: status.next_cycle_in,
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Daemon::Busy,
+        Err(_) => Daemon::Silent,
+    })
+}
+
+/// What is trusted where files are signed. With a configuration that cannot be read it is what the last cycle said.
+fn trust(places: &Places, environment: Lookup<'_>, caller: Caller, now: jiff::Timestamp) -> Option<Trust> {
+    if caller == Caller::Other {
+        return None;
+    }
+    match places.load(environment) {
+        Ok((config, paths)) => config.signed().map(|signed| {
+            let keeper = Keeper::new(paths.trust_folder(), signed.joined.clone());
+            Trust::judge(&keeper, &paths, now)
+        }),
+        Err(_) => Trust::told(&places.paths(environment)),
+    }
 }
 
 /// The daemon, and each backend as it answers now.
@@ -187,7 +208,12 @@ async fn probe(config: &Config, paths: &Paths) -> Vec<Check> {
 async fn signed_checks(signed: &SignedConfig, config: &Config, paths: &Paths) -> Vec<Check> {
     let clock = Clock::system();
     let keeper = Keeper::new(paths.trust_folder(), signed.joined.clone());
-    let mut checks = vec![trusted(&keeper, paths, clock.now())];
+    let trust = Trust::judge(&keeper, paths, clock.now());
+    let fix = match trust.level {
+        Level::Ok => "",
+        _ => "see the daemon's problems; dirless refresh walks over the tenant's files again",
+    };
+    let mut checks = vec![Check::new(trust.level, "trust", trust.line, fix)];
     let found = match files(signed, &keeper, &config.timing, &clock) {
         Ok(Files::Backend(backend)) => backend,
         Ok(Files::Folder(_) | Files::Web(_)) => return checks,
@@ -223,36 +249,6 @@ async fn signed_checks(signed: &SignedConfig, config: &Config, paths: &Paths) ->
         }
     });
     checks
-}
-
-/// What is trusted and why, from what this host keeps of it.
-fn trusted(keeper: &Keeper, paths: &Paths, now: jiff::Timestamp) -> Check {
-    let fix = "see the daemon's problems; dirless refresh walks over the tenant's files again";
-    if paths.trust_closed().exists() {
-        let told = "the lease has run out, and the policy lets nobody in until a newer head comes";
-        return Check::new(Level::Fail, "trust", told, fix);
-    }
-    let known = match kept(keeper, now) {
-        Ok(known) => known,
-        Err(alarm) => return Check::new(Level::Fail, "trust", alarm.to_string(), fix),
-    };
-    let worst = known.heads.iter().map(|(_, freshness)| match freshness {
-        Freshness::Fresh => Level::Ok,
-        Freshness::Stale | Freshness::ClockBehind => Level::Warning,
-        Freshness::Expired => Level::Fail,
-    });
-    let level = match &known.policy {
-        Some(policy) if policy.expires < now => Level::Warning,
-        Some(_) => Level::Ok,
-        None => Level::Fail,
-    };
-    let level = worst.max().unwrap_or(Level::Ok).max(level);
-    Check::new(
-        level,
-        "trust",
-        known.summary(),
-        if level == Level::Ok { "" } else { fix },
-    )
 }
 
 fn alive(probed: dirless_client::ProbeResult) -> Check {

@@ -220,3 +220,16 @@ fn a_misspelt_word_in_trust_is_an_error_and_classic_ones_beside_it_are_told() {
     let broken = DEPLOYED.replace("sekret-token-1", "");
     assert!(read(&format!("{broken}{JOINED}")).unwrap().signed().is_some());
 }
+
+#[test]
+fn what_the_file_leaves_out_is_as_usual() {
+    let lines = DEPLOYED.lines().filter(|line| !line.contains("_seconds"));
+    let text = lines.map(|line| format!("{line}\n")).collect::<String>();
+    let timing = read(&text).unwrap().timing;
+    let usual = dirless_client::Timeouts::of_usual_host();
+    assert_eq!(crate::trust::timeouts(&timing), usual);
+    let seconds = |of: Rhythm| [of.interval, of.jitter, of.splay].map(|time| time.as_secs());
+    assert_eq!(seconds(timing.rhythm()), [60, 6, 15]);
+    let text = text.replace("[auth]", "splay_seconds = 40\njitter_seconds = 4\n[auth]");
+    assert_eq!(seconds(read(&text).unwrap().timing.rhythm()), [60, 4, 40]);
+}

@@ -220,7 +220,7 @@ impl Engine {
     /// Begins to listen for notices, where somebody sends them and the configuration wants them.
     pub(super) fn notices(&self) -> Option<Notices> {
         let client = self.client().filter(|_| self.config.watch)?;
-        Some(Notices::start(client.clone(), self.config.timing.splay))
+        Some(Notices::start(client.clone(), self.config.timing.rhythm()))
     }
 
     /// Changes when whoever listens has to do so anew, with another key.

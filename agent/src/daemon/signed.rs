@@ -3,6 +3,7 @@
 //! Nothing of the classic protocol has a part in it, whatever the configuration has of that: such a backend can neither
 //! hold anything up nor put anything in.
 
+use std::fs::File;
 use std::io;
 
 use dirless_client::{BackendFiles, Files, Standing};
@@ -30,6 +31,7 @@ impl Engine {
         };
         let keeper = Keeper::new(self.paths.trust_folder(), signed.joined.clone());
         let mut unheard = None;
+        let is_called = self.receipts.called.is_some();
         let (files, admission) = match files {
             Files::Backend(backend) => {
                 let is_told = self.begin(backend);
@@ -61,7 +63,8 @@ impl Engine {
         if let Files::Backend(backend) = &files {
             // What is new to the tenant's operators does not wait for the next cycle.
             if backend.standing() == Standing::Accepted {
-                if outcome.worked || !self.receipts.sent || !is_told {
+                // A head that says nothing new to this host is waited for as well: by whoever revoked somebody.
+                if outcome.worked || is_called || !self.receipts.sent || !is_told {
                     unheard = self.beat_signed(backend, &keeper).await;
                 }
                 // Otherwise the walk has told of it already.
@@ -164,8 +167,14 @@ impl Engine {
 
     /// Notes for the worker what the walk found of each source, and for people what is trusted.
     fn note(&self, walked: &Walked, standing: &str) -> io::Result<()> {
-        let summary = format!("{}; {standing}", walked.summary());
-        publish_changed(&self.paths.trust_summary(), summary.as_bytes())?;
+        let summary = format!("{}\n{standing}", walked.summary());
+        let path = self.paths.trust_summary();
+        publish_changed(&path, summary.as_bytes())?;
+        // When that was so. Lost with the power it is an earlier time, and does nobody harm.
+        File::options()
+            .append(true)
+            .open(&path)?
+            .set_modified(self.clock.now().into())?;
         let Some(policy) = &walked.policy else {
             return Ok(());
         };

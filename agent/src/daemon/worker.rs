@@ -128,7 +128,9 @@ fn outcome(ended: io::Result<std::process::ExitStatus>, said: &str) -> Spawn {
         )),
         Ok(status) => Spawn::Failed(match status.signal() {
             Some(9) => "the publishing worker was killed (out of memory?); the last good table stays".to_owned(),
-            Some(signal) => format!("the publishing worker crashed (signal {signal}); the last good table stays"),
+            Some(signal) => {
+                format!("the publishing worker crashed (signal {signal}); the last good table stays{because}")
+            }
             None => format!(
                 "the publishing worker failed, and the last good table stays (code {}){because}",
                 status.code().unwrap_or(-1)
@@ -162,6 +164,10 @@ mod tests {
             ("exit 3", "code 3"),
             ("kill -9 $$", "out of memory"),
             ("kill -SEGV $$", "signal 11"),
+            (
+                "echo memory allocation of 7 bytes failed >&2; kill -ABRT $$",
+                "signal 6); the last good table stays: memory allocation of 7 bytes failed",
+            ),
         ] {
             let Spawn::Failed(text) = shell(script, long).run(|| {}).await else {
                 panic!("{script} counted as done");

@@ -10,12 +10,6 @@ const ENDPOINT: &str = "http://169.254.169.254";
 /// Longest document, in bytes; real ones have about 500.
 const LONGEST: usize = 64 * 1024;
 
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    account_id: String,
-}
-
 /// Asks for the account. `AWS_EC2_METADATA_SERVICE_ENDPOINT` names another endpoint, for root only:
 /// enrolment writes to `/etc` and trusts the answer.
 pub(crate) async fn account(environment: Lookup<'_>) -> Result<AwsAccountId, String> {
@@ -33,24 +27,22 @@ async fn fetch(endpoint: &str) -> Result<AwsAccountId, String> {
         .timeout(Duration::from_secs(5))
         .build()
         .map_err(|error| error.to_string())?;
-    let token = text(
+    let token = answer(
         client
             .put(format!("{endpoint}/latest/api/token"))
             .header("x-aws-ec2-metadata-token-ttl-seconds", "60"),
     )
     .await?;
-    let document = text(
+    let document = answer(
         client
             .get(format!("{endpoint}/latest/dynamic/instance-identity/document"))
-            .header("x-aws-ec2-metadata-token", token.trim()),
+            .header("x-aws-ec2-metadata-token", token.trim_ascii()),
     )
     .await?;
-    let document: Document =
-        serde_json::from_str(&document).map_err(|error| format!("the identity document makes no sense: {error}"))?;
-    AwsAccountId::new(&document.account_id).map_err(|error| error.to_string())
+    AwsAccountId::of_identity_document(&document).map_err(|error| error.to_string())
 }
 
-async fn text(request: reqwest::RequestBuilder) -> Result<String, String> {
+async fn answer(request: reqwest::RequestBuilder) -> Result<Vec<u8>, String> {
     let unreachable = |error: reqwest::Error| {
         let reason = if error.is_timeout() {
             "it does not answer in time"
@@ -70,7 +62,7 @@ async fn text(request: reqwest::RequestBuilder) -> Result<String, String> {
             return Err("the EC2 metadata service sends too much".to_owned());
         }
     }
-    String::from_utf8(bytes).map_err(|_| "the EC2 metadata service sends no text".to_owned())
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use dirless_program::Clock;
 use dirless_table::Table;
 
 use super::why::Caller;
-use super::{ago, print_field, print_json};
+use super::{Level, Trust, ago, print_field, print_json};
 use crate::daemon::state;
 use crate::paths::Paths;
 use crate::pipeline::{Dropped, Report, SourceReport, Taken, shown};
@@ -14,7 +14,7 @@ use crate::pipeline::{Dropped, Report, SourceReport, Taken, shown};
 /// Most dropped entries that fit the screen.
 const SCREEN: usize = 10;
 
-/// What the running daemon says; all of it is absent when none runs.
+/// What the running daemon says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Live {
     /// Its version.
@@ -33,6 +33,26 @@ pub struct Live {
     pub next_cycle_in: Option<u64>,
 }
 
+/// Whether the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Daemon {
+    /// It does.
+    Runs(Live),
+    /// It is there, and did not answer in time: a cycle may take long.
+    Busy,
+    /// It is not, as far as the caller can know.
+    Silent,
+}
+
+/// What is no file that everybody reads alike.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The daemon's answer.
+    pub daemon: Daemon,
+    /// What is trusted; none where nothing is signed, or for callers who may not know.
+    pub trust: Option<Trust>,
+}
+
 #[derive(serde::Serialize)]
 struct StatusView<'a> {
     daemon: Option<&'a Live>,
@@ -43,7 +63,7 @@ struct StatusView<'a> {
     table_problem: Option<String>,
     /// What is trusted and why, where files are signed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    trust: Option<String>,
+    trust: Option<&'a Trust>,
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<&'a Report>,
     /// People whose sessions were ended, because they were removed.
@@ -51,8 +71,8 @@ struct StatusView<'a> {
     sessions_ended: Option<u64>,
 }
 
-/// Prints the status. `live` is what the daemon answered, `None` when it does not run. The exit code is
-/// 0 when all is well, 1 when something should be looked at.
+/// Prints the status. The exit code is 0 when all is well, 1 when something should be looked at: that the daemon does not
+/// answer as well, if the caller is one whom it would answer.
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -60,7 +80,7 @@ pub fn status(
     paths: &Paths,
     owner: u32,
     caller: Caller,
-    live: Option<&Live>,
+    told: &Told,
     clock: &Clock,
     json: bool,
     out: &mut dyn Write,
@@ -72,6 +92,10 @@ pub fn status(
     };
     let stats = table.as_ref().map(Table::stats).ok();
     let written = stats.and_then(|stats| jiff::Timestamp::from_second(i64::try_from(stats.created).ok()?).ok());
+    let live = match &told.daemon {
+        Daemon::Runs(live) => Some(live),
+        Daemon::Busy | Daemon::Silent => None,
+    };
     let view = StatusView {
         daemon: live,
         generation: stats.map(|stats| stats.generation),
@@ -79,7 +103,7 @@ pub fn status(
         table_users: stats.map(|stats| stats.users as usize),
         table_groups: stats.map(|stats| stats.groups as usize),
         table_problem: table.as_ref().err().map(ToString::to_string),
-        trust: std::fs::read_to_string(paths.trust_summary()).ok(),
+        trust: told.trust.as_ref(),
         report: report.as_ref(),
         sessions_ended: match caller {
             Caller::Root => Some(state::load(&paths.daemon_state()).sessions_ended).filter(|ended| *ended > 0),
@@ -89,21 +113,27 @@ pub fn status(
     if json {
         print_json(&view, out)?;
     } else {
-        print(&view, caller, clock.now(), written, out)?;
+        print(&view, &told.daemon, caller, clock.now(), written, out)?;
     }
-    let daemon_well = live.is_none_or(|live| live.problems.is_empty());
+    let daemon_well = match &told.daemon {
+        Daemon::Runs(live) => live.problems.is_empty(),
+        Daemon::Busy => true,
+        Daemon::Silent => caller == Caller::Other,
+    };
+    let trust_well = told.trust.as_ref().is_none_or(|trust| trust.level == Level::Ok);
     let report_well = report.is_none_or(|report| !report.degraded());
-    Ok(u8::from(!(table.is_ok() && daemon_well && report_well)))
+    Ok(u8::from(!(table.is_ok() && daemon_well && trust_well && report_well)))
 }
 
 fn print(
     view: &StatusView<'_>,
+    daemon: &Daemon,
     caller: Caller,
     now: jiff::Timestamp,
     written: Option<jiff::Timestamp>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    print_daemon(view.daemon, caller, now, out)?;
+    print_daemon(daemon, caller, now, out)?;
     let table = match (&view.table_problem, view.generation) {
         (Some(problem), _) => format!("none: {problem}"),
         (None, generation) => format!(
@@ -115,7 +145,7 @@ fn print(
         ),
     };
     print_field("table", &[table], out)?;
-    print_field("trust", &view.trust.iter().cloned().collect::<Vec<_>>(), out)?;
+    print_field("trust", &view.trust.map(Trust::lines).unwrap_or_default(), out)?;
     let ended = view
         .sessions_ended
         .map(|ended| format!("ended for {ended} people who were removed"));
@@ -131,13 +161,16 @@ fn print(
     }
 }
 
-fn print_daemon(live: Option<&Live>, caller: Caller, now: jiff::Timestamp, out: &mut dyn Write) -> io::Result<()> {
-    let Some(live) = live else {
-        let line = match caller {
-            Caller::Root => "does not answer; the table is served without it. systemctl status dirless-agent",
-            Caller::Other => "only root may ask it",
-        };
-        return print_field("agent", &[line.to_owned()], out);
+fn print_daemon(daemon: &Daemon, caller: Caller, now: jiff::Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let without = |line: &str, out| print_field("agent", &[line.to_owned()], out);
+    let live = match (daemon, caller) {
+        (Daemon::Runs(live), _) => live,
+        (Daemon::Busy, _) => return without("is busy with a cycle, and did not answer in time", out),
+        (Daemon::Silent, Caller::Root) => {
+            let line = "DOES NOT ANSWER: nothing new comes to this host, the table is served on. systemctl status dirless-agent";
+            return without(line, out);
+        }
+        (Daemon::Silent, Caller::Other) => return without("only root may ask it", out),
     };
     let since = |text: &Option<String>| {
         let then: Option<jiff::Timestamp> = text.as_deref().and_then(|text| text.parse().ok());

@@ -31,16 +31,58 @@ pub enum SshKeyError {
     Content(&'static str),
 }
 
-/// How the fields behind the type name are laid out: exact lengths, where the type fixes them.
-const KINDS: [(&str, &[Option<usize>]); 7] = [
-    ("ssh-ed25519", &[Some(32)]),
-    ("sk-ssh-ed25519@openssh.com", &[Some(32), None]),
-    ("ecdsa-sha2-nistp256", &[Some(8), Some(65)]),
-    ("ecdsa-sha2-nistp384", &[Some(8), Some(97)]),
-    ("ecdsa-sha2-nistp521", &[Some(8), Some(133)]),
-    ("sk-ecdsa-sha2-nistp256@openssh.com", &[Some(8), Some(65), None]),
-    ("ssh-rsa", &[None, None]),
+/// A field behind the type name.
+#[derive(Clone, Copy)]
+enum Part {
+    /// A key of that many bytes.
+    Key(usize),
+    /// That name of a curve.
+    Curve(&'static str),
+    /// A point of a curve, uncompressed, with coordinates of that many bytes (SEC 1 section 2.3.3).
+    Point(usize),
+    /// A positive number of at least so many bits.
+    Number(usize),
+    /// What an application calls itself.
+    Application,
+}
+
+/// Bits of the smallest RSA modulus: 1024 and below is no authority.
+const RSA: usize = 1025;
+
+/// The types, and their fields.
+const KINDS: [(&str, &[Part]); 7] = [
+    ("ssh-ed25519", &[Part::Key(32)]),
+    ("sk-ssh-ed25519@openssh.com", &[Part::Key(32), Part::Application]),
+    ("ecdsa-sha2-nistp256", &[Part::Curve("nistp256"), Part::Point(32)]),
+    ("ecdsa-sha2-nistp384", &[Part::Curve("nistp384"), Part::Point(48)]),
+    ("ecdsa-sha2-nistp521", &[Part::Curve("nistp521"), Part::Point(66)]),
+    (
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        &[Part::Curve("nistp256"), Part::Point(32), Part::Application],
+    ),
+    ("ssh-rsa", &[Part::Number(2), Part::Number(RSA)]),
 ];
+
+impl Part {
+    fn is(self, content: &[u8]) -> bool {
+        match self {
+            Self::Key(length) => content.len() == length,
+            Self::Curve(name) => content == name.as_bytes(),
+            Self::Point(length) => content.len() == 2 * length + 1 && content.starts_with(&[4]),
+            Self::Number(least) => bits(content).is_some_and(|bits| bits >= least),
+            Self::Application => !content.is_empty(),
+        }
+    }
+}
+
+/// How many bits a positive number has; none for other bytes and longer spellings (RFC 4251 section 5, `mpint`).
+fn bits(mpint: &[u8]) -> Option<usize> {
+    let digits = mpint.strip_prefix(&[0]).unwrap_or(mpint);
+    let first = *digits.first()?;
+    let has_sign = digits.len() < mpint.len();
+    // A zero goes before a number whose first bit is set, and before no other.
+    (has_sign == (first >= 0x80) && first != 0).then(|| digits.len() * 8 - first.leading_zeros() as usize)
+}
 
 impl SshPublicKey {
     /// Reads `type base64 [comment]`; white space around it is cut, the comment is dropped.
@@ -57,7 +99,7 @@ impl SshPublicKey {
             return Err(SshKeyError::NotOneLine);
         }
         let mut words = text.split_ascii_whitespace();
-        let (kind, fields) = words
+        let (kind, parts) = words
             .next()
             .and_then(|word| KINDS.into_iter().find(|(kind, _)| *kind == word))
             .ok_or(SshKeyError::Kind)?;
@@ -65,7 +107,7 @@ impl SshPublicKey {
             .next()
             .and_then(|word| STANDARD.decode(word).ok())
             .ok_or(SshKeyError::Encoding)?;
-        check(kind, fields, &blob).ok_or(SshKeyError::Content(kind))?;
+        check(kind, parts, &blob).ok_or(SshKeyError::Content(kind))?;
         Ok(Self { kind, blob })
     }
 
@@ -90,21 +132,17 @@ impl SshPublicKey {
 }
 
 /// The blob must hold the type's name and its fields, and nothing behind them.
-fn check(kind: &str, fields: &[Option<usize>], blob: &[u8]) -> Option<()> {
+fn check(kind: &str, parts: &[Part], blob: &[u8]) -> Option<()> {
     let (name, mut rest) = field(blob)?;
     if name != kind.as_bytes() {
         return None;
     }
-    for length in fields {
+    for part in parts {
         let (content, behind) = field(rest)?;
-        if content.is_empty() || length.is_some_and(|length| content.len() != length) {
+        if !part.is(content) {
             return None;
         }
         rest = behind;
-    }
-    // 1024-bit RSA and below is no authority: modulus is the last field, one sign byte included.
-    if kind == "ssh-rsa" && blob.len() < 256 {
-        return None;
     }
     rest.is_empty().then_some(())
 }
@@ -173,6 +211,41 @@ mod tests {
         ] {
             assert_eq!(SshPublicKey::parse(&text).unwrap_err(), expected, "{text:.60}");
         }
+    }
+
+    fn text_of(kind: &str, fields: &[&[u8]]) -> String {
+        let mut blob = Vec::new();
+        for field in [kind.as_bytes()].iter().chain(fields) {
+            blob.extend(u32::try_from(field.len()).unwrap().to_be_bytes());
+            blob.extend_from_slice(field);
+        }
+        format!("{kind} {}", STANDARD.encode(blob))
+    }
+
+    #[test]
+    fn fields_are_what_their_type_says() {
+        let is_key = |kind: &str, fields: &[&[u8]]| SshPublicKey::parse(&text_of(kind, fields)).is_ok();
+        let (modulus, exponent) = ([&[0, 0x80][..], &[1; 255]].concat(), [1, 0, 1]);
+        assert!(is_key("ssh-rsa", &[&exponent, &modulus]));
+        assert!(is_key("ssh-rsa", &[&exponent, &[&[1][..], &[1; 128]].concat()]));
+        // The blob is long, the modulus is not.
+        assert!(!is_key("ssh-rsa", &[&[1; 300], &[3]]));
+        assert!(!is_key("ssh-rsa", &[&exponent, &[&[0][..], &[0xff; 128]].concat()]));
+        // Zero, negative, and a longer spelling.
+        for wrong in [&[0; 257][..], &[0x80; 256], &[&[0][..], &[1; 256]].concat(), &[]] {
+            assert!(!is_key("ssh-rsa", &[&exponent, wrong]));
+            assert!(!is_key("ssh-rsa", &[wrong, &modulus]));
+        }
+        let point = [&[4][..], &[7; 64]].concat();
+        assert!(is_key("ecdsa-sha2-nistp256", &[b"nistp256", &point]));
+        assert!(!is_key("ecdsa-sha2-nistp256", &[b"nistp384", &point]));
+        assert!(!is_key(
+            "ecdsa-sha2-nistp256",
+            &[b"nistp256", &[&[5][..], &[7; 64]].concat()]
+        ));
+        let security_key = "sk-ssh-ed25519@openssh.com";
+        assert!(is_key(security_key, &[&[7; 32], b"ssh:"]) && !is_key(security_key, &[&[7; 32], b""]));
+        assert!(!is_key("ssh-ed25519", &[&[7; 32], b"more"]));
     }
 
     proptest::proptest! {

@@ -208,12 +208,18 @@ fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write)
     }
     let before = Report::load(&paths.report()).unwrap_or_default();
     let inputs = gather(paths, options)?;
-    let outcome = match again(paths, options, clock, before.as_ref(), &inputs) {
+    let worker = Worker {
+        paths,
+        options,
+        clock,
+        inputs: &inputs,
+    };
+    let (outcome, is_whole) = match again(paths, options, clock, before.as_ref(), &inputs) {
         Some(outcome) => {
             keep(paths, &inputs, &outcome)?;
-            outcome
+            (outcome, false)
         }
-        None => anew(paths, options, clock, before, &inputs)?,
+        None => anew(&worker, before)?,
     };
     let report = &outcome.report;
     let saved = match report.save(&paths.report()) {
@@ -229,27 +235,27 @@ fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write)
     if report.ending != Ending::Failed {
         saved.map_err(PublishError::file("write", &paths.report()))?;
     }
-    Ok(exit_code(report.ending))
+    let code = exit_code(report.ending);
+    // Last, for it may take as much time and memory as the run itself, and nothing of that is lost without it.
+    if is_whole && let Err(error) = worker.remember(outcome) {
+        // It makes the next change dearer, and nothing else.
+        tracing::debug!(%error, "changes are not followed");
+    }
+    Ok(code)
 }
 
-/// Publishes something new: what a log says, if that can be followed, and a run over everything otherwise.
-fn anew(
-    paths: &Paths,
-    options: &Options,
-    clock: &Clock,
-    before: Option<Report>,
-    inputs: &Inputs,
-) -> Result<Outcome, PublishError> {
-    let worker = Worker {
+/// Publishes something new: what a log says, if that can be followed, and a run over everything otherwise. Was it one?
+fn anew(worker: &Worker<'_>, before: Option<Report>) -> Result<(Outcome, bool), PublishError> {
+    let &Worker {
         paths,
         options,
         clock,
         inputs,
-    };
+    } = worker;
     let kept = |outcome: &Outcome| keep(paths, inputs, outcome).map_err(|error| error.to_string());
     let followed = before.as_ref().map(|before| worker.follow(before, &kept));
     let because = match followed {
-        Some(Ok(followed)) => return Ok(followed),
+        Some(Ok(followed)) => return Ok((followed, false)),
         Some(Err(error)) => Some(error.to_string()),
         None => None,
     };
@@ -260,11 +266,7 @@ fn anew(
     if outcome.report.ending != Ending::Unchanged {
         finish(paths, options, clock, before, inputs, &mut outcome);
     }
-    if let Err(error) = worker.remember(&outcome) {
-        // It makes the next change dearer, and nothing else.
-        tracing::debug!(%error, "changes are not followed");
-    }
-    Ok(outcome)
+    Ok((outcome, true))
 }
 
 /// The outcome of the last run, when it was of the same inputs and its table is in place.

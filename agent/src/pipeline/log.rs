@@ -1,14 +1,14 @@
 //! A body that a log goes with: what the records of the log changed is changed in it while it streams by.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
-use dirless_model::snapshot::{self, Caps, Joined, Part, RawGroup, RawUser, Sink, record_key};
+use dirless_model::snapshot::{self, Caps, Joined, Part, record_key};
 use dirless_seal::trust::log::{Changes, LogKey, Place};
 use dirless_seal::{Digest, Identity, RecordKind};
 
-use super::open::{BodyError, kind, unreadable};
+use super::open::{BodyError, unreadable};
 use crate::trust::{ACCESS_RULES, KeptLog, SignedBody};
 
 /// What the log beside the body `found` at `path` changed, in its order; nothing without one.
@@ -40,17 +40,21 @@ fn refused(reason: &str) -> BodyError {
 ///
 /// # Errors
 /// When the base is no snapshot, or the changes do not fit it.
-pub(super) fn changed(source: &str, base: impl Read, changes: &[Changes]) -> Result<(Vec<u8>, Digest), BodyError> {
+pub(super) fn changed(
+    source: &str,
+    base: impl Read,
+    changes: &[Changes],
+) -> Result<(Box<dyn Read>, Digest), BodyError> {
     let content = changes.last().map(|changes| changes.content);
     let content = content.ok_or_else(|| refused("the log is empty"))?;
     let mut records = Touched::default();
     for (kind, key) in changes.iter().flat_map(|changes| changes.changes.keys()) {
         records.insert((*kind, key.clone()), Vec::new());
     }
-    let plaintext = if source == ACCESS_RULES {
-        rules(base, records, changes)?
+    let plaintext: Box<dyn Read> = if source == ACCESS_RULES {
+        Box::new(Cursor::new(rules(base, records, changes)?))
     } else {
-        snapshot(base, records, changes)?
+        Box::new(snapshot(base, records, changes)?.into_reader())
     };
     Ok((plaintext, content))
 }
@@ -78,46 +82,28 @@ fn rules(mut base: impl Read, _: Touched, changes: &[Changes]) -> Result<Vec<u8>
 }
 
 /// Records that no change names are passed on as they are; the others wait until all are read.
-fn snapshot(base: impl Read, touched: Touched, changes: &[Changes]) -> Result<Vec<u8>, BodyError> {
+fn snapshot(base: impl Read, touched: Touched, changes: &[Changes]) -> Result<Joined, BodyError> {
     let (mut joined, mut before, mut twice) = (Joined::default(), Touched::new(), false);
     let mut take = |part: Part, bytes: &[u8]| {
-        let place = record_key(part, bytes).map(|key| (kind(part), key.into_owned()));
+        let place = record_key(part, bytes).map(|key| (RecordKind::from(part), key.into_owned()));
         match place.filter(|place| touched.contains_key(place)) {
             Some(place) => twice |= before.insert(place, bytes.to_vec()).is_some(),
             None => joined.add(part, bytes),
         }
     };
-    snapshot::read_records(base, Caps::default(), &mut Nothing, &mut take)
+    snapshot::read_records(base, Caps::default(), &mut (), &mut take)
         .map_err(|error| BodyError::from(super::open::SnapshotError::from(error)))?;
     if twice {
         return Err(refused("the log changes a record whose name the snapshot has twice"));
     }
     for ((kind, key), bytes) in apply(before, changes)? {
-        let part = part(kind);
+        let part = Part::from(kind);
         if record_key(part, &bytes).as_deref() != Some(&key) {
             return Err(refused("the log has a record under another one's name"));
         }
         joined.add(part, &bytes);
     }
-    Ok(joined.finish())
-}
-
-pub(super) fn part(kind: RecordKind) -> Part {
-    match kind {
-        RecordKind::User => Part::User,
-        RecordKind::Group => Part::Group,
-        RecordKind::Entry => Part::Entry,
-        RecordKind::Other => Part::Other,
-    }
-}
-
-/// Wants records' bytes alone.
-pub(super) struct Nothing;
-
-impl Sink for Nothing {
-    fn user(&mut self, _user: RawUser<'_>) {}
-    fn group(&mut self, _group: RawGroup<'_>) {}
-    fn keys(&mut self, _username: &str, _lines: &str) {}
+    Ok(joined)
 }
 
 #[cfg(test)]
@@ -151,9 +137,9 @@ mod tests {
     }
 
     fn after(source: &str, base: &str, changes: &[Changes]) -> Result<String, &'static str> {
-        let (bytes, content) = changed(source, base.as_bytes(), changes).map_err(|error| error.code)?;
+        let (mut plaintext, content) = changed(source, base.as_bytes(), changes).map_err(|error| error.code)?;
         assert_eq!(content, Digest::of(b"after"));
-        Ok(String::from_utf8(bytes).unwrap())
+        Ok(std::io::read_to_string(&mut plaintext).unwrap())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Opening a sealed body: from bytes that anybody may have made to a reader of plaintext, and for signed ones on to the
 //! content root.
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 
 use dirless_model::snapshot::{self, Caps, Meta, Part, ReadError, Sink};
 use dirless_seal::trust::{Policy, Scope, Wrap};
@@ -89,7 +89,7 @@ impl<'a> Opening<'a> {
         };
         let mut content = Content::default();
         let meta = snapshot::read_records(self.plaintext, caps, sink, &mut |part, bytes| {
-            content.add(kind(part).leaf(bytes));
+            content.add(RecordKind::from(part).leaf(bytes));
         })?;
         if content.root() == expected {
             Ok(meta)
@@ -98,24 +98,20 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Reads it as a snapshot, to its end, for the bytes of its records alone. They have the signed content root.
+    /// Reads it as a snapshot, to its end, for the bytes of its records alone, and returns their leaves as well. They
+    /// have the signed content root.
     ///
     /// # Errors
     /// As [`Opening::read`].
-    pub(super) fn records(mut self, record: &mut dyn FnMut(Part, &[u8])) -> Result<Meta, SnapshotError> {
+    pub(super) fn records(mut self, record: &mut dyn FnMut(Part, &[u8])) -> Result<(Meta, Content), SnapshotError> {
         let expected = self.signed.take().and_then(|signed| signed.content);
         let mut content = Content::default();
-        let meta = snapshot::read_records(
-            self.plaintext,
-            Caps::default(),
-            &mut log::Nothing,
-            &mut |part, bytes| {
-                content.add(kind(part).leaf(bytes));
-                record(part, bytes);
-            },
-        )?;
+        let meta = snapshot::read_records(self.plaintext, Caps::default(), &mut (), &mut |part, bytes| {
+            content.add(RecordKind::from(part).leaf(bytes));
+            record(part, bytes);
+        })?;
         if expected.is_none_or(|expected| expected == content.root()) {
-            Ok(meta)
+            Ok((meta, content))
         } else {
             Err(SnapshotError::Content)
         }
@@ -138,15 +134,6 @@ impl<'a> Opening<'a> {
             }
             _ => Ok(bytes),
         }
-    }
-}
-
-pub(super) fn kind(part: Part) -> RecordKind {
-    match part {
-        Part::User => RecordKind::User,
-        Part::Group => RecordKind::Group,
-        Part::Entry => RecordKind::Entry,
-        Part::Other => RecordKind::Other,
     }
 }
 
@@ -274,8 +261,7 @@ fn signed<'a>(body: &'a Body, source: &str, policy: &'a Policy, keys: &[Wrap]) -
     let (plaintext, content): (Box<dyn Read>, _) = if changes.is_empty() {
         (Box::new(plaintext), content)
     } else {
-        let (whole, content) = log::changed(source, plaintext, &changes)?;
-        (Box::new(Cursor::new(whole)), content)
+        log::changed(source, plaintext, &changes)?
     };
     Ok(Opening {
         plaintext,

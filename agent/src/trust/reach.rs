@@ -1,7 +1,6 @@
 //! The way to a tenant's files: which backends or servers, and with which key.
 
 use std::path::Path;
-use std::time::Duration;
 
 use dirless_client::{BackendFiles, BuildError, Client, ClientBuilder, Files, RequestKey, RetryPolicy, Timeouts};
 use dirless_program::{Clock, Secret};
@@ -11,11 +10,6 @@ use dirless_wire::trust as wire;
 
 use super::keeper::{Keeper, KeeperError};
 use crate::config::{From, SignedConfig, Timing};
-
-/// Longest call with a small body, also where bodies may take longer: a host goes to another backend after that.
-const LONGEST_CALL: Duration = Duration::from_secs(15);
-/// How long a backend may leave unconfirmed what it was sent: one that is gone, or cut off.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// There is no way to the files.
 #[derive(Debug, thiserror::Error)]
@@ -117,13 +111,7 @@ fn builder(
 /// The limits of requests that `timing` sets.
 #[must_use]
 pub fn timeouts(timing: &Timing) -> Timeouts {
-    Timeouts {
-        connect: timing.fetch_timeout.min(Duration::from_secs(10)),
-        call: timing.fetch_timeout.min(LONGEST_CALL),
-        fetch: timing.fetch_timeout,
-        probe: timing.probe_timeout,
-        silence: SILENCE,
-    }
+    Timeouts::of_host(timing.fetch_timeout, timing.probe_timeout)
 }
 
 #[cfg(test)]

@@ -377,10 +377,8 @@ impl Walker<'_> {
     /// Nobody served a head of `publisher` that can be accepted: how far the last one can be relied on. Whoever holds
     /// heads back, or cuts a host off, does not keep a lease from running out.
     fn last_head(&mut self, policy: &Policy, publisher: &Label) {
-        let seen = self.memory.heads().find(|(known, _)| *known == publisher);
-        let seen = seen.map(|(_, seen)| seen.digest);
         let kept = self.keeper.head(publisher).ok().flatten();
-        let Some(note) = kept.filter(|note| Some(note.digest()) == seen) else {
+        let Some(note) = kept.filter(|note| self.memory.was_head(publisher, note.digest())) else {
             return;
         };
         let path = format!("head/{publisher}");

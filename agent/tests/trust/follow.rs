@@ -17,18 +17,9 @@ pub(crate) type Records = BTreeMap<(RecordKind, Vec<u8>), Vec<u8>>;
 #[derive(Clone, Default)]
 pub(crate) struct Source(pub(crate) Records);
 
-fn part(kind: RecordKind) -> Part {
-    match kind {
-        RecordKind::User => Part::User,
-        RecordKind::Group => Part::Group,
-        RecordKind::Entry => Part::Entry,
-        RecordKind::Other => Part::Other,
-    }
-}
-
 impl Source {
     pub(crate) fn put(&mut self, kind: RecordKind, record: &str) {
-        let key = record_key(part(kind), record.as_bytes()).unwrap().into_owned();
+        let key = record_key(Part::from(kind), record.as_bytes()).unwrap().into_owned();
         self.0.insert((kind, key), record.as_bytes().to_vec());
     }
 
@@ -59,7 +50,7 @@ impl Source {
     pub(crate) fn document(&self) -> String {
         let mut joined = Joined::default();
         for ((kind, _), bytes) in &self.0 {
-            joined.add(part(*kind), bytes);
+            joined.add(Part::from(*kind), bytes);
         }
         String::from_utf8(joined.finish()).unwrap()
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use dirless_seal::trust::{Head, Lease, Manifest};
+use dirless_seal::trust::{Head, LARGEST_STEP, Lease, Manifest};
 use dirless_seal::{Digest, Identity, Note, SigningKey, seal_file};
 
 use crate::support::{Host, Tenant, codes, copy, label, manifest, manifest_path, signed};
@@ -174,6 +174,42 @@ fn a_policy_that_takes_a_key_back_stops_no_lease() {
     }
     tenant.sign_head(60 * 24 + 1);
     assert_eq!(host.walk(folder.path(), 60 * 24 + 1).lapsed, []);
+}
+
+#[test]
+fn what_a_thief_signed_ends_with_the_policy_that_takes_the_key_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tenant = Tenant::new(folder.path());
+    let host = Host::join(&mut tenant);
+    tenant.publish("local", "first", 0);
+    assert_eq!(host.walk(folder.path(), 0).alarms, []);
+    // Numbers, the epoch and the time as far ahead as they are believed.
+    let (numbers, epoch) = (tenant.head, tenant.epoch.0);
+    tenant.head += LARGEST_STEP - 1;
+    tenant.epoch.0 = 1 << 53;
+    for (node, recipient) in tenant.nodes.clone() {
+        tenant.wrap(&node, &recipient);
+    }
+    tenant.stage("local", "lie", 0);
+    let head = Head {
+        issued: "9999-01-01T00:00:00Z".parse().unwrap(),
+        ..tenant.next_head(0)
+    };
+    tenant.put_head(&head);
+    assert_eq!(codes(&host.walk(folder.path(), 1).alarms), ["clock-behind"]);
+    assert_eq!(host.plaintext("local").unwrap(), "lie");
+
+    tenant.publisher = stranger("syncer-1");
+    let next = tenant.publisher.verifying().clone();
+    tenant.next_policy(|policy| policy.publishers[0].key = next);
+    (tenant.head, tenant.epoch.0) = (numbers, epoch);
+    tenant.manifests.clear();
+    tenant.rotate();
+    tenant.publish("local", "truth", 2);
+    assert_eq!(host.walk(folder.path(), 2).alarms, []);
+    assert_eq!(host.plaintext("local").unwrap(), "truth");
+    let late = host.walk(folder.path(), 2 + 60 * 24 + 1);
+    assert_eq!(codes(&late.alarms), ["expired"], "its lease runs by the clock");
 }
 
 #[test]

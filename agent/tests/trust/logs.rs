@@ -29,6 +29,18 @@ impl Setting {
         setting
     }
 
+    /// Six hundred records in all; the host has half of them.
+    fn add_six_hundred(&mut self) {
+        for number in 1..600 {
+            self.tenant.add_record("local", &user(&format!("u{number}")));
+            if number == 300 {
+                self.tenant.sign_head(1);
+                self.walk(1, &[]);
+            }
+        }
+        self.tenant.sign_head(2);
+    }
+
     /// Walks over what is served here; which alarms there are.
     fn walk(&self, minute: i64, wanted: &[&str]) {
         let walked = self.host.walk(self.folder.path(), minute);
@@ -74,14 +86,7 @@ fn a_new_base_ends_the_log() {
 #[test]
 fn a_host_that_is_behind_takes_tiles() {
     let mut setting = Setting::new();
-    for number in 1..600 {
-        setting.tenant.add_record("local", &user(&format!("u{number}")));
-        if number == 300 {
-            setting.tenant.sign_head(1);
-            setting.walk(1, &[]);
-        }
-    }
-    setting.tenant.sign_head(2);
+    setting.add_six_hundred();
     // What tiles hold need not be there as single files.
     for number in (0..250).chain(301..500) {
         setting.remove(LogFile::Record(number));
@@ -93,13 +98,56 @@ fn a_host_that_is_behind_takes_tiles() {
     let newcomer = Host::join(&mut setting.tenant);
     assert_eq!(newcomer.walk(setting.folder.path(), 2).alarms, []);
     assert_eq!(newcomer.added("local"), wanted);
+}
 
-    // And without a tile, the records will do.
-    let newcomer = Host::join(&mut setting.tenant);
+#[test]
+fn without_a_tile_its_records_will_do() {
+    let mut setting = Setting::new();
+    for number in 1..600 {
+        setting.tenant.add_record("local", &user(&format!("u{number}")));
+    }
+    setting.tenant.sign_head(1);
     setting.remove(LogFile::Tile(1));
-    let walked = newcomer.walk(setting.folder.path(), 3);
-    assert_eq!(codes(&walked.alarms), ["missing"]);
-    assert!(!newcomer.body("local").exists());
+    setting.walk(1, &[]);
+    let wanted: Vec<String> = (0..600).map(|number| format!("u{number}")).collect();
+    assert_eq!(setting.host.added("local"), wanted);
+    let newcomer = Host::join(&mut setting.tenant);
+    assert_eq!(newcomer.walk(setting.folder.path(), 2).alarms, []);
+    assert_eq!(newcomer.added("local"), wanted);
+}
+
+/// Nobody can follow the log any more, and nothing but another base helps.
+#[test]
+fn without_a_tile_and_its_records_a_host_stays_until_there_is_a_new_base() {
+    let mut setting = Setting::new();
+    setting.add_six_hundred();
+    setting.remove(LogFile::Tile(1));
+    for number in 256..512 {
+        setting.remove(LogFile::Record(number));
+    }
+    let newcomer = Host::join(&mut setting.tenant);
+    let before = setting.host.added("local");
+    assert_eq!(before.len(), 301);
+    for minute in [2, 3] {
+        setting.walk(minute, &["missing"]);
+        assert_eq!(setting.host.added("local"), before);
+        assert_eq!(setting.host.plaintext("local").unwrap(), "base");
+        assert_eq!(codes(&newcomer.walk(setting.folder.path(), minute).alarms), ["missing"]);
+        assert!(!newcomer.body("local").exists());
+    }
+    // More records are no help.
+    setting.tenant.add_user("local", "u600", 4);
+    setting.walk(4, &["missing"]);
+    assert_eq!(setting.host.added("local"), before);
+
+    setting.tenant.publish("local", "second base", 5);
+    setting.tenant.add_user("local", "u1", 5);
+    setting.walk(5, &[]);
+    assert_eq!(newcomer.walk(setting.folder.path(), 5).alarms, []);
+    for host in [&setting.host, &newcomer] {
+        assert_eq!(host.plaintext("local").unwrap(), "second base");
+        assert_eq!(host.added("local"), ["u1"]);
+    }
 }
 
 #[test]

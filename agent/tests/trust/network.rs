@@ -10,6 +10,7 @@ use dirless_agent::daemon::{CycleOptions, Engine, Outcome, WorkerCommand};
 use dirless_agent::host::sshd_program::SshdProgram;
 use dirless_agent::paths::Paths;
 use dirless_program::Clock;
+use dirless_seal::VerifyingKey;
 use dirless_seal::trust::{JoinCode, OnExpiry};
 use dirless_table::Table;
 use dirless_testkit::{Outcome as Ended, Program, eventually};
@@ -17,7 +18,8 @@ use jiff::SignedDuration;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::site::{Site, code_for, now, private, tenant_with_enroller};
+use crate::site::{Site, code_for, minute, now, private, tenant_with_enroller};
+use crate::support::manifest;
 
 /// A host in a folder of its own.
 pub(crate) struct Host {
@@ -59,6 +61,18 @@ impl Host {
             private(&path, &format!("{text}[agent]\nsources = [\"local\", \"staff\"]\n"));
         }
         ended
+    }
+
+    /// Joins, which leaves a request that waits.
+    pub(crate) fn asks(&self, code: &JoinCode, more: &[&str]) {
+        let ended = self.join(code, more);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+
+    /// Joins and is admitted: the key of the new node.
+    pub(crate) fn is_admitted(&self, site: &mut Site, code: &JoinCode, more: &[&str]) -> VerifyingKey {
+        self.asks(code, more);
+        site.admit(code).remove(0)
     }
 
     fn code_file(&self, code: &JoinCode) -> String {
@@ -105,6 +119,13 @@ impl Host {
         Engine::new(config, self.paths.clone(), clock, worker, SshdProgram::none()).unwrap()
     }
 
+    /// A daemon by the system's clock, after its first cycle, which was a good one.
+    fn good_engine(&self, site: &Site) -> Engine {
+        let mut engine = self.engine(Clock::system());
+        assert_eq!(cycle(site, &mut engine).problems, Vec::<String>::new());
+        engine
+    }
+
     /// Names that a lookup finds.
     pub(crate) fn names(&self) -> Vec<String> {
         let owner = fs::metadata(self.paths.root()).unwrap().uid();
@@ -118,6 +139,14 @@ impl Host {
     pub(crate) fn status(&self) -> String {
         self.dirless(&["status"]).stdout
     }
+}
+
+/// A tenant whose source `local` has alice, and a host that has not joined.
+pub(crate) fn site_with_alice() -> (Site, Host) {
+    let mut site = Site::start();
+    let host = Host::new(&site);
+    site.publish("local", &[("alice", 10_001)]);
+    (site, host)
 }
 
 pub(crate) fn cycle(site: &Site, engine: &mut Engine) -> Outcome {
@@ -156,9 +185,11 @@ fn from_a_join_code_to_a_receipt_and_on_without_the_backend() {
     let node = site.admit(&code).remove(0);
     host.good_cycle();
     assert_eq!(host.names(), ["alice", "bob"]);
+    // There is no daemon, and root can know that there should be one.
+    assert_eq!(host.dirless(&["status"]).code(), 1);
     let status = host.status();
     assert!(
-        status.contains("fresh, lease ends") && status.contains("the backend accepts"),
+        status.contains("fresh, lease ends") && status.contains(": the backend accepts"),
         "{status}"
     );
     let receipt = site.receipt(&node).unwrap();
@@ -200,14 +231,10 @@ fn from_a_join_code_to_a_receipt_and_on_without_the_backend() {
 
 #[test]
 fn a_host_that_cannot_follow_says_why() {
-    let mut site = Site::start();
-    let host = Host::new(&site);
-    site.publish("local", &[("alice", 10_001)]);
+    let (mut site, host) = site_with_alice();
     let code = site.code("web", 1);
-    assert_eq!(host.join(&code, &[]).code(), 0);
-    let node = site.admit(&code).remove(0);
-    let mut engine = host.engine(Clock::system());
-    assert_eq!(cycle(&site, &mut engine).problems, Vec::<String>::new());
+    let node = host.is_admitted(&mut site, &code, &[]);
+    let mut engine = host.good_engine(&site);
     assert_eq!(site.receipt(&node).unwrap().alarms, []);
 
     site.publish("local", &[("bob", 10_002)]);
@@ -232,14 +259,10 @@ fn a_host_that_cannot_follow_says_why() {
 
 #[test]
 fn a_cycle_without_news_is_one_request() {
-    let mut site = Site::start();
-    let host = Host::new(&site);
-    site.publish("local", &[("alice", 10_001)]);
+    let (mut site, host) = site_with_alice();
     let code = site.code("web", 1);
-    assert_eq!(host.join(&code, &[]).code(), 0);
-    let node = site.admit(&code).remove(0);
-    let mut engine = host.engine(Clock::system());
-    assert_eq!(cycle(&site, &mut engine).problems, Vec::<String>::new());
+    let node = host.is_admitted(&mut site, &code, &[]);
+    let mut engine = host.good_engine(&site);
     let quiet = |site: &Site, engine: &mut Engine| {
         let (outcome, requests) = site.wire.count(|| cycle(site, engine));
         assert_eq!((outcome.problems, outcome.worked), (vec![], false));
@@ -271,12 +294,10 @@ fn a_publishers_key_is_renewed_and_hosts_that_slept_catch_up() {
     site.publish("local", &[("alice", 10_001)]);
     let code = site.code("web", 2);
     for host in [&awake, &asleep] {
-        assert_eq!(host.join(&code, &[]).code(), 0);
-        site.admit(&code);
+        host.is_admitted(&mut site, &code, &[]);
         host.good_cycle();
     }
-    let mut engine = awake.engine(Clock::system());
-    assert_eq!(cycle(&site, &mut engine).problems, Vec::<String>::new());
+    let mut engine = awake.good_engine(&site);
     let old = site.succeed();
     site.publish("local", &[("bob", 10_002)]);
     let outcome = cycle(&site, &mut engine);
@@ -305,12 +326,9 @@ fn a_publishers_key_is_renewed_and_hosts_that_slept_catch_up() {
 
 #[test]
 fn a_daemon_hears_of_news_long_before_its_interval() {
-    let mut site = Site::start();
-    let host = Host::new(&site);
-    site.publish("local", &[("alice", 10_001)]);
+    let (mut site, host) = site_with_alice();
     let code = site.code("web", 1);
-    assert_eq!(host.join(&code, &[]).code(), 0);
-    let node = site.admit(&code).remove(0);
+    let node = host.is_admitted(&mut site, &code, &[]);
     let path = host.paths.config();
     let text = fs::read_to_string(&path).unwrap();
     private(&path, &format!("{text}interval_seconds = 3600\nsplay_seconds = 0\n"));
@@ -328,6 +346,14 @@ fn a_daemon_hears_of_news_long_before_its_interval() {
         // The notice brought the head: the manifest, the body and the receipt. The first may be what the stream began with.
         assert!(requests == 3 || version == 2, "{name}: {requests} requests");
     }
+    // One of another compartment's hosts, who alone read it: this one says all the same that it knows of the head.
+    let mut made = site.tenant.stage("staff", "{}", minute());
+    site.tenant.manifests.retain(|note| manifest(note) != made);
+    made.compartment = "db".parse().unwrap();
+    site.tenant.put_manifest(&made);
+    site.sign_head();
+    let told = || (site.receipt(&node)?.heads[0].1.version == 4).then_some(());
+    eventually(limit, "the receipt", told).unwrap();
     assert_eq!(agent.stop().unwrap().code(), 0);
 }
 
@@ -339,8 +365,7 @@ fn a_lease_runs_out_for_a_host_that_is_cut_off() {
         .next_policy(|policy| policy.compartments[0].on_expiry = OnExpiry::Close);
     site.publish("local", &[("alice", 10_001)]);
     let code = site.code("web", 1);
-    assert_eq!(host.join(&code, &[]).code(), 0);
-    site.admit(&code);
+    host.is_admitted(&mut site, &code, &[]);
     host.good_cycle();
     assert_eq!(host.names(), ["alice"]);
     site.kill_backend();
@@ -365,12 +390,9 @@ fn a_lease_runs_out_for_a_host_that_is_cut_off() {
 
 #[test]
 fn a_host_that_was_revoked_joins_anew_once_with_the_code_it_was_left() {
-    let mut site = Site::start();
-    let host = Host::new(&site);
-    site.publish("local", &[("alice", 10_001)]);
+    let (mut site, host) = site_with_alice();
     let code = site.code("fleet", 2);
-    assert_eq!(host.join(&code, &["--rejoin"]).code(), 0);
-    let first = site.admit(&code).remove(0);
+    let first = host.is_admitted(&mut site, &code, &["--rejoin"]);
     host.good_cycle();
 
     site.revoke(&first);
@@ -476,14 +498,12 @@ fn a_request_that_could_not_be_sent_is_sent_by_the_agent() {
 
 #[test]
 fn a_code_that_the_backend_does_not_take_joins_nothing() {
-    let mut site = Site::start();
-    let host = Host::new(&site);
-    site.publish("local", &[("alice", 10_001)]);
+    let (mut site, host) = site_with_alice();
     let used_up = site.code("web", 1);
     let first = Host {
         paths: Paths::under(&site.folder().join("first")),
     };
-    assert_eq!(first.join(&used_up, &[]).code(), 0);
+    first.asks(&used_up, &[]);
     let mut unknown = site.code("other", 1);
     unknown.secret = JoinCode::secret().unwrap();
     for code in [&used_up, &unknown] {
@@ -503,7 +523,7 @@ fn a_code_that_the_backend_does_not_take_joins_nothing() {
     assert!(ended.stderr.contains("other-roots"), "{}", ended.stderr);
     // A code that can be used still works after all that.
     let good = site.code("good", 1);
-    assert_eq!(host.join(&good, &[]).code(), 0);
+    host.asks(&good, &[]);
     site.kill_backend();
     let nobody = Host {
         paths: Paths::under(&site.folder().join("second")),

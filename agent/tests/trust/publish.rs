@@ -7,10 +7,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use dirless_agent::config;
 use dirless_agent::daemon::{CycleOptions, Engine, Outcome, WorkerCommand};
 use dirless_agent::enroll::Terminal;
+use dirless_agent::explain::{self, Caller, Daemon, Live, Told, Trust};
 use dirless_agent::host::sshd_program::SshdProgram;
 use dirless_agent::paths::Paths;
 use dirless_agent::pipeline::Report;
-use dirless_agent::trust::{JoinArguments, JoinError, join};
+use dirless_agent::trust::{JoinArguments, JoinError, Keeper, join};
 use dirless_program::{Clock, Secret};
 use dirless_seal::trust::log::{Change, Changes, diff};
 use dirless_seal::trust::{Enroller, JoinCode, JoinRequest, OnExpiry, Right};
@@ -51,6 +52,15 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
+    /// A host that has joined and was admitted, and reads the sources of these tests alone.
+    pub(crate) fn admitted() -> Self {
+        let mut setting = Self::new();
+        setting.join(false).unwrap();
+        only_these_sources(&setting);
+        setting.admit();
+        setting
+    }
+
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
@@ -228,12 +238,57 @@ fn a_host_joins_is_admitted_and_finds_its_people() {
     assert!(!setting.cycle(3).worked);
 }
 
+/// What `dirless status` says to root at this minute, with a daemon that has no problem or without one.
+fn status(setting: &Setting, minute: i64, runs: bool) -> (u8, String) {
+    let config = config::load(&setting.paths.config(), &setting.paths, "web-1").unwrap();
+    let keeper = Keeper::new(setting.paths.trust_folder(), config.signed().unwrap().joined.clone());
+    let told = Told {
+        daemon: match runs {
+            true => Daemon::Runs(Live::default()),
+            false => Daemon::Silent,
+        },
+        trust: Some(Trust::judge(&keeper, &setting.paths, at(minute))),
+    };
+    let owner = fs::metadata(setting.paths.root()).unwrap().uid();
+    let (clock, mut out) = (Clock::manual(at(minute)), Vec::new());
+    let code = explain::status(&setting.paths, owner, Caller::Root, &told, &clock, false, &mut out).unwrap();
+    (code, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn status_judges_leases_by_now_and_says_how_old_its_news_is() {
+    let mut setting = Setting::admitted();
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    setting.publish("staff", &[], 0);
+    assert_eq!(setting.cycle(0).problems, Vec::<String>::new());
+    let asked = format!("as of {}: files from ", at(0));
+    let (code, text) = status(&setting, 1, true);
+    assert!(text.contains("fresh, lease ends") && text.contains(&asked), "{text}");
+    assert_eq!(code, 0, "{text}");
+    // A cycle without news is one all the same.
+    setting.cycle(3);
+    let asked = format!("as of {}: files from ", at(3));
+    assert!(status(&setting, 3, true).1.contains(&asked));
+
+    // The daemon died then. What it wrote down last says nothing about today.
+    let (code, text) = status(&setting, 4, false);
+    assert!(text.contains("DOES NOT ANSWER") && text.contains("fresh"), "{text}");
+    assert_eq!(code, 1, "{text}");
+    let (code, text) = status(&setting, 30, true);
+    assert!(text.contains("STALE since") && text.contains(&asked), "{text}");
+    assert_eq!(code, 1, "{text}");
+    let (code, text) = status(&setting, 60 * 24 * 9, false);
+    assert!(
+        text.contains("EXPIRED, lease ended") && !text.contains("fresh"),
+        "{text}"
+    );
+    assert!(text.contains(&asked), "{text}");
+    assert_eq!(code, 1, "{text}");
+}
+
 #[test]
 fn what_is_left_of_the_classic_protocol_holds_nothing_up() {
-    let mut setting = Setting::new();
-    setting.join(false).unwrap();
-    only_these_sources(&setting);
-    setting.admit();
+    let mut setting = Setting::admitted();
     setting.publish("local", &[user("alice", 10_001)], 0);
     let mut text = fs::read_to_string(setting.paths.config()).unwrap();
     // Nobody listens there, and the token is none.
@@ -246,10 +301,7 @@ fn what_is_left_of_the_classic_protocol_holds_nothing_up() {
 
 #[test]
 fn what_a_publisher_may_not_say_is_dropped_alone() {
-    let mut setting = Setting::new();
-    setting.join(false).unwrap();
-    only_these_sources(&setting);
-    setting.admit();
+    let mut setting = Setting::admitted();
     setting.tenant.next_policy(|policy| {
         policy.publishers[0].scope.names = vec!["a*".parse().unwrap()];
         policy.publishers[0].scope.may.remove(&Right::Keys);
@@ -273,10 +325,7 @@ fn what_a_publisher_may_not_say_is_dropped_alone() {
 
 #[test]
 fn records_that_were_not_signed_leave_the_last_good_ones() {
-    let mut setting = Setting::new();
-    setting.join(false).unwrap();
-    only_these_sources(&setting);
-    setting.admit();
+    let mut setting = Setting::admitted();
     setting.publish("local", &[user("alice", 10_001)], 0);
     assert!(setting.cycle(0).problems.is_empty());
     // A publisher that signs one thing and seals another.
@@ -311,10 +360,7 @@ fn changes(before: &[(&str, u32)], after: &[(&str, u32)]) -> Changes {
 
 #[test]
 fn a_log_reaches_the_lookup_table() {
-    let mut setting = Setting::new();
-    setting.join(false).unwrap();
-    only_these_sources(&setting);
-    setting.admit();
+    let mut setting = Setting::admitted();
     setting.publish("local", &[user("alice", 10_001), user("bob", 10_002)], 0);
     setting.publish("staff", &[], 0);
     setting.cycle(0);
@@ -352,10 +398,7 @@ fn a_log_that_does_not_fit_leaves_the_last_good_state() {
         ..changes(both, all)
     };
     for (bad, code) in [(other_root, "content-root"), (changes(all, both), "log-record")] {
-        let mut setting = Setting::new();
-        setting.join(false).unwrap();
-        only_these_sources(&setting);
-        setting.admit();
+        let mut setting = Setting::admitted();
         setting.publish("local", &[user("alice", 10_001)], 0);
         setting.publish("staff", &[], 0);
         setting.tenant.add_record("local", &changes(alice, both));
@@ -379,10 +422,7 @@ fn a_log_that_does_not_fit_leaves_the_last_good_state() {
 
 #[test]
 fn access_rules_are_signed_like_everything_else() {
-    let mut setting = Setting::new();
-    setting.join(false).unwrap();
-    only_these_sources(&setting);
-    setting.admit();
+    let mut setting = Setting::admitted();
     setting.publish("local", &[user("alice", 10_001)], 0);
     setting.publish_rules(r#"{"enforce_group_memberships":true,"host_group_rules":[]}"#, 0);
     setting.cycle(0);
@@ -405,10 +445,7 @@ fn access_rules_are_signed_like_everything_else() {
 
 #[test]
 fn a_compartment_that_closes_lets_nobody_in_once_its_lease_has_run_out() {
-    let mut setting = Setting::new();
-    setting.join(false).unwrap();
-    only_these_sources(&setting);
-    setting.admit();
+    let mut setting = Setting::admitted();
     setting
         .tenant
         .next_policy(|policy| policy.compartments[0].on_expiry = OnExpiry::Close);

@@ -24,8 +24,7 @@ fn hosts_follow_a_log_at_a_backend_record_by_record_and_tile_by_tile() {
     source.user("alice", 10_001);
     site.publish("local", &[("alice", 10_001)]);
     let code = site.code("web", 2);
-    assert_eq!(early.join(&code, &[]).code(), 0);
-    site.admit(&code);
+    early.is_admitted(&mut site, &code, &[]);
     early.good_cycle();
     assert_eq!(early.names(), ["alice"]);
 
@@ -43,8 +42,7 @@ fn hosts_follow_a_log_at_a_backend_record_by_record_and_tile_by_tile() {
     site.sign_head();
     let bodies = std::fs::read_dir(site.tenant.folder.join("blob")).unwrap();
     assert_eq!(bodies.count(), 1, "no new base");
-    assert_eq!(late.join(&code, &[]).code(), 0);
-    site.admit(&code);
+    late.is_admitted(&mut site, &code, &[]);
     for host in [&early, &late] {
         host.good_cycle();
         assert_eq!(host.names(), ["bob", "carol"]);

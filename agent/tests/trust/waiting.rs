@@ -3,7 +3,7 @@
 use dirless_program::Clock;
 use jiff::SignedDuration;
 
-use crate::network::{Host, cycle};
+use crate::network::{Host, cycle, site_with_alice};
 use crate::site::{Site, now};
 
 /// A cycle so many minutes from now.
@@ -14,11 +14,9 @@ fn cycle_in(site: &Site, host: &Host, minutes: i64) {
 
 #[test]
 fn a_request_that_is_taken_out_of_the_mailbox_is_there_again_by_itself() {
-    let mut site = Site::start();
-    let host = Host::new(&site);
-    site.publish("local", &[("alice", 10_001)]);
+    let (mut site, host) = site_with_alice();
     let code = site.code("web", 1);
-    assert_eq!(host.join(&code, &[]).code(), 0);
+    host.asks(&code, &[]);
     assert!(host.bad_cycle().ends_with("(waiting)"));
     site.empty_mailbox();
     assert!(host.bad_cycle().ends_with("(waiting)"));
@@ -45,12 +43,9 @@ fn a_request_that_is_taken_out_of_the_mailbox_is_there_again_by_itself() {
 
 #[test]
 fn one_that_joins_anew_asks_again_as_well_and_keeps_its_new_keys() {
-    let mut site = Site::start();
-    let host = Host::new(&site);
-    site.publish("local", &[("alice", 10_001)]);
+    let (mut site, host) = site_with_alice();
     let code = site.code("fleet", 2);
-    assert_eq!(host.join(&code, &["--rejoin"]).code(), 0);
-    let first = site.admit(&code).remove(0);
+    let first = host.is_admitted(&mut site, &code, &["--rejoin"]);
     host.good_cycle();
     site.revoke(&first);
     for _ in 0..4 {
@@ -73,11 +68,9 @@ fn one_that_joins_anew_asks_again_as_well_and_keeps_its_new_keys() {
 
 #[test]
 fn a_host_whose_code_ends_while_it_waits_says_so_and_gives_up_in_the_end() {
-    let mut site = Site::start();
-    let host = Host::new(&site);
-    site.publish("local", &[("alice", 10_001)]);
+    let (mut site, host) = site_with_alice();
     let code = site.code("web", 1);
-    assert_eq!(host.join(&code, &[]).code(), 0);
+    host.asks(&code, &[]);
     site.end_code(&code);
     cycle_in(&site, &host, 11);
     let problem = host.bad_cycle();
@@ -94,8 +87,7 @@ fn a_host_whose_code_ends_while_it_waits_says_so_and_gives_up_in_the_end() {
     assert!(problem.contains("dirless join --again"), "{problem}");
     // With another code it begins again.
     let code = site.code("other", 1);
-    assert_eq!(host.join(&code, &["--again"]).code(), 0);
-    site.admit(&code);
+    host.is_admitted(&mut site, &code, &["--again"]);
     host.good_cycle();
     assert_eq!(host.names(), ["alice"]);
 }

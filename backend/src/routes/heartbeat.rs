@@ -1,15 +1,15 @@
 //! `POST /v1/agent/heartbeat`: a host is alive, and says what it serves.
 
-use std::borrow::Cow;
+mod body;
+
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use dirless_wire::{ErrorCode, ErrorReply, Heartbeat, HostReport, StatusReply, header};
+use dirless_wire::{ErrorCode, ErrorReply, Heartbeat, StatusReply, header};
 use http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+use self::body::{Sender, fit};
 use super::asked::{Asked, Parsed};
 use crate::app::App;
 use crate::http::limits::Pace;
@@ -54,17 +54,6 @@ pub(super) async fn beat(
     }
 }
 
-/// A heartbeat whose report was passed over.
-#[derive(Deserialize)]
-struct Sender<'a> {
-    #[serde(borrow)]
-    agent_id: Cow<'a, str>,
-    #[serde(borrow)]
-    hostname: Cow<'a, str>,
-    #[serde(default)]
-    report: Option<IgnoredAny>,
-}
-
 /// Takes a heartbeat whose body is at hand, for the hot path; with the tag of the tenant's state. `None`
 /// when anything is unusual about it, or that tag is not in memory: [`beat`] then answers.
 ///
@@ -98,58 +87,11 @@ pub(crate) fn beat_at_hand(app: &App, headers: &HeaderMap, body: &[u8]) -> Optio
 }
 
 fn absorb(app: &App, tenant: &TenantHandle, heartbeat: Heartbeat, mark: Option<Mark>) -> Absorbed {
-    let extras = heartbeat.report.map(fit);
+    let extras = heartbeat.report.map(|report| fit(report, EXTRAS_MAX));
     let beat = Beat {
         agent_id: &heartbeat.agent_id,
         hostname: &heartbeat.hostname,
         extras: extras.as_deref(),
     };
     app.heartbeats.beat_marked(tenant, beat, mark)
-}
-
-/// The report as text that the store takes: of long lists the end is left out, the totals stay.
-fn fit(mut report: HostReport) -> String {
-    report.cap();
-    loop {
-        let text = serde_json::to_string(&report).unwrap_or_default();
-        if text.len() <= EXTRAS_MAX {
-            return text;
-        }
-        if report.dropped.is_empty() && report.problems.is_empty() && report.sources.is_empty() {
-            return String::new();
-        }
-        let half = report.dropped.len() / 2;
-        report.dropped.truncate(half);
-        if half == 0 {
-            report.problems.truncate(report.problems.len() / 2);
-            report.sources.pop_last();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use dirless_wire::DroppedEntry;
-
-    use super::*;
-
-    #[test]
-    fn a_long_report_is_cut_to_what_the_store_takes() {
-        let entry = DroppedEntry {
-            kind: "user".to_owned(),
-            name: "n".repeat(256),
-            reason: "r".repeat(256),
-        };
-        let report = HostReport {
-            dropped: vec![entry; 500],
-            dropped_total: 500,
-            problems: vec!["p".repeat(300); 40],
-            ..HostReport::default()
-        };
-        let text = fit(report);
-        assert!(text.len() <= EXTRAS_MAX && !text.is_empty());
-        let kept: HostReport = serde_json::from_str(&text).unwrap();
-        assert_eq!(kept.dropped_total, 500);
-        assert!(!kept.dropped.is_empty());
-    }
 }

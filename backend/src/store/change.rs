@@ -1,7 +1,8 @@
 //! What the store tells others after a commit.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dirless_wire::{ETag, SourceName, TenantId};
 use tokio::sync::broadcast;
@@ -70,6 +71,27 @@ pub enum Change {
 pub(crate) struct Notices {
     sender: broadcast::Sender<Change>,
     observer: OnceLock<Observer>,
+    stored: Mutex<Stored>,
+}
+
+/// Counts what was stored for hosts of the verified protocol to apply. Heads are not: they are signed again each minute.
+#[derive(Default)]
+struct Stored {
+    of: HashMap<TenantId, u64>,
+    /// How often nobody knows what it was.
+    unknown: u64,
+}
+
+impl Stored {
+    fn count(&mut self, change: &Change) {
+        match change {
+            Change::Object { tenant, path } if !path.starts_with("head/") => {
+                *self.of.entry(tenant.clone()).or_default() += 1;
+            }
+            Change::Everything => self.unknown += 1,
+            _ => {}
+        }
+    }
 }
 
 /// A function called on the writer's thread after the commit and before the writer's callers are
@@ -88,6 +110,7 @@ impl Notices {
         Self {
             sender: broadcast::Sender::new(BACKLOG),
             observer: OnceLock::new(),
+            stored: Mutex::default(),
         }
     }
 
@@ -100,11 +123,46 @@ impl Notices {
         self.observer.set(observer).is_ok()
     }
 
+    /// Changes whenever something that hosts apply is stored for the tenant, before anybody is told of it.
+    pub(crate) fn stored(&self, tenant: &TenantId) -> u64 {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.unknown + stored.of.get(tenant).copied().unwrap_or_default()
+    }
+
     pub(crate) fn tell(&self, change: Change) {
+        self.stored
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .count(&change);
         if let Some(observer) = self.observer.get() {
             observer(&change);
         }
         // That nobody listens is fine.
         let _unheard = self.sender.send(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_hosts_apply_counts_and_heads_do_not() {
+        let notices = Notices::new();
+        let tenants: [TenantId; 2] = ["a", "b"].map(|name| name.parse().unwrap());
+        let counts = || tenants.each_ref().map(|tenant| notices.stored(tenant));
+        let object = |path: &str| Change::Object {
+            tenant: tenants[0].clone(),
+            path: path.to_owned(),
+        };
+        assert_eq!(counts(), [0, 0]);
+        notices.tell(object("head/syncer"));
+        notices.tell(Change::Credentials);
+        assert_eq!(counts(), [0, 0]);
+        notices.tell(object("log/syncer/people/all/1/7"));
+        notices.tell(object("policy/2"));
+        assert_eq!(counts(), [2, 0]);
+        notices.tell(Change::Everything);
+        assert_eq!(counts(), [3, 1]);
     }
 }

@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dirless_program::Clock;
+use dirless_wire::TenantId;
 use tokio::sync::broadcast;
 
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry};
@@ -288,6 +289,16 @@ impl Store {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.0.folder
+    }
+
+    /// Whether other backends may serve the same store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.home.is_some()
+    }
+
+    /// Changes whenever something that hosts of the verified protocol apply is stored for the tenant.
+    pub(crate) fn stored(&self, tenant: &TenantId) -> u64 {
+        self.0.notices.stored(tenant)
     }
 
     pub(crate) fn now(&self) -> jiff::Timestamp {

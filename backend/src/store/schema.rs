@@ -25,6 +25,7 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("schema/0001-base.sql")),
     M::up(include_str!("schema/0002-trust.sql")),
     M::up(include_str!("schema/0003-sightings.sql")),
+    M::up(include_str!("schema/0004-join-uses.sql")),
 ];
 
 /// Newest schema number this program knows.

@@ -265,6 +265,61 @@ async fn agents_are_counted_once_wherever_they_beat() {
     assert_eq!(agents.len(), 300);
 }
 
+/// The next flush of heartbeats is an hour away.
+#[tokio::test]
+async fn what_hosts_say_anew_is_seen_at_the_other_at_once() {
+    let pair = pair();
+    let (here, there) = (trusted(&pair.one, "v1").await, trusted(&pair.two, "v1").await);
+    let mut nodes = Vec::new();
+    for seed in 1..=5_u8 {
+        let public = PublicKey::new(format!("n{seed}+0000000{seed}").parse().unwrap(), [seed; 32]);
+        let _registered = here.register_key(&public, KeyRole::Node, None, origin()).await.unwrap();
+        nodes.push(pair.one.tenant_of_key(pair.one.key_holder("v1", public.id()).unwrap()));
+    }
+    let limits = HeartbeatLimits {
+        interval: Duration::from_secs(3600),
+        ..HeartbeatLimits::default()
+    };
+    let (stop, _) = tokio::sync::watch::channel(());
+    let running = [&pair.one, &pair.two].map(|store| {
+        let (sink, mut stopped) = (HeartbeatSink::new(store.clone(), limits), stop.subscribe());
+        let until_stopped = async move { drop(stopped.changed().await) };
+        tokio::spawn(async move { sink.run(until_stopped).await })
+    });
+    let say = |issued: u32, head: u32, generation: u32| {
+        for node in &nodes {
+            let text =
+                format!("dirless/receipt/v1\nissued {issued}\nhead syncer {head} x\ngeneration {generation}\n\n");
+            assert!(node.put_receipt(&Bytes::from(text)));
+        }
+    };
+    let all_say = async |what: &str| {
+        let what = format!("\n{what}\n").into_bytes();
+        let says = |bytes: &Bytes| bytes.windows(what.len()).any(|window| window == what);
+        until("the other backend sees it", async || {
+            let receipts = there.receipts("", 10).await.unwrap().entries;
+            receipts.iter().filter(|receipt| says(&receipt.bytes)).count() == nodes.len()
+        })
+        .await;
+    };
+    say(1, 1, 1);
+    all_say("generation 1").await;
+    say(2, 1, 2);
+    all_say("generation 2").await;
+    // A change that alters nothing on these hosts is waited for as well; another backend may have stored it.
+    let policy = path("policy/1");
+    let put = there.put_object(&policy, Expected::Anything, body(b"note"), origin());
+    assert!(matches!(put.await.unwrap(), ObjectPut::Stored(_)));
+    // A backend that writes has heard of all that was stored before.
+    let _written = trusted(&pair.one, "v2").await;
+    say(3, 2, 2);
+    all_say("head syncer 2 x").await;
+    drop(stop);
+    for task in running {
+        task.await.unwrap();
+    }
+}
+
 /// Notices are lost while a connection is down, and a pooler may lose them all: the number is the truth.
 #[tokio::test]
 async fn what_came_without_a_notice_is_found_by_looking() {

@@ -199,7 +199,7 @@ async fn backup_verify_and_restore_say_what_they_did() {
     drop(store);
     let place = folder.path().to_owned();
     tokio::task::spawn_blocking(move || {
-        let sums = "schema 3, 1 tenants, 1 bodies of 4 bytes together";
+        let sums = "schema 4, 1 tenants, 1 bodies of 4 bytes together";
         assert_eq!(done(&place, &["verify"]), format!("clean: {sums}\n"));
         let file = place.join("b");
         let path = file.to_str().unwrap();

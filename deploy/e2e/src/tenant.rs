@@ -2,7 +2,7 @@
 //! nothing else.
 
 use anyhow::Context;
-use dirless_testkit::{Program, Running};
+use dirless_testkit::{Outcome, Program, Running};
 
 use crate::site::{self, BACKEND, SECRET, private};
 
@@ -13,7 +13,8 @@ pub const SYNCER_KEYS: &str = "/srv/syncer/keys";
 /// Of the root keys.
 pub const PASSPHRASE: &str = "correct horse battery staple";
 
-const PASSPHRASE_FILE: &str = "/srv/passphrase";
+/// A file with it.
+pub const PASSPHRASE_FILE: &str = "/srv/passphrase";
 
 /// An operator's token for the backend.
 pub const TOKEN: &str = "/srv/operator-token";
@@ -54,13 +55,32 @@ pub fn syncer(arguments: &[&str]) -> anyhow::Result<String> {
     ours("dirless-syncer", &all)
 }
 
+/// The same, however it ends.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn syncer_outcome(arguments: &[&str]) -> anyhow::Result<Outcome> {
+    Program::ours("dirless-syncer")?
+        .args(["--config", CONFIG])
+        .args(arguments)
+        .run()
+}
+
 /// Writes who the people are.
 ///
 /// # Errors
 /// What the file system reports.
 pub fn people(names: &[&str]) -> anyhow::Result<()> {
+    people_of("/srv/people", names)
+}
+
+/// Writes who the people of the source in `folder` are.
+///
+/// # Errors
+/// What the file system reports.
+pub fn people_of(folder: &str, names: &[&str]) -> anyhow::Result<()> {
     let lines: String = names.iter().map(|name| format!("  - {{name: {name}}}\n")).collect();
-    private("/srv/people/people.yaml", &format!("people:\n{lines}"))
+    private(format!("{folder}/people.yaml"), &format!("people:\n{lines}"))
 }
 
 /// Puts the signatures of two of the three roots under the draft of the policy in `folder`.
@@ -83,6 +103,14 @@ impl Tenant {
     /// # Errors
     /// When something cannot be made.
     pub fn drafted() -> anyhow::Result<Self> {
+        Self::drafted_with(&["people"], "")
+    }
+
+    /// The same with these sources for the syncer to publish, and `more` at the end of its configuration.
+    ///
+    /// # Errors
+    /// When something cannot be made.
+    pub fn drafted_with(sources: &[&str], more: &str) -> anyhow::Result<Self> {
         private(PASSPHRASE_FILE, &format!("{PASSPHRASE}\n"))?;
         let init = ["tenant", "init", FOLDER, "--keys", "/srv/keys", "--work", "10"];
         operator(&[&init[..], &["--passphrase-file", PASSPHRASE_FILE]].concat())?;
@@ -94,14 +122,16 @@ impl Tenant {
             roots: find(&shown, "fingerprint").context("the fingerprint of the roots")?,
         };
         people(&["alice", "bob"])?;
-        tenant.configure()?;
+        tenant.configure(more)?;
         let lines = syncer(&["signing", "init", "syncer-1"])?;
         let word = |line: usize, word: usize| lines.lines().nth(line).and_then(|line| line.split(' ').nth(word));
         let (publisher, enroller) = (word(0, 1).context("publisher")?, word(1, 1).context("enroller")?);
         let recipient = word(1, 2).context("recipient")?;
-        let scope = ["--source", "people", "--ids", "1000-2147483647", "--names", "*"];
+        let sources: Vec<&str> = sources.iter().flat_map(|source| ["--source", source]).collect();
+        let scope = ["--ids", "1000-2147483647", "--names", "*"];
         let may = ["--may", "users", "--may", "groups", "--may", "keys"];
-        operator(&[&["publisher", "add", FOLDER, "--key", publisher], &scope[..], &may[..]].concat())?;
+        let add = ["publisher", "add", FOLDER, "--key", publisher];
+        operator(&[&add[..], &sources, &scope, &may].concat())?;
         operator(&["enroller", "add", FOLDER, "--key", enroller, "--recipient", recipient])?;
         Ok(tenant)
     }
@@ -116,7 +146,7 @@ impl Tenant {
         Ok(tenant)
     }
 
-    fn configure(&self) -> anyhow::Result<()> {
+    fn configure(&self, more: &str) -> anyhow::Result<()> {
         let Self { id, roots } = self;
         private(
             CONFIG,
@@ -125,7 +155,7 @@ impl Tenant {
                  state_folder = \"/srv/syncer/state\"\n[tree]\npath = \"/srv/syncer/state/tree.db\"\n\
                  [[source]]\nkind = \"files\"\nname = \"people\"\nfolder = \"/srv/people\"\n\
                  [signed]\nfolder = \"{FOLDER}\"\nroots = \"{roots}\"\ntenant = \"{id}\"\nurl = \"file://{FOLDER}\"\n\
-                 classic = false\n"
+                 classic = false\n{more}"
             ),
         )
     }
@@ -151,6 +181,15 @@ pub fn at_backend(more: &str) -> anyhow::Result<Running> {
         "[hmac]\nsecret_file = \"/etc/dirless/backend-secret\"\n[storage]\npath = \"/srv/backend\"\n",
     )?;
     let backend = site::start_backend()?;
+    make_at_backend(more, &[])?;
+    Ok(backend)
+}
+
+/// The same at the backend that runs already, with these further arguments of `tenant init`.
+///
+/// # Errors
+/// When something cannot be made.
+pub fn make_at_backend(more: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let token = ["token", "create", "--label", "operator", "--scope", "tenants"];
     private(TOKEN, &ours("dirless-backend", &token)?)?;
     people(&["alice", "bob"])?;
@@ -173,10 +212,9 @@ pub fn at_backend(more: &str) -> anyhow::Result<Running> {
         TOKEN,
     ];
     let to = ["--signed", "/srv/signed.toml", "--passphrase-file", PASSPHRASE_FILE];
-    operator(&[&init[..], &of, &to].concat())?;
+    operator(&[&init[..], &of, &to, arguments].concat())?;
     let signed = std::fs::read_to_string("/srv/signed.toml")?;
-    private(CONFIG, &format!("{config}{signed}{more}"))?;
-    Ok(backend)
+    private(CONFIG, &format!("{config}{signed}{more}"))
 }
 
 /// Makes a join code in the file `code` that lets this many hosts in.
@@ -184,18 +222,17 @@ pub fn at_backend(more: &str) -> anyhow::Result<Running> {
 /// # Errors
 /// When the syncer does not.
 pub fn join_code(code: &str, uses: usize) -> anyhow::Result<()> {
+    join_code_of("all", code, uses)
+}
+
+/// The same for hosts of this compartment.
+///
+/// # Errors
+/// When the syncer does not.
+pub fn join_code_of(compartment: &str, code: &str, uses: usize) -> anyhow::Result<()> {
     let uses = uses.to_string();
-    syncer(&[
-        "join-code",
-        "create",
-        "--compartment",
-        "all",
-        "--uses",
-        &uses,
-        "--out",
-        code,
-    ])
-    .map(drop)
+    let create = ["join-code", "create", "--compartment", compartment];
+    syncer(&[&create[..], &["--uses", &uses, "--out", code]].concat()).map(drop)
 }
 
 /// The first text under this name, wherever it stands.

@@ -15,6 +15,9 @@ use dirless_e2e::tenant::{FOLDER, Tenant, join_code, operator, people, syncer};
 use dirless_e2e::world::ARRIVAL;
 use dirless_testkit::{Program, eventually, isolated};
 
+/// The host's own copy of what is carried to it.
+const CARRIED: &str = "/srv/carried";
+
 /// One cycle of the agent: what it says is wrong.
 fn cycle() -> anyhow::Result<Vec<String>> {
     let outcome = Program::ours("dirless-agent")?.args(["run", "--once"]).run()?;
@@ -37,6 +40,16 @@ fn join() -> anyhow::Result<()> {
     syncer(&["once"]).map(drop)
 }
 
+/// Joins anew with a code, from the folder that was carried there.
+fn joins_from_a_stick() -> anyhow::Result<()> {
+    join_code("/srv/stick.code", 1)?;
+    operator(&["join", "--again", "--code-file", "/srv/stick.code", "--from", CARRIED])?;
+    let path = "/etc/dirless/dirless-agent.toml";
+    let text = std::fs::read_to_string(path)?;
+    ensure!(text.contains(&format!("from = \"{CARRIED}\"")), "{text}");
+    private(path, &format!("{text}[agent]\nsources = [\"people\"]\n"))
+}
+
 #[test]
 fn from_an_operators_keys_to_a_login_name() {
     isolated("from_an_operators_keys_to_a_login_name", || {
@@ -53,24 +66,39 @@ fn from_an_operators_keys_to_a_login_name() {
         ensure!(getent("passwd", "bob")?.is_none() && getent("passwd", "carol")?.is_some());
         ensure!(getent("passwd", "alice")?.as_ref() == Some(&alice));
 
-        // Carried by hand: a mirror in another folder is as good.
-        operator(&["mirror", FOLDER, "/srv/stick", "--roots", &tenant.roots])?;
-        tenant.verify("/srv/stick")?;
-        let path = "/etc/dirless/dirless-agent.toml";
-        let text = std::fs::read_to_string(path)?;
-        private(path, &text.replace(&format!("file://{FOLDER}"), "/srv/stick"))?;
-        ensure!(cycle()?.is_empty(), "from a stick");
+        // Carried by hand: from a web server onto a stick, from the stick into a folder of the host's.
+        let (port, _) = counting_server()?;
+        let url = format!("http://127.0.0.1:{port}");
+        let carry = || -> anyhow::Result<()> {
+            operator(&["mirror", &url, "/srv/stick", "--roots", &tenant.roots])?;
+            operator(&["mirror", "/srv/stick", CARRIED, "--roots", &tenant.roots])?;
+            tenant.verify(CARRIED)
+        };
+        carry()?;
+        // A code goes in, a request comes out.
+        joins_from_a_stick()?;
+        ensure!(!cycle()?.is_empty(), "admitted before its request was carried");
+        Program::system("cp")
+            .args(["-r", &format!("{CARRIED}/join"), FOLDER])
+            .succeed()?;
+        people(&["alice", "dora"])?;
+        syncer(&["once"])?;
+        ensure!(getent("passwd", "dora")?.is_none(), "what was not carried yet");
+        carry()?;
+        ensure!(cycle()?.is_empty(), "after the second delivery: {:?}", cycle()?);
+        ensure!(getent("passwd", "carol")?.is_none() && getent("passwd", "dora")?.is_some());
+        ensure!(getent("passwd", "alice")?.as_ref() == Some(&alice));
 
         // Whoever has the stick changes a byte of everything in turn: nobody is lost, and nobody comes in.
         for folder in ["head", "policy", "manifest", "log", "blob"] {
-            spoil(&Path::new("/srv/stick").join(folder))?;
+            spoil(&Path::new(CARRIED).join(folder))?;
         }
         people(&["mallory"])?;
         ensure!(!cycle()?.is_empty(), "a spoilt stick was taken for a good one");
         ensure!(getent("passwd", "alice")?.as_ref() == Some(&alice) && getent("passwd", "mallory")?.is_none());
 
         // With everything gone, the host answers.
-        std::fs::remove_dir_all("/srv/stick")?;
+        std::fs::remove_dir_all(CARRIED)?;
         std::fs::remove_dir_all(FOLDER)?;
         ensure!(!cycle()?.is_empty() && getent("passwd", "alice")?.as_ref() == Some(&alice));
         Ok(())

@@ -97,7 +97,7 @@ struct Source {
 fn sources() -> Vec<Source> {
     let root = repository().canonicalize().unwrap();
     let mut files = Vec::new();
-    for folder in ["shared", "backend", "syncer", "agent", "deploy"] {
+    for folder in ["shared", "backend", "syncer", "agent", "operator", "deploy"] {
         collect(&root.join(folder), &mut files);
     }
     files.into_iter().map(|path| read(&root, &path)).collect()
@@ -289,6 +289,72 @@ fn lints_are_excepted_with_reasons_and_nothing_is_left_for_later() {
             );
         }
     }
+}
+
+/// The codes that `source` gives to refusals and alarms, found by what stands in front of them.
+fn codes(source: &Source) -> BTreeSet<String> {
+    let text: String = source.production.iter().map(|line| line.trim()).collect();
+    let mut marks = vec![
+        "BodyError::new(\"",
+        "Problem::new(\"",
+        "ReceiptAlarm::new(\"",
+        "code: \"",
+    ];
+    if source.path.ends_with("trust/refusal.rs") || source.path.ends_with("trust/walk.rs") {
+        marks.push("=> \"");
+    }
+    if source.path.ends_with("trust/walk.rs") || source.path.ends_with("pipeline/open.rs") {
+        marks.push("=> (\"");
+    }
+    let found = marks.iter().flat_map(|mark| text.split(*mark).skip(1));
+    found
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+        .collect()
+}
+
+/// The words in the first column of the tables below `heading` of a page, up to the next heading of its level.
+fn listed(page: &str, heading: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(repository().join("docs").join(page)).unwrap();
+    let below = text.split(heading).nth(1).unwrap().split("\n## ").next().unwrap();
+    let cells = below
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let words = cells.flat_map(|cell| cell.split('`').step_by(2));
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_code_is_explained_and_every_explained_one_is_given() {
+    let sources = sources();
+    let is_hosts = |source: &&Source| {
+        let places = ["shared/seal/src/trust", "agent/src/trust", "agent/src/pipeline"];
+        places.iter().any(|place| source.path.starts_with(place)) || source.path.ends_with("daemon/signed.rs")
+    };
+    let hosts: BTreeSet<String> = sources.iter().filter(is_hosts).flat_map(codes).collect();
+    assert!(hosts.len() > 40, "where codes are made was not found: {hosts:?}");
+    let protocol = listed("protocol.md", "\n## Codes\n");
+    let unexplained: Vec<_> = hosts.difference(&protocol).collect();
+    assert!(
+        unexplained.is_empty(),
+        "docs/protocol.md does not explain {unexplained:?}"
+    );
+    let is_walk = |source: &&Source| source.path.starts_with("operator/src/walk");
+    let verify: BTreeSet<String> = sources.iter().filter(is_walk).flat_map(codes).collect();
+    assert!(verify.len() > 5, "where codes are made was not found: {verify:?}");
+    let trust = listed("trust.md", "\n## Check\n");
+    let unexplained: Vec<_> = verify
+        .iter()
+        .filter(|code| !protocol.contains(*code) && !trust.contains(*code))
+        .collect();
+    assert!(unexplained.is_empty(), "docs/trust.md does not explain {unexplained:?}");
+    let production: String = sources.iter().flat_map(|source| source.production.clone()).collect();
+    let is_gone = |code: &&String| !production.contains(&format!("\"{code}\""));
+    let gone: Vec<_> = protocol.iter().filter(is_gone).collect();
+    assert!(
+        gone.is_empty(),
+        "docs/protocol.md explains {gone:?}, which nothing gives"
+    );
 }
 
 #[test]

@@ -77,8 +77,10 @@ pub(crate) struct Board {
     had: Vec<AtomicU64>,
     /// Bodies that nobody published, and files that a host refused.
     wrong: AtomicUsize,
-    /// Bodies and files that came after a newer one.
+    /// Bodies that hosts took after a newer one.
     older: AtomicUsize,
+    /// Files that hosts refused since they had a newer one.
+    refused: AtomicUsize,
     /// Cycles in progress.
     busy: AtomicUsize,
     /// Cycles that failed.
@@ -98,6 +100,7 @@ impl Board {
             had: (0..hosts).map(|_| AtomicU64::new(0)).collect(),
             wrong: AtomicUsize::new(0),
             older: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             failed: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
@@ -148,9 +151,14 @@ impl Board {
         }
     }
 
-    /// Bodies that hosts got and nobody published, and bodies that they got after a newer one.
+    /// Bodies that hosts got and nobody published, and bodies that they took after a newer one.
     pub(crate) fn wrong_and_older(&self) -> (usize, usize) {
         (self.wrong.load(Ordering::Relaxed), self.older.load(Ordering::Relaxed))
+    }
+
+    /// Files that hosts were served after a newer one, and refused.
+    pub(crate) fn refused_as_older(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// A process of hosts ended: nobody waits for what they would have said.
@@ -231,7 +239,7 @@ impl Notes for Board {
                 self.told.note(host, at);
             }
             What::Has(mark) => self.note_body(host, at, mark),
-            What::Refused { older: true } => drop(self.older.fetch_add(1, Ordering::Relaxed)),
+            What::Refused { older: true } => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
             What::Refused { older: false } => drop(self.wrong.fetch_add(1, Ordering::Relaxed)),
             What::Begins => drop(self.busy.fetch_add(1, Ordering::Relaxed)),
             What::Ends { well } => {
@@ -269,7 +277,7 @@ mod tests {
         say(&board, 3, What::Has(7));
         say(&board, 3, What::Refused { older: true });
         say(&board, 3, What::Refused { older: false });
-        assert_eq!(board.wrong_and_older(), (2, 2));
+        assert_eq!((board.wrong_and_older(), board.refused_as_older()), ((2, 1), 1));
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub(crate) struct Cost {
 /// What changes took, each by itself.
 #[derive(Debug, Default)]
 struct Taking {
+    /// From the new snapshot in the publisher's hands to the acknowledgement.
+    published: Vec<Duration>,
+    /// From the acknowledgement to the first look-up that finds it.
     elapsed: Vec<Duration>,
     passed: Vec<Count>,
     taken: Taken,
@@ -90,12 +93,12 @@ impl Taking {
         let each = |time: Duration| time.as_secs_f64() * 1000.0 / self.elapsed.len().max(1) as f64;
         (each(self.taken.workers), each(self.taken.daemon))
     }
+}
 
-    /// Milliseconds: half took no longer, and the longest.
-    fn time(&self) -> (f64, f64) {
-        let times = Times::of(self.elapsed.clone());
-        times.map_or((0.0, 0.0), |times| (times.p50_ms, times.max_ms))
-    }
+/// Milliseconds: half took no longer, and the longest.
+fn times(of: &[Duration]) -> (f64, f64) {
+    let times = Times::of(of.to_vec());
+    times.map_or((0.0, 0.0), |times| (times.p50_ms, times.max_ms))
 }
 
 fn median(values: impl Iterator<Item = u64>) -> u64 {
@@ -163,15 +166,16 @@ impl Cost {
         &self,
         host: &mut Host,
         count: u32,
-        mut change: impl AsyncFnMut() -> anyhow::Result<Changed>,
+        mut change: impl AsyncFnMut() -> anyhow::Result<(Changed, Duration)>,
     ) -> anyhow::Result<Taking> {
         let (mut taking, begun) = (Taking::default(), host.taken()?);
         for _ in 0..count {
             tokio::time::sleep(Duration::from_secs(self.pause)).await;
             let before = at_rest(&host.wire).await;
-            let changed = change().await?;
+            let (changed, published) = change().await?;
             let acknowledged = Instant::now();
             let had = host.has(&changed).await?;
+            taking.published.push(published);
             taking.elapsed.push(had.saturating_duration_since(acknowledged));
             // The receipt follows.
             while host.wire.count().since(&before).of(Asked::Heartbeat).requests == 0 {
@@ -204,7 +208,7 @@ impl Cost {
         host.start()?;
         // The base, and the first record after it: over everything.
         for _ in 0..2 {
-            let changed = tenant.change(|_| {}).await?;
+            let (changed, _) = tenant.change(|_| {}).await?;
             host.has(&changed).await?;
         }
         let taking = self
@@ -216,13 +220,14 @@ impl Cost {
         tenant.settle(true).await?;
         let again = at_rest(&host.wire).await.since(&idle);
         let idle = all_bytes(&idle.since(&before));
-        let ((workers, daemon), (half, longest)) = (taking.processor(), taking.time());
+        let (workers, daemon) = taking.processor();
+        let ((publish, most), (half, longest)) = (times(&taking.published), times(&taking.elapsed));
         println!(
-            "\n| {users} people, by the log | bytes: head in the notice | record | receipt | other | all | requests | worker CPU | daemon CPU | applied after: p50, max | a cycle without news | a head that was only signed again |"
+            "\n| {users} people, by the log | bytes: head in the notice | record | receipt | other | all | requests | worker CPU | daemon CPU | published in: p50, max | applied after: p50, max | a cycle without news | a head that was only signed again |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
         println!(
-            "| | {} | {} | {} | {} | **{}** | {} | **{workers:.1} ms** | {daemon:.1} ms | {half:.0}, {longest:.0} ms | {idle} | {} |",
+            "| | {} | {} | {} | {} | **{}** | {} | **{workers:.1} ms** | {daemon:.1} ms | {publish:.0}, {most:.0} ms | {half:.0}, {longest:.0} ms | {idle} | {} |",
             taking.bytes(Asked::Notices),
             taking.bytes(Asked::Record),
             taking.bytes(Asked::Heartbeat),
@@ -238,7 +243,7 @@ impl Cost {
         let urls = backend.urls();
         let classic = Classic::enrol(&urls, bearer, users).await?;
         let mut people = People::new(users);
-        let (changed, sealed) = classic.change(&mut people, 0).await?;
+        let (changed, _, sealed) = classic.change(&mut people, 0).await?;
         let mut host = new_host(&urls).await?;
         host.enrol(classic.tenant.as_str(), bearer, classic.identity.expose().as_str())?;
         host.start()?;
@@ -246,16 +251,18 @@ impl Cost {
         let mut next = 0;
         let taking = self.measure(&mut host, self.snapshots, async || {
             next += 1;
-            Ok(classic.change(&mut people, next).await?.0)
+            let (changed, published, _) = classic.change(&mut people, next).await?;
+            Ok((changed, published))
         });
         let taking = taking.await?;
-        let ((workers, daemon), (half, longest)) = (taking.processor(), taking.time());
+        let (workers, daemon) = taking.processor();
+        let ((publish, most), (half, longest)) = (times(&taking.published), times(&taking.elapsed));
         println!(
-            "\n| {users} people, by the snapshot | sealed | bytes: snapshot fetched | all | requests | worker CPU | daemon CPU | applied after: p50, max | table |"
+            "\n| {users} people, by the snapshot | sealed | bytes: snapshot fetched | all | requests | worker CPU | daemon CPU | published in: p50, max | applied after: p50, max | table |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|");
         println!(
-            "| | {sealed} | {} | **{}** | {} | **{workers:.1} ms** | {daemon:.1} ms | {half:.0}, {longest:.0} ms | {} |",
+            "| | {sealed} | {} | **{}** | {} | **{workers:.1} ms** | {daemon:.1} ms | {publish:.0}, {most:.0} ms | {half:.0}, {longest:.0} ms | {} |",
             taking.bytes(Asked::Snapshot),
             taking.all_bytes(),
             taking.requests(),
@@ -294,15 +301,15 @@ impl Classic {
         })
     }
 
-    /// Puts everybody after one changed: who, and how long the sealed body is.
-    async fn change(&self, people: &mut People, number: usize) -> anyhow::Result<(Changed, usize)> {
+    /// Puts everybody after one changed: who, what sealing and putting took, and how long the sealed body is.
+    async fn change(&self, people: &mut People, number: usize) -> anyhow::Result<(Changed, Duration, usize)> {
         let changed = Changed {
             full_name: people.change(number),
             name: name(number % people.count()),
         };
-        let mut sealed = Vec::new();
-        let recipient = self.identity.recipient();
-        dirless_seal::seal(&recipient, &mut people.snapshot().as_slice(), &mut sealed)?;
+        let (plaintext, mut sealed) = (people.snapshot(), Vec::new());
+        let (began, recipient) = (Instant::now(), self.identity.recipient());
+        dirless_seal::seal(&recipient, &mut plaintext.as_slice(), &mut sealed)?;
         let (headers, length) = (
             SnapshotHeaders::for_recipient(AgePublicKey::new(recipient.as_str())?),
             sealed.len(),
@@ -310,7 +317,7 @@ impl Classic {
         let (cycle, source) = (self.client.cycle(), source());
         let put = cycle.put_snapshot(&source, &headers, Bytes::from(sealed), &Expected::Anything);
         put.await?;
-        Ok((changed, length))
+        Ok((changed, began.elapsed(), length))
     }
 }
 
@@ -323,6 +330,7 @@ mod tests {
         assert_eq!(median([5, 1, 3].into_iter()), 3);
         assert_eq!(median(std::iter::empty()), 0);
         let taking = Taking {
+            published: Vec::new(),
             elapsed: vec![Duration::from_millis(10), Duration::from_millis(30)],
             passed: Vec::new(),
             taken: Taken {
@@ -330,6 +338,9 @@ mod tests {
                 workers: Duration::from_millis(40),
             },
         };
-        assert_eq!((taking.processor(), taking.time()), ((20.0, 2.0), (10.0, 30.0)));
+        assert_eq!(
+            (taking.processor(), times(&taking.elapsed)),
+            ((20.0, 2.0), (10.0, 30.0))
+        );
     }
 }

@@ -118,6 +118,10 @@ impl Fleet {
             sites.push(Site::elsewhere(&play.elsewhere).await?);
         }
         let board = Arc::new(Board::new(play.hosts, sites.len()));
+        // A backend that has not heard of the first change yet serves what was there before.
+        for (number, site) in sites.iter().enumerate() {
+            site.first().into_iter().for_each(|mark| board.publish(number, mark));
+        }
         let mut fleet = Self {
             play,
             sites,
@@ -159,7 +163,11 @@ impl Fleet {
         if wrong > 0 {
             bail!("playing {act}: hosts got {wrong} bodies that nobody published, or files that they refused");
         }
+        if self.play.verified && older > 0 {
+            bail!("playing {act}: hosts that remember what they accepted took {older} older bodies");
+        }
         played.figure("older_bodies_so_far", older as f64);
+        played.figure("older_files_refused_so_far", self.board.refused_as_older() as f64);
         played.figure("backend_most_open_files", open.most() as f64);
         played.seconds = (self.board.now() - begun).as_secs_f64();
         played.figure("failed_cycles", (self.board.failures() - failures) as f64);

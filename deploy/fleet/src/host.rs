@@ -92,14 +92,14 @@ impl Host {
     /// Lives until nobody gives orders any more; the first cycle after `wait`.
     pub(crate) async fn live(self, wait: Duration, mut orders: watch::Receiver<Reconnect>) {
         tokio::time::sleep(wait).await;
-        let (desk, client, splay) = (self.desk.clone(), self.speaks.client().clone(), self.rhythm.splay);
+        let (desk, client, rhythm) = (self.desk.clone(), self.speaks.client().clone(), self.rhythm);
         let mut living = Living {
             host: self,
             looks: Looks::default(),
             failures: 0,
         };
         let mut next = living.cycle().await;
-        let mut notices = Notices::start(client.clone(), splay);
+        let mut notices = Notices::start(client.clone(), rhythm);
         let mut last: Option<Notice> = None;
         loop {
             tokio::select! {
@@ -109,7 +109,7 @@ impl Host {
                         return;
                     }
                     if desk.host < orders.borrow_and_update().hosts {
-                        notices = Notices::start(client.clone(), splay);
+                        notices = Notices::start(client.clone(), rhythm);
                     }
                 }
                 notice = notices.next() => {

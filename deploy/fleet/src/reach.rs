@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use dirless_client::{Client, ClientBuilder, RequestKey, RetryPolicy};
+use dirless_client::{Client, ClientBuilder, RequestKey, RetryPolicy, Timeouts};
 use dirless_program::Secret;
 use dirless_wire::TenantId;
 
@@ -77,6 +77,7 @@ impl Way {
         } else {
             std::slice::from_ref(one)
         };
-        towards(asked.iter().map(String::as_str), tenant)
+        let builder = towards(asked.iter().map(String::as_str), tenant)?;
+        Ok(builder.timeouts(Timeouts::of_usual_host()))
     }
 }

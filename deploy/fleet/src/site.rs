@@ -280,6 +280,11 @@ impl Site {
         }
     }
 
+    /// The mark of what its tenant was founded with, where it was.
+    pub(crate) fn first(&self) -> Option<Mark> {
+        self.signed.as_ref()?.first()
+    }
+
     /// What its backends have used, where their processes are known.
     pub(crate) fn usage(&self) -> anyhow::Result<Option<Usage>> {
         if self.backends.is_empty() {

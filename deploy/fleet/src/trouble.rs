@@ -160,6 +160,7 @@ impl Fleet {
         let (wrong, older) = self.board.wrong_and_older();
         played.figure("wrong_bodies", wrong as f64);
         played.figure("older_bodies", older as f64);
+        played.figure("older_files_refused", self.board.refused_as_older() as f64);
         let verdict = match lost.is_empty() {
             true => Ok(()),
             false => Err(anyhow!("acknowledged writes are lost, such as {lost:?}")),

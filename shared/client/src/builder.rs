@@ -11,6 +11,11 @@ use crate::resolve::{Resolve, SystemResolver};
 use crate::transport::{Sender, Transport};
 use crate::{BaseUrl, BaseUrlError, Client, RequestKey, RetryPolicy};
 
+/// Longest call of a host with a small body, also where bodies may take longer: it goes to another backend after that.
+const LONGEST_CALL: Duration = Duration::from_secs(15);
+/// How long a backend may leave unconfirmed what a host sent: one that is gone, or cut off.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// How long to wait for what. Each holds for one try at one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -36,6 +41,28 @@ impl Default for Timeouts {
             probe: Duration::from_secs(5),
             silence: Duration::from_secs(30),
         }
+    }
+}
+
+impl Timeouts {
+    /// Those of a host, which may have other backends to go to, with the limits of a body and of a probe that it is configured
+    /// with.
+    #[must_use]
+    pub fn of_host(fetch: Duration, probe: Duration) -> Self {
+        Self {
+            connect: fetch.min(Duration::from_secs(10)),
+            call: fetch.min(LONGEST_CALL),
+            fetch,
+            probe,
+            silence: SILENCE,
+        }
+    }
+
+    /// Those of a host whose configuration says nothing of it.
+    #[must_use]
+    pub fn of_usual_host() -> Self {
+        let Self { fetch, probe, .. } = Self::default();
+        Self::of_host(fetch, probe)
     }
 }
 

@@ -32,7 +32,7 @@ mod write;
 use std::collections::BTreeMap;
 
 pub use entry::{RawEntry, RawSchema, TreeEntry};
-pub use keys::{Joined, record_key};
+pub use keys::{Joined, JoinedReader, record_key};
 pub use raw::{CheckedUser, Field, RawGroup, RawUser, RecordError};
 pub use read::{Caps, ReadError, Sink, read};
 pub use records::{Part, read_records};

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::stock::Stocked;
 use super::{Folder, SignedError, paths};
 
 /// Longest file of the state that is read: a list of 200,000 hosts takes some 50 MiB.
@@ -81,6 +82,19 @@ pub(super) struct Checked {
     pub(super) policy: u64,
     /// What in it this publisher may not say.
     pub(super) outside: Vec<String>,
+    /// What it may, when that is not all of it.
+    #[serde(default)]
+    pub(super) within: Option<Stocked>,
+}
+
+impl Checked {
+    /// What of `stocked`, which this was found of, is to be published.
+    pub(super) fn sayable(&self, stocked: &Stocked) -> Option<Stocked> {
+        match self.outside.is_empty() {
+            true => Some(stocked.clone()),
+            false => self.within.clone(),
+        }
+    }
 }
 
 /// A body that is of no more use once every host has a newer head.

@@ -27,6 +27,12 @@ const IDENTITY: Kept = Kept {
     credential: "dirless-enroller-identity",
 };
 
+/// What hands over all of them to a transient service (systemd-run(1)).
+fn properties() -> String {
+    let property = |kept: &Kept| format!(" -p LoadCredential={}:FILE", kept.credential);
+    [PUBLISHER, ENROLLER, IDENTITY].iter().map(property).collect()
+}
+
 /// The keys.
 #[derive(Debug)]
 pub struct Custody {
@@ -45,13 +51,14 @@ pub struct Custody {
 pub enum CustodyError {
     /// One is nowhere.
     #[error(
-        "{path} is missing: run `dirless-syncer signing init NAME` first, or hand it over as the credential {credential}"
+        "{path} is missing. Where the service is handed its keys (LoadCredential=), a shell is not: run this as \
+         `systemd-run -P{} dirless-syncer …`, with the files of the unit for all three (docs/publishing-signed.md); `dirless \
+         revoke NAME --syncer URL` needs none of them. Where there never were keys: `dirless-syncer signing init NAME`",
+        properties()
     )]
     Missing {
         /// The file.
         path: PathBuf,
-        /// The credential.
-        credential: &'static str,
     },
     /// A file cannot be read.
     #[error(transparent)]
@@ -220,8 +227,7 @@ fn read(kept: &Kept, folder: &Path, environment: Lookup<'_>) -> Result<Secret, C
     }
     let path = folder.join(kept.file);
     if !path.exists() {
-        let credential = kept.credential;
-        return Err(CustodyError::Missing { path, credential });
+        return Err(CustodyError::Missing { path });
     }
     Ok(Secret::from_file(&path)?)
 }
@@ -282,6 +288,16 @@ mod tests {
         assert_eq!(keys.public().publisher, other.public().publisher);
         assert_eq!(keys.public().enroller.name().as_str(), "a-enroller");
         assert!(keys.handed_over && !Custody::load(&folder, &|_| None).unwrap().handed_over);
+        // With all three no file is needed, and one alone is not enough.
+        std::fs::write(given.join(ENROLLER.credential), other.enroller.expose().as_bytes()).unwrap();
+        let nowhere = temporary.path().join("nowhere");
+        let error = Custody::load(&nowhere, &lookup).unwrap_err().to_string();
+        assert!(
+            error.contains("enroller.age") && error.contains("-p LoadCredential=dirless-enroller-identity:FILE"),
+            "{error}"
+        );
+        std::fs::write(given.join(IDENTITY.credential), other.identity.expose().as_bytes()).unwrap();
+        assert_eq!(Custody::load(&nowhere, &lookup).unwrap().public(), other.public());
         let path = folder.join(PUBLISHER.file);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dirless_program::Clock;
-use dirless_seal::trust::{Memory, NodeList, Policy, Renewal};
+use dirless_seal::trust::{Memory, Policy, Renewal};
 use dirless_seal::{Digest, Identity, Label, Recipient, SigningKey, VerifyingKey};
 use jiff::Timestamp;
 
@@ -131,7 +131,7 @@ impl Enroller {
         self.check(&policy)?;
         let others = self.others(&policy, &mut attended.problems)?;
         let admitted = self.admit(&policy, &others, admission)?;
-        let mut lists = self.put_own()?;
+        let mut lists = self.put_own(&policy, &mut attended.problems)?;
         lists.extend(others);
         self.register(&lists, &mut attended.problems)?;
         self.clear_mail(&admitted)?;
@@ -162,16 +162,7 @@ impl Enroller {
             list.renewals
                 .extend(asked.map(|compartment| Renewal { compartment, at }));
         })?;
-        self.put_own().map(drop)
-    }
-
-    /// Sees that the newest list is in the tenant's folder, and returns it.
-    pub(super) fn put_own(&self) -> Result<Vec<NodeList>, SignedError> {
-        let Some((list, note)) = self.node_list()? else {
-            return Ok(Vec::new());
-        };
-        self.put_node_list(&list, &note)?;
-        Ok(vec![list])
+        self.put_own(&policy, &mut Vec::new()).map(drop)
     }
 }
 

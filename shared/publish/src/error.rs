@@ -35,7 +35,7 @@ pub enum SignedError {
     )]
     NoPolicy(u64),
     /// A file of the tenant folder is not believed.
-    #[error("{path}: {refusal}")]
+    #[error("{path}: {refusal} ({})", .refusal.code())]
     Refused {
         /// The file.
         path: String,

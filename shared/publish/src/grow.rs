@@ -12,7 +12,7 @@ use dirless_seal::{Digest, RecordKind};
 
 use super::book::{Book, Current};
 use super::publish::{Due, Made};
-use super::stock::{Kind, plaintext, record_kind, records};
+use super::stock::{Kind, plaintext, records};
 use super::{SignedError, Signer};
 
 /// A log may have this many bytes whatever its base has: hosts hardly notice them, and a small directory would get a new
@@ -164,7 +164,7 @@ fn each(kind: Kind, plaintext: impl Read, take: &mut Take<'_>) -> Result<(), Dif
             return;
         }
         outcome = match key(kind, part, bytes) {
-            Some(key) => take(record_kind(part), &key, bytes),
+            Some(key) => take(RecordKind::from(part), &key, bytes),
             // What has no name of its own cannot be told from others.
             None => Err(DiffError::Twice),
         };
@@ -188,7 +188,7 @@ pub(super) fn changed(kind: Kind, plaintext: &[u8], changes: &Changes) -> Result
     let mut kept = BTreeMap::new();
     records(kind, plaintext, &mut |part, bytes| {
         let key = key(kind, part, bytes).unwrap_or_default().into_owned();
-        kept.insert((record_kind(part), key), bytes.to_vec());
+        kept.insert((RecordKind::from(part), key), bytes.to_vec());
     })?;
     changes.apply(&mut kept).map_err(|error| error.to_string())?;
     if kind == Kind::AccessRules {
@@ -197,12 +197,9 @@ pub(super) fn changed(kind: Kind, plaintext: &[u8], changes: &Changes) -> Result
             .next()
             .ok_or_else(|| "the log leaves nothing".to_owned());
     }
-    let parts = [Part::User, Part::Group, Part::Entry, Part::Other];
     let mut joined = Joined::default();
     for ((own, _), bytes) in &kept {
-        if let Some(part) = parts.iter().find(|part| record_kind(**part) == *own) {
-            joined.add(*part, bytes);
-        }
+        joined.add(Part::from(*own), bytes);
     }
     Ok(joined.finish())
 }

@@ -401,12 +401,12 @@ impl Enroller {
         let limits = Limits {
             header: 4096,
             stanzas: 8,
-            plaintext: LONGEST,
+            plaintext: JoinRequest::MOST as u64,
         };
         let mut bytes = Vec::new();
         let mut opened = open_file(&self.identity, sealed, limits).map_err(|error| error.to_string())?;
         opened.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-        Note::parse(&bytes, 2 * JoinRequest::MOST).map_err(|error| error.to_string())
+        Note::parse(&bytes, JoinRequest::MOST).map_err(|error| error.to_string())
     }
 }
 

@@ -56,11 +56,11 @@ pub use error::SignedError;
 pub use fleet::{Awaited, Behind, CONNECTED_FOR, Fleet, Host, Pace, Receipts, Roster, Standing, Waited};
 pub use folder::{DiskFolder, Folder, Registry};
 pub use join::{Admission, CodeFacts, NewCode, Waiting};
-pub use line::{KeyFacts, NextKey, asking_key};
+pub use line::{KeyFacts, NextKey, asking_key, follow_successions};
 pub use mirror::Mirrored;
 pub use nodes::NodeFacts;
 pub use settle::{Settled, Wish};
-pub use stock::{Kind, Stocked, content_root, record_kind, records};
+pub use stock::{Kind, Stocked, content_root, records};
 pub use view::HostsOf;
 
 /// The source under which access rules travel.

@@ -6,7 +6,7 @@
 mod renew;
 
 use dirless_program::Secret;
-use dirless_seal::trust::{MOST_SUCCESSIONS, Memory, Object, Policy, Publisher, Succession, parse};
+use dirless_seal::trust::{MOST_SUCCESSIONS, Memory, Object, Policy, Publisher, Refusal, Succession, parse};
 use dirless_seal::{Note, SigningKey, VerifyingKey};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -220,6 +220,46 @@ fn days_after(at: Timestamp, days: u16) -> Option<Timestamp> {
     at.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok()
 }
 
+/// Accepts the successors of the key of `publisher` that are in `folder`, after those that `memory` has, as far as they go.
+///
+/// # Errors
+/// When they cannot be read; [`SignedError::Refused`] at the first one that does not hold: those before it count.
+pub fn follow_successions(
+    folder: &dyn Folder,
+    policy: &Policy,
+    publisher: &Publisher,
+    memory: &mut Memory,
+) -> Result<(), SignedError> {
+    while let Some((path, note)) = next_succession(folder, publisher, memory)? {
+        let before = memory.succession_of(publisher);
+        let accepted = memory.succession(policy, &note);
+        accepted.map_err(SignedError::refused(&path))?;
+        if memory.succession_of(publisher) == before {
+            // The one before in the place of the next would be accepted for ever.
+            return Err(SignedError::refused(path)(Refusal::Mixed("succession")));
+        }
+    }
+    Ok(())
+}
+
+/// The succession in `folder` after the last that `memory` has.
+fn next_succession(
+    folder: &dyn Folder,
+    publisher: &Publisher,
+    memory: &Memory,
+) -> Result<Option<(String, Note)>, SignedError> {
+    let next = memory.succession_of(publisher).map_or(1, |seen| seen.version + 1);
+    let path = Succession::path(&publisher.key, next);
+    if next > MOST_SUCCESSIONS {
+        return Ok(None);
+    }
+    let Some(bytes) = folder.get(&path, 2 * Succession::MOST as u64)? else {
+        return Ok(None);
+    };
+    let note = Note::parse(&bytes, Succession::MOST).map_err(SignedError::no_note(path.clone(), "succession"))?;
+    Ok(Some((path, note)))
+}
+
 impl Signer {
     /// The keys under `policy`. What hosts may have seen of successions goes into `memory`.
     pub(super) fn ring(&self, policy: &Policy, memory: &mut Memory) -> Result<Ring, SignedError> {
@@ -255,24 +295,7 @@ impl Signer {
 
     /// The successions of the publisher of our name in the tenant folder, as `policy` and `memory` accept them.
     pub(super) fn follow_successions(&self, policy: &Policy, memory: &mut Memory) -> Result<(), SignedError> {
-        let publisher = self.publisher_of(policy)?;
-        while let Some((path, note)) = self.next_succession(publisher, memory)? {
-            memory.succession(policy, &note).map_err(SignedError::refused(path))?;
-        }
-        Ok(())
-    }
-
-    fn next_succession(&self, publisher: &Publisher, memory: &Memory) -> Result<Option<(String, Note)>, SignedError> {
-        let next = memory.succession_of(publisher).map_or(1, |seen| seen.version + 1);
-        let path = Succession::path(&publisher.key, next);
-        if next > MOST_SUCCESSIONS {
-            return Ok(None);
-        }
-        let Some(bytes) = self.tenant_folder.get(&path, 2 * Succession::MOST as u64)? else {
-            return Ok(None);
-        };
-        let note = Note::parse(&bytes, Succession::MOST).map_err(SignedError::no_note(path.clone(), "succession"))?;
-        Ok(Some((path, note)))
+        follow_successions(self.tenant_folder.as_ref(), policy, self.publisher_of(policy)?, memory)
     }
 
     /// What the key is, for people.

@@ -43,6 +43,25 @@ fn accept_list(policy: &Policy, seen: Option<Seen>, path: &str, bytes: &[u8]) ->
 }
 
 impl Enroller {
+    /// Sees that our newest list is in the tenant's folder, and returns it. What somebody else put in the place of the next one
+    /// goes to `problems`; it is no list of ours, whoever signed it.
+    pub(super) fn put_own(&self, policy: &Policy, problems: &mut Vec<String>) -> Result<Vec<NodeList>, SignedError> {
+        let own = self.node_list()?;
+        let seen = own.as_ref().map(|(list, note)| Seen {
+            version: list.version,
+            digest: note.digest(),
+        });
+        if let Some((list, note)) = &own {
+            self.put_node_list(list, note)?;
+        }
+        let path = paths::nodes(self.name(), seen.map_or(1, |seen| seen.version + 1));
+        if let Some(bytes) = self.folder().get(&path, 2 * NodeList::MOST as u64)? {
+            let refused = accept_list(policy, seen, &path, &bytes).err();
+            problems.push(refused.unwrap_or(SignedError::Taken { path }).to_string());
+        }
+        Ok(own.into_iter().map(|(list, _)| list).collect())
+    }
+
     /// The newest list of each other enroller of `policy`, followed from the one known here. What does not hold goes to
     /// `problems`, and the one before it goes on.
     pub(super) fn others(&self, policy: &Policy, problems: &mut Vec<String>) -> Result<Vec<NodeList>, SignedError> {

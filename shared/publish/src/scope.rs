@@ -1,8 +1,9 @@
 //! Holding what is to be published against what the policy lets this publisher say: hosts would drop the rest.
 
+use std::cell::Cell;
 use std::io::Read;
 
-use dirless_model::snapshot::{self, Caps, Field, RawEntry, RawGroup, RawSchema, RawUser, Sink};
+use dirless_model::snapshot::{self, Caps, Field, Joined, Part, RawEntry, RawGroup, RawSchema, RawUser, Sink};
 use dirless_seal::trust::{Right, Scope};
 
 use super::Kind;
@@ -15,11 +16,8 @@ const TOLD: usize = 5;
 /// # Errors
 /// When it is no snapshot.
 pub(super) fn outside(scope: &Scope, kind: Kind, plaintext: impl Read) -> Result<Vec<String>, String> {
-    let mut found = Found {
-        scope,
-        lines: Vec::new(),
-        count: 0,
-    };
+    let is_outside = Cell::new(false);
+    let mut found = Found::new(scope, &is_outside);
     match kind {
         Kind::AccessRules => found.right(Right::Access, "access rules"),
         Kind::Snapshot => {
@@ -33,13 +31,40 @@ pub(super) fn outside(scope: &Scope, kind: Kind, plaintext: impl Read) -> Result
     Ok(found.lines)
 }
 
+/// A snapshot without what is outside `scope`; every other record as it stands there.
+///
+/// # Errors
+/// When it is no snapshot.
+pub(super) fn within(scope: &Scope, plaintext: impl Read) -> Result<Vec<u8>, String> {
+    let is_outside = Cell::new(false);
+    let (mut found, mut joined) = (Found::new(scope, &is_outside), Joined::default());
+    let mut take = |part: Part, bytes: &[u8]| {
+        if !is_outside.take() {
+            joined.add(part, bytes);
+        }
+    };
+    snapshot::read_records(plaintext, Caps::default(), &mut found, &mut take).map_err(|error| error.to_string())?;
+    Ok(joined.finish())
+}
+
 struct Found<'a> {
     scope: &'a Scope,
     lines: Vec<String>,
     count: usize,
+    /// Set by each record that is.
+    is_outside: &'a Cell<bool>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn new(scope: &'a Scope, is_outside: &'a Cell<bool>) -> Self {
+        Self {
+            scope,
+            lines: Vec::new(),
+            count: 0,
+            is_outside,
+        }
+    }
+
     fn tell(&mut self, line: String) {
         self.count += 1;
         if self.lines.len() < TOLD {
@@ -52,6 +77,7 @@ impl Found<'_> {
         if self.scope.may(right) {
             return;
         }
+        self.is_outside.set(true);
         let line = format!("{what}: the right `{right}` is missing");
         if !self.lines.contains(&line) {
             self.tell(line);
@@ -60,6 +86,7 @@ impl Found<'_> {
 
     fn name(&mut self, kind: &str, name: &str) {
         if !self.scope.covers_name(name) {
+            self.is_outside.set(true);
             self.tell(format!("{kind} {name}: the name is outside the scope"));
         }
     }
@@ -69,6 +96,7 @@ impl Found<'_> {
         if let Some(id) = id.value()
             && !covered(id)
         {
+            self.is_outside.set(true);
             self.tell(format!("{kind} {name}: {field} {id} is outside the scope"));
         }
     }
@@ -135,6 +163,27 @@ mod tests {
             lines[0].contains("`users` is missing") && lines.last().unwrap() == "and 3 more",
             "{lines:?}"
         );
+    }
+
+    #[test]
+    fn what_is_outside_is_left_out_alone_and_the_rest_stays_as_it_stands() {
+        let left = |may: &[Right]| String::from_utf8(within(&scope(may), ALL.as_bytes()).unwrap()).unwrap();
+        assert_eq!(
+            left(&Right::ALL),
+            r#"{"schema":[],"groups":[],"users":[{"username":"alice","uid":2001,"gid":2002}],"ssh_keys":{"alice":"k"},"entries":[{"dn":"o=x","attributes":{}}],"ledger":{}}"#
+        );
+        assert_eq!(
+            left(&[Right::Users]),
+            r#"{"groups":[],"users":[{"username":"alice","uid":2001,"gid":2002}],"ssh_keys":{},"entries":[],"ledger":{}}"#
+        );
+        assert_eq!(
+            left(&[]),
+            r#"{"groups":[],"users":[],"ssh_keys":{},"entries":[],"ledger":{}}"#
+        );
+        for may in [&Right::ALL[..], &[Right::Users], &[]] {
+            let again = outside(&scope(may), Kind::Snapshot, left(may).as_bytes()).unwrap();
+            assert_eq!(again, Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dirless_seal::trust::{Memory, NodeList, Policy, Scope};
-use dirless_seal::{Identity, Label, VerifyingKey};
+use dirless_seal::{Identity, Label, VerifyingKey, sha256_hex};
 use jiff::SignedDuration;
 
 use super::book::{Book, Checked, Pair};
@@ -12,8 +12,8 @@ use super::join::{Admission, Admitted};
 use super::line::{Renewal, Ring};
 use super::lists::{asked, members};
 use super::publish::Due;
-use super::stock::{Stocked, plaintext};
-use super::{NodeFacts, SignedError, Signer, scope};
+use super::stock::{Kind, Stocked, plaintext};
+use super::{NodeFacts, SignedError, Signer, paths, scope};
 
 /// A head is signed anew after this long, a little under a minute.
 const HEAD_EVERY: SignedDuration = SignedDuration::from_secs(55);
@@ -44,8 +44,10 @@ pub struct Settled {
     pub key: Option<VerifyingKey>,
     /// Epochs that began.
     pub epochs: Vec<Begun>,
-    /// What keeps something from being published.
+    /// What was found wrong, and what of a source is therefore not published.
     pub problems: Vec<String>,
+    /// Sources of which nothing is published anew, whatever was read.
+    pub held: Vec<Label>,
 }
 
 /// What the steps pass on.
@@ -177,7 +179,7 @@ impl Signer {
     }
 
     fn take_lists(&self, step: &mut Step) -> Result<(), SignedError> {
-        let mut lists = self.enroller.put_own()?;
+        let mut lists = self.enroller.put_own(&step.policy, &mut step.settled.problems)?;
         step.nodes = lists.first().map(|own| own.version);
         lists.append(&mut step.lists);
         step.lists = lists;
@@ -268,18 +270,25 @@ impl Signer {
             if own.is_empty() {
                 continue;
             }
-            let outside = self.outside(source, stocked, step.policy.version, scope, &mut step.book)?;
+            let (outside, within) = self.within(source, stocked, step.policy.version, scope, &mut step.book)?;
             if !outside.is_empty() {
+                let what = match within {
+                    Some(_) => "is published without what",
+                    None => "is not published anew, for it says what",
+                };
                 step.settled.problems.push(format!(
-                    "source {source} is not published anew, for policy {} does not let {} say all of it: {}",
+                    "source {source} {what} policy {} does not let {} say: {}",
                     step.policy.version,
                     self.publisher(),
                     outside.join("; ")
                 ));
-                continue;
             }
+            let Some(within) = within else {
+                step.settled.held.push(source.clone());
+                continue;
+            };
             for compartment in own {
-                let view = self.view(source, stocked, &compartment)?;
+                let view = self.view(source, &within, &compartment)?;
                 wanted.push(((source.clone(), compartment), view));
             }
         }
@@ -318,35 +327,53 @@ impl Signer {
         all.filter_map(move |compartment| compartment.reads(source).then_some(compartment.name))
     }
 
-    /// What of `stocked` is outside `scope`; looked at once for each content and policy.
-    fn outside(
+    /// What of `stocked` is outside `scope`, for people, and what is published in its place: the rest of a snapshot, for who
+    /// leaves it is not to stay for what another record says; nothing of access rules, which mean something as a whole.
+    /// Looked at once for each content and policy.
+    fn within(
         &self,
         source: &Label,
         stocked: &Stocked,
         policy: u64,
         scope: &Scope,
         book: &mut Book,
-    ) -> Result<Vec<String>, SignedError> {
+    ) -> Result<(Vec<String>, Option<Stocked>), SignedError> {
         if !scope.covers_source(source) {
-            return Ok(vec![format!("the source {source} itself is outside the scope")]);
+            return Ok((vec![format!("the source {source} itself is outside the scope")], None));
         }
         let known = book.checked.get(source.as_str());
         if let Some(known) = known.filter(|known| known.plaintext == stocked.plaintext && known.policy == policy) {
-            return Ok(known.outside.clone());
+            // What was made of it may have been swept away since.
+            let is_there = match &known.within {
+                Some(within) => self.state.has(&paths::body(&within.plaintext))?,
+                None => true,
+            };
+            if is_there {
+                return Ok((known.outside.clone(), known.sayable(stocked)));
+            }
         }
+        let unreadable = |reason| SignedError::Unreadable {
+            source_name: source.clone(),
+            reason,
+        };
         let body = self.body(stocked)?;
-        let outside =
-            scope::outside(scope, stocked.kind, plaintext(&body)).map_err(|reason| SignedError::Unreadable {
-                source_name: source.clone(),
-                reason,
-            })?;
+        let outside = scope::outside(scope, stocked.kind, plaintext(&body)).map_err(unreadable)?;
+        let within = match stocked.kind {
+            Kind::Snapshot if !outside.is_empty() => {
+                let text = scope::within(scope, plaintext(&body)).map_err(unreadable)?;
+                Some(self.keep(source, stocked.kind, sha256_hex(&text), &text)?)
+            }
+            _ => None,
+        };
         let checked = Checked {
             plaintext: stocked.plaintext.clone(),
             policy,
-            outside: outside.clone(),
+            outside,
+            within,
         };
+        let found = (checked.outside.clone(), checked.sayable(stocked));
         book.checked.insert(source.to_string(), checked);
-        Ok(outside)
+        Ok(found)
     }
 
     /// Takes out what the configuration or the policy no longer has: one source too many, and hosts refuse the head.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
-use dirless_model::snapshot::{self, Caps, Part, RawGroup, RawUser, Sink};
+use dirless_model::snapshot::{self, Caps, Part};
 use dirless_seal::{Content, Digest, Label, RecordKind};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -56,7 +56,7 @@ pub struct Stocked {
 pub fn content_root(kind: Kind, plaintext: impl Read) -> Result<Digest, String> {
     let mut content = Content::default();
     records(kind, plaintext, &mut |part, bytes| {
-        content.add(record_kind(part).leaf(bytes))
+        content.add(RecordKind::from(part).leaf(bytes))
     })?;
     Ok(content.root())
 }
@@ -68,8 +68,7 @@ pub fn content_root(kind: Kind, plaintext: impl Read) -> Result<Digest, String> 
 pub fn records(kind: Kind, plaintext: impl Read, take: &mut dyn FnMut(Part, &[u8])) -> Result<(), String> {
     match kind {
         Kind::Snapshot => {
-            snapshot::read_records(plaintext, Caps::default(), &mut Nothing, take)
-                .map_err(|error| error.to_string())?;
+            snapshot::read_records(plaintext, Caps::default(), &mut (), take).map_err(|error| error.to_string())?;
         }
         Kind::AccessRules => {
             let mut bytes = Vec::new();
@@ -79,26 +78,6 @@ pub fn records(kind: Kind, plaintext: impl Read, take: &mut dyn FnMut(Part, &[u8
         }
     }
     Ok(())
-}
-
-/// What a part of a snapshot is to the content root.
-#[must_use]
-pub fn record_kind(part: Part) -> RecordKind {
-    match part {
-        Part::User => RecordKind::User,
-        Part::Group => RecordKind::Group,
-        Part::Entry => RecordKind::Entry,
-        Part::Other => RecordKind::Other,
-    }
-}
-
-/// Wants records' bytes alone.
-struct Nothing;
-
-impl Sink for Nothing {
-    fn user(&mut self, _user: RawUser<'_>) {}
-    fn group(&mut self, _group: RawGroup<'_>) {}
-    fn keys(&mut self, _username: &str, _lines: &str) {}
 }
 
 impl Signer {
@@ -112,23 +91,36 @@ impl Signer {
         if self.stocked(source)?.is_some_and(|before| before.says == says) {
             return Ok(false);
         }
+        // The body before what names it.
+        let stocked = self.keep(source, kind, says.to_owned(), plaintext)?;
+        save(self.state.as_ref(), &paths::stock(source), &stocked)?;
+        Ok(true)
+    }
+
+    /// Keeps a plaintext of `source`, until it is swept away as one that nothing names.
+    ///
+    /// # Errors
+    /// When it is no snapshot, though it should be one, or cannot be written.
+    pub(super) fn keep(
+        &self,
+        source: &Label,
+        kind: Kind,
+        says: String,
+        plaintext: &[u8],
+    ) -> Result<Stocked, SignedError> {
         let content = content_root(kind, plaintext).map_err(|reason| SignedError::Unreadable {
             source_name: source.clone(),
             reason,
         })?;
         let digest = Digest::of(plaintext).to_string();
-        // The body before what names it.
-        let body = paths::body(&digest);
-        self.state.create(&[(body, compressed(plaintext)?)])?;
-        let stocked = Stocked {
+        self.state.create(&[(paths::body(&digest), compressed(plaintext)?)])?;
+        Ok(Stocked {
             kind,
-            says: says.to_owned(),
+            says,
             plaintext: digest,
             size: plaintext.len() as u64,
             content: content.to_string(),
-        };
-        save(self.state.as_ref(), &paths::stock(source), &stocked)?;
-        Ok(true)
+        })
     }
 
     /// What is to be published of `source`.

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use dirless_model::pattern;
-use dirless_seal::{Digest, Label, sha256_hex};
+use dirless_seal::{Label, sha256_hex};
 use serde_json::{Map, Value};
 
-use super::stock::{Kind, Stocked, compressed, content_root, plaintext};
-use super::{SignedError, Signer, paths};
+use super::stock::{Kind, Stocked, plaintext};
+use super::{SignedError, Signer};
 
 /// Hosts, and the compartments that they alone read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,17 +60,7 @@ impl Signer {
             return Ok(stocked.clone());
         };
         let text = serde_json::to_vec(&told).map_err(|error| unreadable(error.to_string()))?;
-        let digest = Digest::of(&text).to_string();
-        self.state.create(&[(paths::body(&digest), compressed(&text)?)])?;
-        Ok(Stocked {
-            kind: stocked.kind,
-            says: sha256_hex(&text),
-            plaintext: digest,
-            size: text.len() as u64,
-            content: content_root(stocked.kind, text.as_slice())
-                .map_err(unreadable)?
-                .to_string(),
-        })
+        self.keep(source, stocked.kind, sha256_hex(&text), &text)
     }
 }
 

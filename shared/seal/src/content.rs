@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use dirless_model::snapshot::Part;
+
 use crate::{Digest, Digester};
 
 mod kept;
@@ -46,6 +48,29 @@ impl RecordKind {
         digester.update(&[0, self.byte()]);
         digester.update(bytes);
         digester.finish()
+    }
+}
+
+/// What a part of a snapshot is to the content root.
+impl From<Part> for RecordKind {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::User => Self::User,
+            Part::Group => Self::Group,
+            Part::Entry => Self::Entry,
+            Part::Other => Self::Other,
+        }
+    }
+}
+
+impl From<RecordKind> for Part {
+    fn from(kind: RecordKind) -> Self {
+        match kind {
+            RecordKind::User => Self::User,
+            RecordKind::Group => Self::Group,
+            RecordKind::Entry => Self::Entry,
+            RecordKind::Other => Self::Other,
+        }
     }
 }
 

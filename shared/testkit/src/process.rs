@@ -48,6 +48,7 @@ pub struct Program {
     name: String,
     command: Command,
     input: Vec<u8>,
+    patience: Duration,
 }
 
 /// How a program ended and what it said.
@@ -92,6 +93,7 @@ impl Program {
             name,
             command,
             input: Vec::new(),
+            patience: PATIENCE,
         }
     }
 
@@ -123,14 +125,21 @@ impl Program {
         self
     }
 
+    /// How long it may take to end, where that is more than a minute.
+    #[must_use]
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Errors
-    /// When it cannot be started or does not end within a minute.
+    /// When it cannot be started or does not end within a minute, or what [`Program::within`] says.
     pub fn run(mut self) -> anyhow::Result<Outcome> {
         let folder = tempfile::tempdir()?;
         let mut child = self.spawn_into(folder.path())?;
-        let ended = eventually(PATIENCE, &format!("{} to end", self.name), || {
+        let ended = eventually(self.patience, &format!("{} to end", self.name), || {
             child.try_wait().transpose()
         });
         if ended.is_err() {

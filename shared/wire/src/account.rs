@@ -22,6 +22,20 @@ impl AwsAccountId {
         }
     }
 
+    /// Reads the account from the identity document of an EC2 instance, as its metadata service serves it.
+    ///
+    /// # Errors
+    /// What is wrong with the document.
+    pub fn of_identity_document(json: &[u8]) -> Result<Self, IdentityDocumentError> {
+        #[derive(Deserialize)]
+        struct Document {
+            #[serde(rename = "accountId")]
+            account_id: String,
+        }
+        let document: Document = serde_json::from_slice(json).map_err(IdentityDocumentError::Json)?;
+        Ok(Self::new(&document.account_id)?)
+    }
+
     /// The twelve digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -35,6 +49,17 @@ checked_text!(AwsAccountId, AwsAccountIdError);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an AWS account id is twelve digits")]
 pub struct AwsAccountIdError;
+
+/// A text is no identity document of an instance.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityDocumentError {
+    /// It is no JSON object with an account.
+    #[error("the identity document makes no sense: {0}")]
+    Json(#[source] serde_json::Error),
+    /// Its account is none.
+    #[error("the identity document names no account: {0}")]
+    Account(#[from] AwsAccountIdError),
+}
 
 #[cfg(test)]
 mod tests {
@@ -52,6 +77,23 @@ mod tests {
             " 12345678901",
         ] {
             assert_eq!(AwsAccountId::new(text), Err(AwsAccountIdError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_account_stands_in_the_identity_document() {
+        let document = br#"{"accountId":"012345678901","region":"eu-west-1"}"#;
+        let account = AwsAccountId::of_identity_document(document).unwrap();
+        assert_eq!(account.as_str(), "012345678901");
+        for wrong in [
+            &b""[..],
+            b"{}",
+            b"[]",
+            br#"{"accountId":12}"#,
+            br#"{"accountId":"12"}"#,
+            b"\xff",
+        ] {
+            assert!(AwsAccountId::of_identity_document(wrong).is_err(), "{wrong:?}");
         }
     }
 }

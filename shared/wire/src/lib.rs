@@ -29,7 +29,7 @@ pub mod header;
 pub mod trust;
 
 pub use access::{AuthzConfig, Duplicates, HostGroupRule};
-pub use account::{AwsAccountId, AwsAccountIdError};
+pub use account::{AwsAccountId, AwsAccountIdError, IdentityDocumentError};
 pub use admin::{CaPublicKeyReply, Setting, StatusReply};
 pub use enrollment::{EnrollReply, EnrollRequest, PublicKeyReply, PublicKeyRequest};
 pub use error::{ErrorCode, ErrorReply};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use clap::Parser;
 use dirless_operator::{Command, Surroundings, Terminal};
 use dirless_program::Secret;
-use dirless_seal::SigningKey;
-use dirless_seal::trust::{Enroller, JoinCode, Publisher};
-use dirless_syncer::signed::{Custody, DiskFolder, Folder, PublicLines, Registry, Signer, Wish};
+use dirless_seal::trust::{Enroller, JoinCode, Publisher, Receipt, ReceiptAlarm, Succession, print};
+use dirless_seal::{Digest, Note, SigningKey};
+use dirless_syncer::signed::{Custody, DiskFolder, Folder, PublicLines, Signer, Wish};
 
 use crate::support::*;
 
@@ -42,13 +42,13 @@ impl Terminal for Nobody {
 }
 
 /// A desk with an enroller's key, that the tenant's policy has.
-struct Desk {
-    tenant: Tenant,
+pub(crate) struct Desk {
+    pub(crate) tenant: Tenant,
     folder: tempfile::TempDir,
 }
 
 impl Desk {
-    fn of(tenant: Tenant) -> Self {
+    pub(crate) fn of(tenant: Tenant) -> Self {
         let desk = Self {
             tenant,
             folder: temporary(),
@@ -72,14 +72,14 @@ impl Desk {
         self.folder.path().join(name)
     }
 
-    fn private(&self, name: &str, text: &str) {
+    pub(crate) fn private(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
         let mode = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(self.path(name), mode).unwrap();
     }
 
     /// How commands name the tenant.
-    fn at(&self) -> String {
+    pub(crate) fn at(&self) -> String {
         match &self.tenant.place {
             Place::Folder => format!("{} --desk @/desk", self.tenant.folder().display()),
             Place::Backend(site) => {
@@ -93,23 +93,61 @@ impl Desk {
         }
     }
 
-    fn run(&self, line: &str) -> Result<String, String> {
+    pub(crate) fn run(&self, line: &str) -> Result<String, String> {
+        let mut out = Vec::new();
+        let outcome = self.run_into(line, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        outcome.map(|()| text)
+    }
+
+    /// The same, for a command that says something before it ends.
+    pub(crate) fn run_into(&self, line: &str, out: &mut dyn io::Write) -> Result<(), String> {
         let line = line.replace('@', &self.folder.path().display().to_string());
         let arguments = std::iter::once("dirless").chain(line.split(' '));
         let parsed = Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
-        let mut out = Vec::new();
         let outcome = parsed.command.run(&mut Surroundings {
-            out: &mut out,
+            out,
             terminal: &mut Nobody,
             clock: self.tenant.clock.clone(),
             environment: &|_| None,
         });
-        let text = String::from_utf8(out).unwrap();
-        outcome.map(|()| text).map_err(|error| format!("{error:#}"))
+        outcome.map_err(|error| format!("{error:#}"))
     }
 
-    fn good(&self, line: &str) -> String {
+    pub(crate) fn good(&self, line: &str) -> String {
         self.run(line).unwrap_or_else(|error| unreachable!("{line}: {error}"))
+    }
+
+    /// Has `host` say that it applied this version of the head, with this content.
+    pub(crate) fn receipt(&self, host: &Host, version: u64, content: &[u8], alarms: &[(&str, &str)]) {
+        let tenant = &self.tenant;
+        let note = tenant.site().operator().get("policy/2", 1 << 20).unwrap().unwrap();
+        let receipt = Receipt {
+            tenant: tenant.id,
+            node: host.key.verifying().name().clone(),
+            issued: start(),
+            policy: dirless_seal::trust::Seen {
+                version: 2,
+                digest: Note::parse(&note, 1 << 20).unwrap().digest(),
+            },
+            heads: vec![(
+                label("syncer-1"),
+                dirless_seal::trust::Seen {
+                    version,
+                    digest: Digest::of(content),
+                },
+            )],
+            generation: 3,
+            users: 1,
+            groups: 0,
+            dropped: 2,
+            alarms: alarms
+                .iter()
+                .filter_map(|(code, about)| ReceiptAlarm::new(code, about))
+                .collect(),
+        };
+        let note = Note::sign(print(&receipt).unwrap(), &[&host.key]).unwrap();
+        tenant.site().beat(&host.key, note.to_string().as_bytes());
     }
 
     /// The same, by the enroller's key.
@@ -230,7 +268,7 @@ fn policies_are_brought_to_a_backend_with_their_publishers() {
 
     // A policy without the publisher takes its key away.
     let second = std::fs::read(folder.join("policy/2")).unwrap();
-    let second = dirless_seal::Note::parse(&second, 1 << 20).unwrap();
+    let second = Note::parse(&second, 1 << 20).unwrap();
     desk.tenant.put_policy(&dirless_seal::trust::Policy {
         version: 3,
         previous: Some(second.digest()),
@@ -298,8 +336,27 @@ fn a_push_leaves_successors_and_a_policy_that_revokes_ends_all_of_them() {
     let error = desk.run(&format!("verify {}", mirrored.display())).unwrap_err();
     assert!(error.contains("[forged]"), "{error}");
 
+    // And so does who watches; who is shown none knows of nobody that what is current was applied.
+    let watch = || desk.good(&format!("watch {} --once", desk.at()));
+    desk.receipt(&host, head(tenant).version, b"newest", &[]);
+    let said = watch();
+    assert!(said.contains("syncer-1  head ") && !said.contains("problem"), "{said}");
+    assert!(said.contains("  applied  generation 3"), "{said}");
+    let succession = Succession::path(tenant.keys().publisher.verifying(), 1);
+    site.operator().remove(&succession).unwrap();
+    let said = watch();
+    assert!(
+        said.contains("problem: head: the head of syncer-1 is not signed by its key"),
+        "{said}"
+    );
+    assert!(
+        said.contains("  unknown  generation 3") && said.contains("  no head of syncer-1"),
+        "{said}"
+    );
+    assert!(!said.contains("applied"), "{said}");
+
     let second = std::fs::read(copy.path().join("policy/2")).unwrap();
-    let second = dirless_seal::Note::parse(&second, 1 << 20).unwrap();
+    let second = Note::parse(&second, 1 << 20).unwrap();
     let first = tenant.policy();
     let third = dirless_seal::trust::Policy {
         version: 3,
@@ -308,7 +365,7 @@ fn a_push_leaves_successors_and_a_policy_that_revokes_ends_all_of_them() {
         ..first
     };
     let roots: Vec<_> = tenant.roots.iter().collect();
-    let note = dirless_seal::Note::sign(dirless_seal::trust::print(&third).unwrap(), &roots).unwrap();
+    let note = Note::sign(print(&third).unwrap(), &roots).unwrap();
     std::fs::write(copy.path().join("policy/3"), note.to_string()).unwrap();
     assert!(desk.good(&push).contains("may write there no more"));
     assert_eq!(site.operator().publishers().unwrap(), Vec::<String>::new());
@@ -419,6 +476,45 @@ fn a_lost_syncer_is_recovered_with_what_its_logs_say() {
 }
 
 #[test]
+fn a_syncer_whose_key_was_renewed_is_recovered() {
+    let tenant = Tenant::new();
+    let signer = tenant.signer();
+    stock(&signer, "corp", &snapshot(2000, &["alice"]));
+    settle(&signer);
+    let wish = Wish {
+        key: true,
+        ..Wish::default()
+    };
+    assert!(signer.settle(&wish).unwrap().key.is_some());
+    tenant.minutes(8 * 24 * 60);
+    settle(&tenant.signer());
+    let succession = |number| {
+        tenant
+            .folder()
+            .join(Succession::path(tenant.keys().publisher.verifying(), number))
+    };
+    let (first, second) = (succession(1), succession(2));
+    let desk = Desk {
+        tenant,
+        folder: temporary(),
+    };
+    desk.succeeded();
+    let recover = format!(
+        "recover {} --identity @/recovery --keys @/keys --state @/state --out @/out",
+        desk.at()
+    );
+    // The one before in the place of the next is not followed for ever.
+    std::fs::copy(first, &second).unwrap();
+    let error = desk.run(&recover).unwrap_err();
+    assert!(error.contains("succession/syncer-1/"), "{error}");
+    std::fs::remove_file(second).unwrap();
+    let _ = std::fs::remove_dir_all(desk.path("state"));
+    desk.good(&recover);
+    let plain = std::fs::read_to_string(desk.path("out/corp.json")).unwrap();
+    assert!(plain.contains("alice"), "{plain}");
+}
+
+#[test]
 fn a_log_that_is_not_whole_recovers_nothing() {
     let tenant = Tenant::new().logging(50);
     let signer = tenant.signer();
@@ -457,106 +553,4 @@ fn a_log_that_is_not_whole_recovers_nothing() {
     desk.good(&recover);
     let plain = std::fs::read_to_string(desk.path("out/corp.json")).unwrap();
     assert!(plain.contains("bob") && !plain.contains("alice"), "{plain}");
-}
-
-#[test]
-fn heads_and_receipts_are_watched_and_verified() {
-    let desk = Desk::of(Tenant::at_backend());
-    let tenant = &desk.tenant;
-    stock(&tenant.signer(), "corp", &snapshot(2000, &["alice"]));
-    settle(&tenant.signer());
-    let (one, two) = (tenant.join("web-1", &["all"]), tenant.join("web-2", &["all"]));
-    settle(&tenant.signer());
-    let watch = || desk.good(&format!("watch {} --once", desk.at()));
-    let said = watch();
-    assert!(
-        said.contains("syncer-1  head ") && said.contains("lease ends"),
-        "{said}"
-    );
-    assert_eq!(said.matches("offline  never reported").count(), 2, "{said}");
-
-    let version = head(tenant).version;
-    let note = tenant.site().operator().get("policy/2", 1 << 20).unwrap().unwrap();
-    let policy = dirless_seal::trust::Seen {
-        version: 2,
-        digest: dirless_seal::Note::parse(&note, 1 << 20).unwrap().digest(),
-    };
-    let receipt = |host: &Host, version, content: &[u8], alarms: &[(&str, &str)]| {
-        let receipt = dirless_seal::trust::Receipt {
-            tenant: tenant.id,
-            node: host.key.verifying().name().clone(),
-            issued: start(),
-            policy,
-            heads: vec![(
-                label("syncer-1"),
-                dirless_seal::trust::Seen {
-                    version,
-                    digest: dirless_seal::Digest::of(content),
-                },
-            )],
-            generation: 3,
-            users: 1,
-            groups: 0,
-            dropped: 2,
-            alarms: alarms
-                .iter()
-                .filter_map(|(code, about)| dirless_seal::trust::ReceiptAlarm::new(code, about))
-                .collect(),
-        };
-        let note = dirless_seal::Note::sign(dirless_seal::trust::print(&receipt).unwrap(), &[&host.key]).unwrap();
-        tenant.site().beat(&host.key, note.to_string().as_bytes());
-    };
-    receipt(&one, version + 1, b"later", &[]);
-    let withheld = [("missing", "blob/0123"), ("stale", "head/syncer-1")];
-    receipt(&two, version - 1, b"earlier", &withheld);
-    let said = watch();
-    assert!(
-        said.contains("applied  generation 3  1 users  0 groups  2 dropped"),
-        "{said}"
-    );
-    assert!(
-        said.contains(&format!(
-            "behind  generation 3  1 users  0 groups  2 dropped  syncer-1 at {}",
-            version - 1
-        )),
-        "{said}"
-    );
-    let why = "  because missing blob/0123, stale head/syncer-1  lease ends 20";
-    assert!(said.contains(why), "{said}");
-    let lines = desk.good(&format!("watch {} --once --json", desk.at()));
-    let events: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let hosts: Vec<_> = events.iter().filter(|event| event["event"] == "host").collect();
-    assert_eq!(hosts.len(), 2);
-    let behind = hosts.iter().find(|event| event["standing"] == "behind").unwrap();
-    assert_eq!(
-        behind["alarms"],
-        serde_json::json!(["missing blob/0123", "stale head/syncer-1"])
-    );
-    assert!(
-        behind["lease_ends_at"].is_string() && behind["refused"].is_null(),
-        "{behind}"
-    );
-    // Receipts at the backend are compared, and checked, without being asked for.
-    let verify = format!("verify {}/v2/{} --token-file @/token", tenant.site().url(), tenant.id);
-    let said = desk.good(&verify);
-    assert!(said.contains("receipts: 2 agree"), "{said}");
-    receipt(&two, version + 1, b"something else", &[]);
-    let error = desk.run(&verify).unwrap_err();
-    assert!(error.contains("split-view") || error.contains("is shown as"), "{error}");
-    for host in [&one, &two] {
-        assert!(error.contains(host.key.verifying().name().as_str()), "{error}");
-    }
-    assert!(watch().contains("problem: split-view"), "{}", watch());
-
-    // Locked out at the backend alone: silent, and it says why.
-    let three = tenant.join("web-3", &["all"]);
-    settle(&tenant.signer());
-    let id = format!("{}+{}", three.key.verifying().name(), three.key.verifying().hash());
-    tenant.site().operator().end_key(&id).unwrap();
-    let said = watch();
-    let refused = format!("{}  refused  never reported  ", three.key.verifying().name());
-    assert!(
-        said.contains(&refused) && said.contains("  its key was revoked at the backend at 2"),
-        "{said}"
-    );
 }

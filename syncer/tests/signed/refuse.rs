@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use dirless_seal::trust::{Right, print};
 use dirless_seal::{Digest, Note, SigningKey};
-use dirless_syncer::signed::{Settled, Wish};
+use dirless_syncer::signed::{Kind, Settled, Signer, Wish};
 
 use crate::support::*;
 
@@ -69,31 +69,64 @@ fn a_compartment_that_the_policy_lacks_is_named() {
 }
 
 #[test]
-fn what_is_outside_the_scope_stays_unpublished_and_is_named() {
-    let tenant = Tenant::new();
-    let signer = tenant.signer();
-    let good = snapshot(2000, &["alice"]);
-    stock(&signer, "corp", &good);
-    stock(&signer, "local", &good);
-    settle(&signer);
-    let mut host = tenant.join("web-1", &["all"]);
-    stock(&signer, "corp", &snapshot(2999, &["alice", "bob"]));
-    let two = snapshot(2000, &["alice", "carol"]);
-    stock(&signer, "local", &two);
-    stock(&signer, "hr", &good);
-    let settled = settle(&signer);
-    let told = settled.problems.join("\n");
-    assert!(
-        told.contains("user bob: uid 3000") && told.contains("source hr itself"),
-        "{told}"
-    );
-    let seen = host.look(&tenant.folder(), tenant.clock.now()).unwrap();
-    assert_eq!(seen["corp"].as_bytes(), good);
-    assert_eq!(seen["local"].as_bytes(), two);
-    // The roots widen the scope.
-    tenant.next_policy(|policy| policy.publishers[0].scope.ids = vec!["2000-3999".parse().unwrap()]);
-    let settled = settle(&signer);
-    assert_eq!(settled.published.len(), 1, "{settled:?}");
+fn what_is_outside_the_scope_is_left_out_alone_and_named() {
+    for percent in [0, 50] {
+        let tenant = Tenant::new().logging(percent);
+        let signer = tenant.signer();
+        let good = snapshot(2000, &["alice"]);
+        stock(&signer, "corp", &good);
+        stock(&signer, "local", &good);
+        settle(&signer);
+        let mut host = tenant.join("web-1", &["all"]);
+        let names = |host: &mut Host, source: &str| {
+            let seen = host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+            let document: serde_json::Value = serde_json::from_str(&seen[source]).unwrap();
+            let users = document["users"].as_array().unwrap().iter();
+            users
+                .map(|user| user["username"].as_str().unwrap().to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(names(&mut host, "corp"), set(&["alice"]));
+        // Ids up to 2999 are this publisher's.
+        stock(&signer, "corp", &snapshot(2998, &["alice", "bob", "carol"]));
+        stock(&signer, "local", &snapshot(2000, &["alice", "carol"]));
+        stock(&signer, "hr", &good);
+        let settled = settle(&signer);
+        let told = settled.problems.join("\n");
+        assert!(
+            told.contains(
+                "source corp is published without what policy 1 does not let syncer-1 say: user carol: uid 3000"
+            ),
+            "{told}"
+        );
+        assert!(
+            told.contains("source hr is not published") && told.contains("source hr itself"),
+            "{told}"
+        );
+        assert_eq!(settled.held, [label("hr")]);
+        assert_eq!(names(&mut host, "corp"), set(&["alice", "bob"]));
+        assert_eq!(names(&mut host, "local"), set(&["alice", "carol"]));
+        // It is told as long as it is so, and nothing is done again for it.
+        let settled = settle(&signer);
+        assert!(settled.problems.join("\n").contains("user carol") && settled.published.is_empty());
+        // Who goes is gone, whatever stands beside.
+        stock(&signer, "corp", &snapshot(2999, &["bob", "carol"]));
+        assert_eq!(settle(&signer).published.len(), 1);
+        assert_eq!(names(&mut host, "corp"), set(&["bob"]));
+        // Sealed anew, it is the same; also when what was made for it is gone.
+        let bodies = tenant.state().join("body");
+        std::fs::remove_dir_all(&bodies).unwrap_or_else(|error| panic!("{}: {error}", bodies.display()));
+        stock(&signer, "corp", &snapshot(2999, &["bob", "carol", "dave"]));
+        stock(&signer, "local", &good);
+        settle(&signer);
+        assert_eq!(names(&mut host, "corp"), set(&["bob"]));
+        // The roots widen the scope.
+        tenant.next_policy(|policy| policy.publishers[0].scope.ids = vec!["2000-3999".parse().unwrap()]);
+        let settled = settle(&signer);
+        assert_eq!(settled.published.len(), 1, "{settled:?}");
+        assert_eq!(names(&mut host, "corp"), set(&["bob", "carol", "dave"]));
+    }
 }
 
 #[test]
@@ -101,57 +134,61 @@ fn what_is_held_back_goes_into_the_next_epoch_as_it_was_published() {
     for percent in [0, 50] {
         let tenant = Tenant::new().logging(percent);
         let signer = tenant.signer();
-        stock(&signer, "corp", &snapshot(2000, &["alice"]));
+        let rules = |signer: &Signer, number: u32| {
+            let text = format!(r#"{{"host_group_rules":[{number}]}}"#);
+            let source = label("access-rules");
+            let new = signer.stock(&source, Kind::AccessRules, &text, text.as_bytes());
+            assert!(new.unwrap());
+        };
+        rules(&signer, 1);
         settle(&signer);
         let mut host = tenant.join("web-1", &["all"]);
         let mut stolen = tenant.join("web-2", &["all"]);
-        let good = snapshot(2000, &["alice", "bob"]);
-        stock(&signer, "corp", &good);
+        rules(&signer, 2);
         settle(&signer);
-        stock(&signer, "corp", &snapshot(2999, &["alice", "carol"]));
-        settle(&signer);
-        let shows_good = |host: &mut Host| {
+        let shows = |host: &mut Host, number: u32| {
             let seen = host.look(&tenant.folder(), tenant.clock.now()).unwrap();
-            // A log leaves the records in another order.
-            let users = |text: &[u8]| {
-                let document: serde_json::Value = serde_json::from_slice(text).unwrap();
-                let users = document["users"].as_array().unwrap().iter();
-                users.map(ToString::to_string).collect::<BTreeSet<_>>()
-            };
-            assert_eq!(users(seen["corp"].as_bytes()), users(&good));
+            assert_eq!(seen["access-rules"], format!(r#"{{"host_group_rules":[{number}]}}"#));
         };
-        shows_good(&mut host);
-        shows_good(&mut stolen);
+        shows(&mut host, 2);
+        shows(&mut stolen, 2);
+        // Rules mean something as a whole.
+        tenant.next_policy(|policy| {
+            policy.publishers[0].scope.may.remove(&Right::Access);
+        });
+        rules(&signer, 3);
         let held = |settled: &Settled| {
-            settled
-                .problems
-                .join("\n")
-                .contains("source corp is not published anew")
+            let told = settled.problems.join("\n");
+            assert!(
+                told.contains("source access-rules is not published anew, for it says what policy 2"),
+                "{told}"
+            );
+            settled.held == [label("access-rules")]
         };
+        assert!(held(&settle(&signer)));
+        shows(&mut host, 2);
 
         signer.enroller().revoke(&["web-2".to_owned()]).unwrap();
         let settled = settle(&signer);
         assert!(settled.epochs.len() == 1 && held(&settled), "{settled:?}");
-        shows_good(&mut host);
-        shows_good(&mut tenant.join("web-3", &["all"]));
+        shows(&mut host, 2);
+        shows(&mut tenant.join("web-3", &["all"]), 2);
         assert!(stolen.look(&tenant.folder(), tenant.clock.now()).is_err());
-
-        // Also when by now not even that could be said anew: hosts leave out of it what the policy does not let it say.
-        tenant.next_policy(|policy| policy.publishers[0].scope.names = vec!["a*".parse().unwrap()]);
         let wish = Wish {
             epochs: [label("all")].into(),
             ..Wish::default()
         };
         let settled = signer.settle(&wish).unwrap();
         assert!(settled.epochs.len() == 1 && held(&settled), "{settled:?}");
-        shows_good(&mut host);
-        shows_good(&mut tenant.join("web-4", &["all"]));
+        shows(&mut tenant.join("web-4", &["all"]), 2);
         // Nothing is left to be done.
         assert_eq!(settle(&signer).published, []);
 
-        stock(&signer, "corp", &snapshot(2000, &["anna"]));
+        tenant.next_policy(|policy| {
+            policy.publishers[0].scope.may.insert(Right::Access);
+        });
         assert_eq!(settle(&signer).published.len(), 1);
-        host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+        shows(&mut host, 3);
     }
 }
 

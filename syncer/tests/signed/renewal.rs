@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use dirless_seal::trust::{Manifest, Object, Succession, parse, print};
+use dirless_seal::trust::{Manifest, Object, Right, Succession, parse, print};
 use dirless_seal::{Digest, Note, SigningKey, VerifyingKey};
-use dirless_syncer::signed::{Folder, NextKey, Registry, Signer, Wish};
+use dirless_syncer::signed::{Folder, Kind, NextKey, Registry, Signer, Wish};
 
 use crate::support::*;
 
@@ -169,8 +169,18 @@ fn by_hand_it_is_done_at_once_and_once() {
 #[test]
 fn what_a_source_said_before_it_was_held_back_is_signed_with_the_new_key() {
     let (tenant, mut host) = tenant();
+    let rules = |says: &str| {
+        let signer = tenant.signer();
+        let new = signer.stock(&label("access-rules"), Kind::AccessRules, says, says.as_bytes());
+        assert!(new.unwrap());
+        settle(&signer)
+    };
+    rules("{}");
     let before = look(&tenant, &mut host).unwrap();
-    stock(&tenant.signer(), "local", &snapshot(9000, &["outside"]));
+    tenant.next_policy(|policy| {
+        policy.publishers[0].scope.may.remove(&Right::Access);
+    });
+    assert_eq!(rules(r#"{"host_group_rules":[]}"#).held, [label("access-rules")]);
     let old = tenant.keys().publisher.verifying().clone();
     let new = renewed(&tenant);
     assert_eq!(signers(&tenant, &[&old, &new]), [true, true]);
@@ -183,7 +193,7 @@ fn what_is_published_and_not_known_here_keeps_the_key() {
     let (mut tenant, mut host) = tenant();
     // Younger than an epoch.
     tenant.rotate_days = 20;
-    stock(&tenant.signer(), "local", &snapshot(9000, &["outside"]));
+    std::fs::remove_file(tenant.state().join("stock/local.json")).unwrap();
     let bodies = tenant.state().join("body");
     let plaintext = Digest::of(&snapshot(2100, &["alice"]));
     std::fs::remove_file(bodies.join(format!("{plaintext}.gz"))).unwrap();

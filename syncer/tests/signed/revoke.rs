@@ -156,6 +156,25 @@ fn a_person_is_gone_at_once_and_stays_away_until_it_is_undone() {
 }
 
 #[test]
+fn what_the_policy_refuses_of_others_keeps_nobody() {
+    let (site, mut host, _) = site();
+    site.tenant
+        .next_policy(|policy| policy.publishers[0].scope.names = vec!["a*".parse().unwrap()]);
+    let (good, said) = site.ends(&["revoke", "ann"]);
+    assert!(
+        !good && said.contains("source people is published without what policy 2") && said.contains("user bob"),
+        "{said}"
+    );
+    let seen = site.look(&mut host).unwrap();
+    assert!(!has(&seen, "ann") && !has(&seen, "bob"), "{seen:?}");
+    let list = site.good(&["revoke", "--list"]);
+    assert!(
+        list.starts_with("ann since") && list.contains("connected hosts"),
+        "{list}"
+    );
+}
+
+#[test]
 fn hosts_that_do_not_follow_are_told_apart() {
     let (site, host, _) = site();
     let server = site.tenant.site();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dirless_model::snapshot::{self, Caps, Joined, Part, RawGroup, RawUser, Sink, record_key};
+use dirless_model::snapshot::{self, Caps, Joined, Part, record_key};
 use dirless_program::Clock;
 use dirless_seal::trust::log::{self, Chain, Changes, LogKey};
 use dirless_seal::trust::{
@@ -246,14 +246,19 @@ impl Tenant {
         note
     }
 
-    /// The policy after the first one, changed by `change`.
+    /// The policy after the newest one, changed by `change`.
     pub(crate) fn next_policy(&self, change: impl FnOnce(&mut Policy)) {
-        let first = self.policy();
-        let digest = Digest::of(print(&first).unwrap().as_bytes());
+        let place: Box<dyn Folder> = match &self.place {
+            Place::Folder => Box::new(DiskFolder::public(&self.folder())),
+            Place::Backend(site) => Box::new(site.operator()),
+        };
+        let note = |version: u64| place.get(&format!("policy/{version}"), 1 << 20).unwrap();
+        let newest = (1..).map_while(note).last().unwrap();
+        let newest: Policy = parse(&Note::parse(&newest, 1 << 20).unwrap()).unwrap();
         let mut policy = Policy {
-            version: 2,
-            previous: Some(digest),
-            ..first
+            version: newest.version + 1,
+            previous: Some(Digest::of(print(&newest).unwrap().as_bytes())),
+            ..newest
         };
         change(&mut policy);
         self.put_policy(&policy);
@@ -485,12 +490,12 @@ fn applied(source: &Label, text: &str, changes: &Changes) -> Result<String, Stri
         } else {
             record_key(part, bytes).unwrap().into_owned()
         };
-        records.insert((kind(part), key), bytes.to_vec());
+        records.insert((RecordKind::from(part), key), bytes.to_vec());
     };
     if rules {
         keep(Part::Other, text.as_bytes());
     } else {
-        snapshot::read_records(text.as_bytes(), Caps::default(), &mut Nothing, &mut keep).unwrap();
+        snapshot::read_records(text.as_bytes(), Caps::default(), &mut (), &mut keep).unwrap();
     }
     changes.apply(&mut records).map_err(|error| error.to_string())?;
     let mut joined = Joined::default();
@@ -498,20 +503,9 @@ fn applied(source: &Label, text: &str, changes: &Changes) -> Result<String, Stri
         if rules {
             return Ok(String::from_utf8(bytes.clone()).unwrap());
         }
-        let part = [Part::User, Part::Group, Part::Entry, Part::Other];
-        let part = part.into_iter().find(|part| kind(*part) == *own).unwrap();
-        joined.add(part, bytes);
+        joined.add(Part::from(*own), bytes);
     }
     Ok(String::from_utf8(joined.finish()).unwrap())
-}
-
-fn kind(part: Part) -> RecordKind {
-    match part {
-        Part::User => RecordKind::User,
-        Part::Group => RecordKind::Group,
-        Part::Entry => RecordKind::Entry,
-        Part::Other => RecordKind::Other,
-    }
 }
 
 /// The content root, from the protocol's text.
@@ -521,17 +515,9 @@ fn root(source: &Label, text: &str) -> Digest {
         content.add(RecordKind::Other.leaf(text.as_bytes()));
         return content.root();
     }
-    let mut add = |part: Part, bytes: &[u8]| content.add(kind(part).leaf(bytes));
-    snapshot::read_records(text.as_bytes(), Caps::default(), &mut Nothing, &mut add).unwrap();
+    let mut add = |part: Part, bytes: &[u8]| content.add(RecordKind::from(part).leaf(bytes));
+    snapshot::read_records(text.as_bytes(), Caps::default(), &mut (), &mut add).unwrap();
     content.root()
-}
-
-struct Nothing;
-
-impl Sink for Nothing {
-    fn user(&mut self, _user: RawUser<'_>) {}
-    fn group(&mut self, _group: RawGroup<'_>) {}
-    fn keys(&mut self, _username: &str, _lines: &str) {}
 }
 
 fn policy(memory: &mut Memory, folder: &Path) -> Result<Policy, String> {

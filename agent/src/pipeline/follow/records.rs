@@ -5,7 +5,6 @@ use dirless_seal::trust::log::{Changes, Records};
 use dirless_seal::{Digest, RecordKind};
 
 use super::FollowError;
-use crate::pipeline::log::part;
 use crate::pipeline::partial::{Change, Store, StoreError};
 
 /// Beginnings of the keys of further members of a document of which neither accounts nor entries depend.
@@ -22,12 +21,12 @@ struct Collected<'a> {
 
 impl Collected<'_> {
     fn note(&mut self, kind: RecordKind, key: &[u8], bytes: Option<Vec<u8>>) -> Result<bool, StoreError> {
-        let old = self.store.get(self.place, part(kind), key)?;
+        let old = self.store.get(self.place, Part::from(kind), key)?;
         self.gone.extend(old.as_ref().map(|old| kind.leaf(old)));
         self.come.extend(bytes.as_ref().map(|new| kind.leaf(new)));
         self.changes.push(Change {
             source: self.place,
-            part: part(kind),
+            part: Part::from(kind),
             key: key.to_vec(),
             bytes,
         });
@@ -39,7 +38,7 @@ impl Records for Collected<'_> {
     type Error = StoreError;
 
     fn get(&mut self, kind: RecordKind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.get(self.place, part(kind), key)
+        self.store.get(self.place, Part::from(kind), key)
     }
 
     fn put(&mut self, kind: RecordKind, key: &[u8], bytes: Vec<u8>) -> Result<(), StoreError> {
@@ -60,7 +59,10 @@ pub(super) fn take(store: &Store, place: u8, changes: &Changes) -> Result<Vec<Ch
         gone: Vec::new(),
         come: Vec::new(),
     };
-    let others = changes.changes.keys().filter(|(kind, _)| part(*kind) == Part::Other);
+    let others = changes
+        .changes
+        .keys()
+        .filter(|(kind, _)| Part::from(*kind) == Part::Other);
     for (_, key) in others {
         if !HARMLESS.iter().any(|harmless| key.starts_with(harmless)) {
             return Err(FollowError::Whole("a source says something else of itself"));

@@ -4,18 +4,22 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use dirless_model::snapshot::{Part, record_key};
 use dirless_program::fs::remove;
-use dirless_seal::Content;
 
 use super::{FollowError, Position, SURROUNDINGS, TABLE, Worker, aside, note_of, open_store, put_in_place, unkept};
-use crate::pipeline::open::{self, kind};
+use crate::pipeline::open;
 use crate::pipeline::partial::{Store, StoreError};
 use crate::pipeline::{Opener, Outcome, unchanged};
 
 impl Worker<'_> {
     /// Makes the file of records anew from the bodies that a whole run has just taken, where logs are written. Failing that
     /// there is none, and each change costs a whole run.
-    pub(in crate::pipeline) fn remember(&self, outcome: &Outcome) -> Result<(), FollowError> {
-        let report = &outcome.report;
+    pub(in crate::pipeline) fn remember(&self, outcome: Outcome) -> Result<(), FollowError> {
+        let Outcome {
+            report, tree, content, ..
+        } = outcome;
+        // All of it will be read once more.
+        drop(content);
+        let schema = tree.map(|tree| tree.schema);
         let path = self.paths.records();
         let aside = aside(&path);
         for old in [&path, &aside] {
@@ -24,12 +28,12 @@ impl Worker<'_> {
         let Some(published) = &report.published else {
             return Ok(());
         };
-        if !matches!(self.inputs.opener, Opener::Signed { .. }) || !unchanged::depends_on_fetched_alone(report) {
+        if !matches!(self.inputs.opener, Opener::Signed { .. }) || !unchanged::depends_on_fetched_alone(&report) {
             return Ok(());
         }
-        let rules = match (&self.inputs.directory, &outcome.tree) {
+        let rules = match (&self.inputs.directory, &schema) {
             (None, _) => None,
-            (Some(_), Some(tree)) if published.copy.is_some() => Some(self.tree_rules(&tree.schema)?),
+            (Some(_), Some(schema)) if published.copy.is_some() => Some(self.tree_rules(schema)?),
             // There is no copy that could be changed.
             (Some(_), _) => return Ok(()),
         };
@@ -65,13 +69,11 @@ impl Worker<'_> {
             };
             let body = source.fetched.as_ref().ok_or(FollowError::Whole("a body is gone"))?;
             let opening = open::open(body, source, self.inputs).map_err(|error| FollowError::Log(error.reason))?;
-            let mut content = Content::default();
             let mut failed = None;
             let mut put = |part: Part, bytes: &[u8]| {
                 if failed.is_some() {
                     return;
                 }
-                content.add(kind(part).leaf(bytes));
                 let key = record_key(part, bytes).ok_or(StoreError::Odd);
                 let held = key.and_then(|key| match store.get(place, part, &key)? {
                     // Of two under one key nobody can tell which one a log means.
@@ -80,7 +82,7 @@ impl Worker<'_> {
                 });
                 failed = held.err();
             };
-            let meta = opening
+            let (meta, content) = opening
                 .records(&mut put)
                 .map_err(|error| FollowError::Log(error.to_string()))?;
             if let Some(error) = failed {

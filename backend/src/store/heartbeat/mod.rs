@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use dirless_wire::TenantId;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::bypass::AllTenants;
 use super::types::millis;
@@ -215,13 +216,21 @@ impl HeartbeatSink {
     }
 
     /// Flushes, notes uses of tokens and keys, writes receipts and sweeps replaced bodies at every interval until `stop`, then
-    /// flushes once more. A failed flush is logged and tried again at the next.
+    /// flushes once more. A failed flush is logged and tried again at the next. Receipts that others may be waiting for are
+    /// written in between.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
+        let mut next = Instant::now() + self.limits.interval;
         loop {
             let stopping = tokio::select! {
                 () = &mut stop => true,
-                () = tokio::time::sleep(self.limits.interval) => false,
+                () = tokio::time::sleep_until(next) => false,
+                () = self.store.receipts_due() => {
+                    if let Err(error) = self.store.flush_receipts().await {
+                        tracing::debug!(%error, "receipts stay in memory until the next flush");
+                    }
+                    continue;
+                }
             };
             if let Err(error) = self.flush().await {
                 tracing::warn!(%error, "heartbeats stay in memory until the next flush");
@@ -242,6 +251,7 @@ impl HeartbeatSink {
             if let Err(error) = self.store.sweep().await {
                 tracing::warn!(%error, "replaced bodies were not removed");
             }
+            next = Instant::now() + self.limits.interval;
         }
     }
 

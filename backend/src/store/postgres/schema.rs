@@ -9,6 +9,7 @@ use super::{MIGRATING, PostgresPlace, Session};
 const STEPS: &[&str] = &[
     include_str!("../schema/postgres/0001-base.sql"),
     include_str!("../schema/postgres/0002-sightings.sql"),
+    include_str!("../schema/postgres/0003-join-uses.sql"),
 ];
 
 /// Newest schema number this program knows.

@@ -33,7 +33,7 @@ const fn keyed(name: &'static str, columns: &'static str, key: &'static [&'stati
 }
 
 /// All tables, those that are pointed at first.
-pub(super) const TABLES: [Table; 19] = [
+pub(super) const TABLES: [Table; 20] = [
     counted("realms", "id, name, state, created_at, rotated_at"),
     counted("realm_secrets", "id, realm_id, hash, created_at, expires_at"),
     keyed(
@@ -77,6 +77,7 @@ pub(super) const TABLES: [Table; 19] = [
         "id, tenant_id, code, bearer, expires_at, uses_left, created_at",
     ),
     counted("join_requests", "id, code_id, sha256, bytes, received_at"),
+    keyed("join_uses", "code_id, sha256", &["code_id", "sha256"]),
     keyed("receipts", "key_id, receipt, received_at", &["key_id"]),
     keyed(
         "sightings",

@@ -15,9 +15,6 @@ use super::{PAGE_MAX, TrustHandle};
 /// Most join codes of one tenant.
 const CODES_MAX: i64 = 1000;
 
-/// In place of a request's bytes once it was taken out of the mailbox. No sealed file is that short.
-const GONE: &[u8] = &[0];
-
 /// A registered join code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinCode {
@@ -142,7 +139,7 @@ impl TrustHandle {
                 let bytes: Option<Vec<u8>> = connection
                     .prepare(
                         "SELECT r.bytes FROM join_requests r JOIN join_codes c ON c.id = r.code_id \
-                         WHERE c.tenant_id = ?1 AND c.code = ?2 AND r.sha256 = ?3 AND length(r.bytes) > 1",
+                         WHERE c.tenant_id = ?1 AND c.code = ?2 AND r.sha256 = ?3",
                     )?
                     .query_optional(params![row, code.as_str(), digest], |row| row.get(0))?;
                 Ok(bytes.map(Bytes::from))
@@ -159,13 +156,12 @@ impl TrustHandle {
         let (code, digest) = (code.clone(), *digest);
         self.store
             .write(move |connection, _effects| {
-                // Its name stays with the code, so that the same request costs no second use.
                 let deleted = connection
                     .prepare(
-                        "UPDATE join_requests SET bytes = ?4 WHERE sha256 = ?3 AND length(bytes) > 1 AND code_id = \
+                        "DELETE FROM join_requests WHERE sha256 = ?3 AND code_id = \
                          (SELECT id FROM join_codes WHERE tenant_id = ?1 AND code = ?2)",
                     )?
-                    .execute(params![row, code.as_str(), digest.as_bytes(), GONE])?;
+                    .execute(params![row, code.as_str(), digest.as_bytes()])?;
                 if deleted > 0 {
                     let details = json!({"code": code.as_str(), "request": digest.to_string()});
                     audit::record(connection, now, &actor, Some(&tenant), "join_request.delete", &details)?;
@@ -187,7 +183,7 @@ impl Store {
             .await
     }
 
-    /// Puts a join request into the mailbox, and counts a use of the code unless it was there before.
+    /// Puts a join request into the mailbox, and counts a use of the code unless it was used for this request before.
     ///
     /// # Errors
     /// When writing fails.
@@ -208,27 +204,32 @@ impl Store {
         let (code, now) = (code.clone(), self.now());
         self.write(move |connection, _effects| {
             let digest = sha256(&request);
-            let Some(row) = admitted_or_known(connection, binding.row, &code, &bearer, &digest, now)? else {
+            let Some((row, uses_left)) = admitted(connection, binding.row, &code, &bearer, now)? else {
                 return Ok(JoinPost::Refused);
             };
-            let again = connection
-                .prepare(
-                    "UPDATE join_requests SET bytes = ?3, received_at = ?4 WHERE code_id = ?1 AND sha256 = ?2 \
-                     AND length(bytes) = 1",
-                )?
-                .execute(params![row, digest, request.as_ref(), millis(now)])?;
+            let known: bool = connection
+                .prepare("SELECT EXISTS (SELECT 1 FROM join_uses WHERE code_id = ?1 AND sha256 = ?2)")?
+                .query_row(params![row, digest], |row| row.get(0))?;
+            if !known && uses_left == 0 {
+                return Ok(JoinPost::Refused);
+            }
             let added = connection
                 .prepare(
                     "INSERT INTO join_requests (code_id, sha256, bytes, received_at) VALUES (?1, ?2, ?3, ?4) \
                      ON CONFLICT (code_id, sha256) DO NOTHING",
                 )?
                 .execute(params![row, digest, request.as_ref(), millis(now)])?;
-            if added + again == 0 {
+            if added == 0 {
                 return Ok(JoinPost::Same);
             }
-            connection
-                .prepare("UPDATE join_codes SET uses_left = uses_left - ?2 WHERE id = ?1")?
-                .execute(params![row, i64::from(added > 0)])?;
+            if !known {
+                connection
+                    .prepare("INSERT INTO join_uses (code_id, sha256) VALUES (?1, ?2)")?
+                    .execute(params![row, digest])?;
+                connection
+                    .prepare("UPDATE join_codes SET uses_left = uses_left - 1 WHERE id = ?1")?
+                    .execute(params![row])?;
+            }
             let actor = Actor {
                 realm: Some(realm.name.clone()),
                 role: Role::Joining,
@@ -256,8 +257,7 @@ impl Store {
     }
 }
 
-/// The row of a code whose bearer this is and that has not ended. A code that is used up admits only what waited
-/// under it before.
+/// The row of a code whose bearer this is and that has not ended, and how many more hosts may use it.
 fn admitted(
     connection: &Connection,
     tenant: i64,
@@ -280,26 +280,6 @@ fn admitted(
     Ok(good.then_some((row, uses_left)))
 }
 
-fn admitted_or_known(
-    connection: &Connection,
-    tenant: i64,
-    code: &Label,
-    bearer: &SecretHash,
-    digest: &[u8; 32],
-    now: Timestamp,
-) -> Result<Option<i64>, StoreError> {
-    let Some((row, uses_left)) = admitted(connection, tenant, code, bearer, now)? else {
-        return Ok(None);
-    };
-    if uses_left > 0 {
-        return Ok(Some(row));
-    }
-    let waits: bool = connection
-        .prepare("SELECT EXISTS (SELECT 1 FROM join_requests WHERE code_id = ?1 AND sha256 = ?2)")?
-        .query_row(params![row, digest], |row| row.get(0))?;
-    Ok(waits.then_some(row))
-}
-
 fn codes(connection: &Connection, tenant: i64) -> Result<Vec<JoinCode>, StoreError> {
     let mut select = connection
         .prepare("SELECT code, expires_at, uses_left, created_at FROM join_codes WHERE tenant_id = ?1 ORDER BY code")?;
@@ -319,7 +299,7 @@ fn codes(connection: &Connection, tenant: i64) -> Result<Vec<JoinCode>, StoreErr
 fn requests(connection: &Connection, tenant: i64) -> Result<Vec<JoinRequest>, StoreError> {
     let mut select = connection.prepare(
         "SELECT c.code, r.sha256, r.received_at FROM join_requests r JOIN join_codes c ON c.id = r.code_id \
-         WHERE c.tenant_id = ?1 AND length(r.bytes) > 1 ORDER BY r.received_at, r.id LIMIT ?2",
+         WHERE c.tenant_id = ?1 ORDER BY r.received_at, r.id LIMIT ?2",
     )?;
     let mut rows = select.query(params![tenant, PAGE_MAX as i64])?;
     let mut requests = Vec::new();

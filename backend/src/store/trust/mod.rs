@@ -1,10 +1,12 @@
 //! The verified protocol's part of the store: opaque objects, keys, join codes, receipts. Nothing of it is
 //! understood here; who may do what is the routes' to decide, by the [`Caller`].
 
+mod haste;
 mod join;
 mod keys;
 mod objects;
 mod receipts;
+mod said;
 mod sightings;
 mod tenants;
 

@@ -1,5 +1,5 @@
 //! Receipts: what each node said it applied, opaque and signed. The last one of a node is kept. They are presence,
-//! like heartbeats: in memory at once, on disk with the next flush.
+//! like heartbeats: in memory at once, on disk with the next flush, or soon where others wait for it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::super::directory::parsed;
 use super::super::types::{millis, signed, timestamp};
 use super::super::{Store, StoreError};
+use super::haste::Haste;
 use super::objects::Page;
 use super::sightings::{self, Known, Sighting};
 use super::{Caller, PAGE_MAX, TrustHandle};
@@ -59,6 +60,7 @@ struct Waiting {
 pub(crate) struct Receipts {
     waiting: Mutex<Waiting>,
     known: Mutex<Known>,
+    haste: Haste,
     splits: AtomicUsize,
 }
 
@@ -114,7 +116,16 @@ impl TrustHandle {
             bytes: Bytes::copy_from_slice(receipt),
             at: millis(self.store.now()),
         };
-        !fits || self.store.receipts().lock().take(key.row, kept)
+        if !fits {
+            return true;
+        }
+        let receipts = self.store.receipts();
+        let taken = receipts.lock().take(key.row, kept);
+        // Whoever reads receipts here finds them in memory.
+        if taken && self.store.is_shared() {
+            receipts.haste.take(key.row, receipt, self.store.stored(self.tenant()));
+        }
+        taken
     }
 
     /// The last receipts of nodes after `after`, by key; at most `limit` and [`PAGE_MAX`]. Of nodes whose key was
@@ -147,6 +158,11 @@ impl TrustHandle {
 }
 
 impl Store {
+    /// Ends when receipts are there that other backends' readers may be waiting for: at most five times a second.
+    pub(crate) async fn receipts_due(&self) {
+        self.receipts().haste.due(tokio::time::sleep).await;
+    }
+
     /// Writes the receipts that wait, and raises the alarm about those that contradict others;
     /// [`super::super::HeartbeatSink::run`] calls it.
     ///

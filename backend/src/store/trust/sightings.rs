@@ -1,14 +1,14 @@
 //! What nodes say that they applied, side by side. Two contents under one version are a split view: somebody shows
 //! different things to different hosts.
 //!
-//! A receipt is the node's own word, signed by its key, and this is the only place that reads any of it: a few lines of its
-//! text. Whether the receipt itself is signed is for those to check who hold the tenant's keys (`dirless verify`).
+//! A receipt is the node's own word, signed by its key, of which [`said`](super::said) reads a few lines ([`super::haste`] compares
+//! them with those before). Whether the receipt itself is signed is for those to check who hold the tenant's keys (`dirless verify`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use dirless_wire::TenantId;
-use dirless_wire::trust::{Digest, Label, Version};
+use dirless_wire::trust::{Digest, Version};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -17,12 +17,7 @@ use super::super::bypass::AllTenants;
 use super::super::sql::{Connection, params};
 use super::super::types::{digest_column, millis, signed, timestamp, unsigned};
 use super::super::{Origin, Role, StoreError};
-
-/// The first line of a receipt.
-const CONTEXT: &str = "dirless/receipt/v1";
-
-/// Most lines of one receipt that say what was applied: a policy and as many publishers as a policy may have.
-const SAID: usize = 33;
+use super::said::Said;
 
 /// How many of the latest contents of one publisher or policy are known without asking the disk.
 const KNOWN: usize = 4;
@@ -35,46 +30,6 @@ const SPLIT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Most nodes that are named for one content.
 const NAMED: usize = 16;
-
-/// One line of a receipt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Said {
-    /// `policy` or `head/PUBLISHER`.
-    about: Box<str>,
-    version: Version,
-    digest: Digest,
-}
-
-impl Said {
-    /// What the text of a receipt says that was applied; nothing for other texts.
-    pub(super) fn all_of(receipt: &[u8]) -> Vec<Self> {
-        let text = std::str::from_utf8(receipt).unwrap_or_default();
-        let mut lines = text.lines();
-        if lines.next() != Some(CONTEXT) {
-            return Vec::new();
-        }
-        lines
-            .take_while(|line| !line.is_empty())
-            .filter_map(Self::of_line)
-            .take(SAID)
-            .collect()
-    }
-
-    fn of_line(line: &str) -> Option<Self> {
-        let mut words = line.split(' ');
-        let about = match words.next()? {
-            "policy" => "policy".to_owned(),
-            "head" => format!("head/{}", Label::new(words.next()?).ok()?),
-            _ => return None,
-        };
-        let said = Self {
-            about: about.into(),
-            version: words.next()?.parse().ok()?,
-            digest: words.next()?.parse().ok()?,
-        };
-        words.next().is_none().then_some(said)
-    }
-}
 
 /// What a node of a tenant said.
 #[derive(Clone, Debug)]
@@ -445,32 +400,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_applied_is_read_and_nothing_else() {
-        let digest = "0a".repeat(32);
-        let text = format!(
-            "{CONTEXT}\ntenant {digest}\nnode n1\nissued 2026-01-01T00:00:00Z\npolicy 3 {digest}\nhead syncer 7 {digest}\n\
-             head bad 0 {digest}\nhead worse 1\nhead more 1 {digest} 1\ngeneration 4\n\nhead late 9 {digest}\n— n1 AAAA\n"
-        );
-        let said = Said::all_of(text.as_bytes());
-        let seen: Vec<_> = said.iter().map(|said| (&*said.about, said.version.get())).collect();
-        assert_eq!(seen, [("policy", 3), ("head/syncer", 7)]);
-        assert_eq!(said[0].digest.to_string(), digest);
-        for other in [
-            &b"second"[..],
-            b"",
-            b"\xff\xfe",
-            text.replace("receipt", "head").as_bytes(),
-        ] {
-            assert_eq!(Said::all_of(other), []);
-        }
-        let many = format!("{CONTEXT}\n{}", format!("policy 3 {digest}\n").repeat(100));
-        assert_eq!(Said::all_of(many.as_bytes()).len(), SAID);
-    }
-
-    #[test]
     fn what_is_known_is_no_news_and_memory_is_bounded() {
         let mut known = Known::default();
-        let receipt = |version: u64| format!("{CONTEXT}\npolicy {version} {}\n", "0a".repeat(32)).into_bytes();
+        let receipt = |version: u64| format!("dirless/receipt/v1\npolicy {version} {}\n", "0a".repeat(32)).into_bytes();
         for version in 1..100 {
             let news = known.news(1, 2, &receipt(version));
             assert_eq!(news.len(), 1);

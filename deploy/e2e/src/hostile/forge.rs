@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use anyhow::Context;
-use dirless_seal::trust::log::Chain;
+use dirless_seal::trust::log::{Chain, Change, Changes, LogFile, LogKey, Place, TILE, tile};
 use dirless_seal::trust::{Entry, Head, Manifest, Object, parse, print};
-use dirless_seal::{Content, Digest, Label, Note, Recipient, RecordKind, SigningKey, seal_file};
+use dirless_seal::{Content, Digest, Identity, Label, Note, Recipient, RecordKind, SigningKey, seal_file};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -66,19 +66,52 @@ pub struct Snapshot {
 /// A snapshot of these users.
 #[must_use]
 pub fn users(of: &[(&str, u32)]) -> Snapshot {
-    let mut content = Content::default();
-    let mut records = Vec::new();
-    for (name, uid) in of {
-        let user = format!(
-            r#"{{"username":"{name}","uid":{uid},"gid":{uid},"gecos":"","home":"/home/{name}","shell":"/bin/sh"}}"#
-        );
-        content.add(RecordKind::User.leaf(user.as_bytes()));
-        records.push(user);
-    }
+    let records: Vec<String> = of.iter().map(|(name, uid)| user(name, *uid)).collect();
     Snapshot {
         plaintext: format!(r#"{{"users":[{}]}}"#, records.join(",")).into_bytes(),
-        content: content.root(),
+        content: root(&records, &[]),
     }
+}
+
+/// The same, that says to be of this source.
+#[must_use]
+pub fn users_of(source: &str, of: &[(&str, u32)]) -> Snapshot {
+    let records: Vec<String> = of.iter().map(|(name, uid)| user(name, *uid)).collect();
+    let member = format!(r#""source":"{source}""#);
+    Snapshot {
+        plaintext: format!(r#"{{{member},"users":[{}]}}"#, records.join(",")).into_bytes(),
+        content: root(&records, &[member]),
+    }
+}
+
+fn user(name: &str, uid: u32) -> String {
+    format!(r#"{{"username":"{name}","uid":{uid},"gid":{uid},"gecos":"","home":"/home/{name}","shell":"/bin/sh"}}"#)
+}
+
+fn root(users: &[String], others: &[String]) -> Digest {
+    let mut content = Content::default();
+    for (kind, records) in [(RecordKind::User, users), (RecordKind::Other, others)] {
+        for record in records {
+            content.add(kind.leaf(record.as_bytes()));
+        }
+    }
+    content.root()
+}
+
+/// What a record of a log says that does this to the user `name`, and leads to `content`.
+#[must_use]
+pub fn changed(name: &str, change: Change, content: Digest) -> Changes {
+    let place = (RecordKind::User, name.as_bytes().to_vec());
+    Changes {
+        content,
+        changes: [(place, change)].into(),
+    }
+}
+
+/// That this user is there now.
+#[must_use]
+pub fn put(name: &str, uid: u32) -> Change {
+    Change::Put(user(name, uid).into_bytes())
 }
 
 /// Seals it as a syncer does, but to whom it likes.
@@ -193,16 +226,7 @@ impl Forgery {
         let manifest = &self.manifest;
         let note = Note::sign(print(manifest)?, &[key])?;
         let mut head = self.head.clone();
-        head.entries
-            .retain(|entry| (&entry.source, &entry.compartment) != (&manifest.source, &manifest.compartment));
-        head.entries.push(Entry {
-            source: manifest.source.clone(),
-            compartment: manifest.compartment.clone(),
-            version: manifest.version,
-            chain: Chain::of(note.digest()),
-        });
-        head.entries
-            .sort_by(|left, right| (&left.source, &left.compartment).cmp(&(&right.source, &right.compartment)));
+        name(&mut head, &Place::of(manifest, note.digest()), Chain::of(note.digest()));
         let path = format!(
             "manifest/{}/{}/{}/{}",
             manifest.publisher, manifest.source, manifest.compartment, manifest.version
@@ -226,9 +250,96 @@ impl Forgery {
     }
 }
 
+/// Has `head` name this base with its log as far as `chain`, in place of what it named of that source.
+fn name(head: &mut Head, base: &Place, chain: Chain) {
+    head.entries
+        .retain(|entry| (&entry.source, &entry.compartment) != (&base.source, &base.compartment));
+    head.entries.push(Entry {
+        source: base.source.clone(),
+        compartment: base.compartment.clone(),
+        version: base.version,
+        chain,
+    });
+    head.entries
+        .sort_by(|left, right| (&left.source, &left.compartment).cmp(&(&right.source, &right.compartment)));
+}
+
+/// The log beside a manifest, read and written on by whoever has the key of its epoch.
+#[derive(Debug)]
+pub struct Log {
+    place: Place,
+    key: LogKey,
+    /// Its sealed records.
+    pub records: Vec<Vec<u8>>,
+}
+
+impl Log {
+    /// That of the manifest in this note, with no record yet.
+    ///
+    /// # Errors
+    /// When it is no manifest.
+    pub fn beside(manifest: &[u8], epoch: &Identity) -> anyhow::Result<Self> {
+        let note = Note::parse(manifest, Manifest::MOST)?;
+        let place = Place::of(&parse(&note)?, note.digest());
+        Ok(Self {
+            key: LogKey::new(epoch, &place),
+            place,
+            records: Vec::new(),
+        })
+    }
+
+    /// Path of one of its files.
+    #[must_use]
+    pub fn path(&self, file: LogFile) -> String {
+        self.place.path(file)
+    }
+
+    /// What its last record says.
+    ///
+    /// # Errors
+    /// When there is none, or it does not open.
+    pub fn last(&self) -> anyhow::Result<Changes> {
+        let (number, sealed) = (0..).zip(&self.records).last().context("the log is empty")?;
+        Ok(self.key.open(number, sealed)?)
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// When it cannot be sealed.
+    pub fn add(&mut self, changes: &Changes) -> anyhow::Result<()> {
+        let sealed = self.key.seal(self.records.len() as u64, changes)?;
+        self.records.push(sealed);
+        Ok(())
+    }
+
+    /// Serves all of it, and the head after `head`, which names it so far; signed by `key`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn tell(&self, liar: &Liar, head: &[u8], key: &SigningKey) -> anyhow::Result<()> {
+        let mut chain = Chain::of(self.place.manifest);
+        for (number, record) in (0..).zip(&self.records) {
+            chain = chain.then(record);
+            liar.put(&self.path(LogFile::Record(number)), record.clone());
+        }
+        for (number, records) in (0..).zip(self.records.chunks_exact(usize::try_from(TILE)?)) {
+            liar.put(
+                &self.path(LogFile::Tile(number)),
+                tile(records.iter().map(Vec::as_slice)),
+            );
+        }
+        let mut head: Head = object(head)?;
+        head.version += 1;
+        name(&mut head, &self.place, chain);
+        liar.put(&format!("head/{}", head.publisher), signed(&head, key)?);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use dirless_seal::{Identity, Limits, open_file};
+    use dirless_seal::{Limits, open_file};
 
     use super::*;
 

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use dirless_seal::SigningKey;
+use dirless_seal::trust::Wrap;
+use dirless_seal::{Identity, SigningKey};
 use dirless_testkit::{Program, Running, built};
 
 use crate::site::private;
@@ -133,6 +134,25 @@ impl Host {
     pub fn key(&self) -> anyhow::Result<SigningKey> {
         let text = std::fs::read_to_string(self.state("agent/trust/node.key"))?;
         SigningKey::parse(text.trim()).context("the host's key")
+    }
+
+    /// What is sealed to it opens with this.
+    ///
+    /// # Errors
+    /// When it has not joined.
+    pub fn identity(&self) -> anyhow::Result<Identity> {
+        let text = std::fs::read_to_string(self.state("agent/trust/node.age"))?;
+        Identity::parse(text.trim()).context("the host's identity")
+    }
+
+    /// The key of an epoch, if it keeps one.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn epoch(&self, compartment: &str, epoch: u64) -> anyhow::Result<Identity> {
+        let name = format!("agent/trust/wrap-{compartment}-{epoch}");
+        let sealed = std::fs::read(self.state(&name)).with_context(|| name)?;
+        Ok(Wrap::open(&sealed, &self.identity()?)?.identity)
     }
 
     /// One cycle in the foreground: what is wrong.

@@ -8,4 +8,4 @@ mod scene;
 
 pub use host::Host;
 pub use liar::{Answer, Liar};
-pub use scene::{Keys, Kind, Scene, World};
+pub use scene::{CODE, Keys, Kind, Scene, World};

@@ -3,18 +3,22 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use dirless_seal::{Digest, Recipient, SigningKey};
+use dirless_seal::trust::log::LogFile;
+use dirless_seal::trust::{Head, Manifest};
+use dirless_seal::{Recipient, SigningKey, unlock};
 use dirless_testkit::Program;
 
-use super::forge::{self, Forgery};
+use super::forge::{self, Forgery, Log};
 use super::{Host, Liar};
 use crate::machine;
-use crate::tenant::{FOLDER, SYNCER_KEYS, Tenant, join_code, operator, people, sign_policy, syncer};
+use crate::tenant::{FOLDER, PASSPHRASE, SYNCER_KEYS, Tenant, join_code, operator, people, sign_policy, syncer};
 
 /// Where the code is that lets hosts in.
-const CODE: &str = "/srv/code";
+pub const CODE: &str = "/srv/code";
 /// The tenant as it was before the last changes.
 const PAST: &str = "/srv/past";
+/// The tenant as it is told of, without a log beside its people.
+const NOW: &str = "/srv/now";
 
 /// Keys that a backend should not have.
 #[derive(Debug)]
@@ -25,12 +29,15 @@ pub struct Keys {
     pub guest: SigningKey,
     /// The enroller's: it may sign node lists and nothing else.
     pub enroller: SigningKey,
+    /// As many roots as sign a policy.
+    pub roots: [SigningKey; 2],
 }
 
 /// A tenant with a past.
 ///
 /// In the past: policy 2 with the publishers `syncer-1` (source `people`: alice and bob) and `guest` (source `guests`: g-eve).
-/// Then policy 3 without `guest`. Now: alice and carol, and epoch 2 without the stolen host.
+/// Then policy 3 without `guest`. Now: alice and carol, and epoch 2 without the stolen host. Later: three records of the log beside
+/// that snapshot, by which dora comes, goes, and erin comes.
 #[derive(Debug)]
 pub struct World {
     /// The tenant.
@@ -47,6 +54,10 @@ pub struct World {
     pub stolen: Host,
     /// A third one, as early.
     pub spare: Host,
+    /// The host that was up to date, with the first record of the log.
+    pub following: Host,
+    /// The same host with all of it.
+    pub followed: Host,
 }
 
 impl World {
@@ -97,28 +108,30 @@ impl World {
         syncer(&["node", "revoke", stolen.key()?.verifying().name().as_str()])?;
         let late = early.duplicate("late")?;
         up_to_date(&[&late])?;
-        let key = |name: &str| -> anyhow::Result<SigningKey> {
-            let text = std::fs::read_to_string(format!("{SYNCER_KEYS}/{name}"))?;
-            SigningKey::parse(text.trim()).with_context(|| name.to_owned())
-        };
+        Program::system("cp").args(["-a", FOLDER, NOW]).succeed()?;
+        let [following, followed] = logged(&late)?;
         Ok(Self {
-            keys: Keys {
-                publisher: key("publisher.key")?,
-                enroller: key("enroller.key")?,
-                guest,
-            },
+            keys: Keys::stolen(guest)?,
             tenant,
             past,
             early,
             late,
             stolen,
             spare,
+            following,
+            followed,
         })
     }
 
-    /// The tenant's files as they are.
+    /// The tenant's files as they are told of.
     #[must_use]
     pub fn now(&self) -> &Path {
+        Path::new(NOW)
+    }
+
+    /// The tenant's files as they are in the end, with a log.
+    #[must_use]
+    pub fn later(&self) -> &Path {
         Path::new(FOLDER)
     }
 
@@ -127,6 +140,41 @@ impl World {
     pub fn then(&self) -> &Path {
         Path::new(PAST)
     }
+}
+
+impl Keys {
+    /// From where they are kept; `guest` besides.
+    fn stolen(guest: SigningKey) -> anyhow::Result<Self> {
+        let key = |name: &str| -> anyhow::Result<SigningKey> {
+            let text = std::fs::read_to_string(format!("{SYNCER_KEYS}/{name}"))?;
+            SigningKey::parse(text.trim()).with_context(|| name.to_owned())
+        };
+        let root = |name: &str| -> anyhow::Result<SigningKey> {
+            let text = unlock(&std::fs::read(format!("/srv/keys/{name}.age"))?, PASSPHRASE)?;
+            SigningKey::parse(text.trim()).with_context(|| name.to_owned())
+        };
+        Ok(Self {
+            publisher: key("publisher.key")?,
+            enroller: key("enroller.key")?,
+            roots: [root("root-1")?, root("root-2")?],
+            guest,
+        })
+    }
+}
+
+/// Has the syncer write a log of three records: a copy of `late` that has the first of them, and one that has all.
+fn logged(late: &Host) -> anyhow::Result<[Host; 2]> {
+    people(&["alice", "carol", "dora"])?;
+    syncer(&["once"])?;
+    let following = late.duplicate("following")?;
+    up_to_date(&[&following])?;
+    for names in [&["alice", "carol"][..], &["alice", "carol", "erin"]] {
+        people(names)?;
+        syncer(&["once"])?;
+    }
+    let followed = following.duplicate("followed")?;
+    up_to_date(&[&followed])?;
+    Ok([following, followed])
 }
 
 fn up_to_date(hosts: &[&Host]) -> anyhow::Result<()> {
@@ -218,8 +266,16 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// When it cannot be made.
     pub fn next_guests(&self, users: &[(&str, u32)]) -> anyhow::Result<Forgery> {
-        let manifest = self.liar.file("manifest/guest/guests/all/1")?;
-        Forgery::after(&manifest, &self.liar.file("head/guest")?, &forge::users(users))
+        self.next_of_guest(&forge::users(users))
+    }
+
+    /// What the other publisher might say next, whatever it is.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn next_of_guest(&self, snapshot: &forge::Snapshot) -> anyhow::Result<Forgery> {
+        let manifest = self.liar.file(&self.newest_of_guest()?)?;
+        Forgery::after(&manifest, &self.liar.file("head/guest")?, snapshot)
     }
 
     /// Changes the file at `path` and serves the result.
@@ -238,9 +294,8 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// When there is none.
     pub fn newest_body(&self) -> anyhow::Result<(String, Recipient)> {
-        let manifest: dirless_seal::trust::Manifest = forge::object(&self.liar.file(&self.newest_manifest()?)?)?;
-        let digest: Digest = manifest.ciphertext;
-        Ok((format!("blob/{digest}"), manifest.recipient))
+        let manifest: Manifest = forge::object(&self.liar.file(&self.newest_manifest()?)?)?;
+        Ok((format!("blob/{}", manifest.ciphertext), manifest.recipient))
     }
 
     /// The path of the newest manifest of `people`.
@@ -248,9 +303,50 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// When the head names none.
     pub fn newest_manifest(&self) -> anyhow::Result<String> {
-        let head: dirless_seal::trust::Head = forge::object(&self.liar.file("head/syncer-1")?)?;
-        let entry = head.entries.iter().find(|entry| entry.source.as_str() == "people");
-        let version = entry.context("the head names no people")?.version;
-        Ok(format!("manifest/syncer-1/people/all/{version}"))
+        Ok(self.named("syncer-1", "people")?.0)
+    }
+
+    /// The path of the newest manifest of `guests`.
+    ///
+    /// # Errors
+    /// When the head names none.
+    pub fn newest_of_guest(&self) -> anyhow::Result<String> {
+        Ok(self.named("guest", "guests")?.0)
+    }
+
+    /// The log beside the newest manifest of `people`, as far as the head names it.
+    ///
+    /// # Errors
+    /// When a file is missing, or the host has no key for it.
+    pub fn log(&self) -> anyhow::Result<Log> {
+        self.log_of(self.named("syncer-1", "people")?)
+    }
+
+    /// The log beside the newest manifest of `guests`, as far as the head names it.
+    ///
+    /// # Errors
+    /// When a file is missing, or the host has no key for it.
+    pub fn log_of_guest(&self) -> anyhow::Result<Log> {
+        self.log_of(self.named("guest", "guests")?)
+    }
+
+    fn log_of(&self, (path, records): (String, u64)) -> anyhow::Result<Log> {
+        let note = self.liar.file(&path)?;
+        let manifest: Manifest = forge::object(&note)?;
+        let epoch = self.host.epoch(manifest.compartment.as_str(), manifest.epoch)?;
+        let mut log = Log::beside(&note, &epoch)?;
+        for number in 0..records {
+            log.records.push(self.liar.file(&log.path(LogFile::Record(number)))?);
+        }
+        Ok(log)
+    }
+
+    /// The path of the manifest that is current of `source`, and the length of its log.
+    fn named(&self, publisher: &str, source: &str) -> anyhow::Result<(String, u64)> {
+        let head: Head = forge::object(&self.liar.file(&format!("head/{publisher}"))?)?;
+        let entry = head.entries.iter().find(|entry| entry.source.as_str() == source);
+        let entry = entry.with_context(|| format!("the head names no {source}"))?;
+        let path = format!("manifest/{publisher}/{source}/{}/{}", entry.compartment, entry.version);
+        Ok((path, entry.chain.length))
     }
 }

@@ -82,7 +82,7 @@ fn stolen(
 
 /// The other publisher's next snapshot, after whatever was signed by its key.
 pub(crate) fn guests_again(scene: &Scene<'_>) -> anyhow::Result<()> {
-    let manifest = scene.liar.file("manifest/guest/guests/all/2")?;
+    let manifest = scene.liar.file(&scene.newest_of_guest()?)?;
     let head = scene.liar.file("head/guest")?;
     scene.liar.truth();
     let next = Forgery::after(&manifest, &head, &users(&[("g-eve", 5001)]))?;
@@ -114,6 +114,14 @@ fn swollen() -> Vec<Lie> {
             let Snapshot { plaintext, .. } = users(&[("mallory", 5002)]);
             Ok(forgery.with_body(plaintext))
         }),
+        stolen("half-a-header", &["damaged"], |forgery| {
+            Ok(forgery.with_body(b"age-encryption.org/v1\n-> X25519\n".to_vec()))
+        }),
+        lie("snapshot-of-another-source", Past, &["other-source"], |scene| {
+            let forgery = scene.next_of_guest(&forge::users_of("people", &[("mallory", 5002)]))?;
+            forgery.tell(&scene.liar, &scene.world.keys.guest)
+        })
+        .until(guests_again),
         stolen("sealed-to-another", &["wrong-key"], |forgery| {
             let other = dirless_seal::Identity::generate().recipient();
             let Snapshot { plaintext, .. } = users(&[("g-zero", 5002)]);

@@ -5,8 +5,11 @@
 
 mod answers;
 mod bodies;
+mod codes;
+mod compartments;
 mod hosts;
 mod lie;
+mod logs;
 mod objects;
 mod successions;
 mod times;

@@ -1,10 +1,9 @@
 //! Lies about what is signed.
 
-use anyhow::Context;
 use dirless_e2e::hostile::forge::{self, object, signed, signed_again, stranger};
 use dirless_e2e::hostile::{Answer, Scene};
-use dirless_seal::trust::{Head, Lease, Policy};
-use dirless_seal::{Digest, Identity};
+use dirless_seal::trust::{Head, Lease, Policy, print};
+use dirless_seal::{Digest, Identity, Note};
 
 use crate::lie::Who::{Behind, Early, Late, Past};
 use crate::lie::{Lie, lie};
@@ -16,6 +15,7 @@ pub(crate) fn lies() -> Vec<Lie> {
     lies.extend(old());
     lies.extend(foreign());
     lies.extend(keys());
+    lies.extend(unlinked());
     lies.extend(crate::successions::lies());
     lies
 }
@@ -53,7 +53,7 @@ fn forged() -> Vec<Lie> {
             let mut policy = next_policy(scene)?;
             policy.roots = [one.verifying().clone(), two.verifying().clone()].into();
             let note = signed(&policy, &one)?;
-            let mut note = dirless_seal::Note::parse(&note, 1 << 20)?;
+            let mut note = Note::parse(&note, 1 << 20)?;
             note.add(&two);
             scene.liar.put("policy/4", note.to_string());
             Ok(())
@@ -86,7 +86,7 @@ fn forged() -> Vec<Lie> {
 fn next_policy(scene: &Scene<'_>) -> anyhow::Result<Policy> {
     let note = scene.liar.file("policy/3")?;
     let mut policy: Policy = object(&note)?;
-    policy.previous = Some(dirless_seal::Note::parse(&note, 1 << 20)?.digest());
+    policy.previous = Some(Note::parse(&note, 1 << 20)?.digest());
     policy.version = 4;
     Ok(policy)
 }
@@ -161,11 +161,55 @@ fn old() -> Vec<Lie> {
     ]
 }
 
-fn change_head(scene: &Scene<'_>, change: impl FnOnce(&mut Head)) -> anyhow::Result<()> {
+pub(crate) fn change_head(scene: &Scene<'_>, change: impl FnOnce(&mut Head)) -> anyhow::Result<()> {
     let mut head: Head = object(&scene.liar.file(HEAD)?)?;
     change(&mut head);
     scene.liar.put(HEAD, signed(&head, &scene.world.keys.publisher)?);
     Ok(())
+}
+
+/// Signed by whoever may sign it, and none of it follows on what was accepted, or can be read here.
+fn unlinked() -> Vec<Lie> {
+    vec![
+        // With as many root keys as it takes.
+        lie("unlinked-policy", Early, &["chain"], |scene| {
+            let mut policy = next_policy(scene)?;
+            policy.previous = Some(Digest::of(b"another"));
+            put_policy(scene, &policy)
+        })
+        .or(|scene| {
+            let mut policy = next_policy(scene)?;
+            policy.version = 5;
+            put_policy(scene, &policy)
+        })
+        .meanwhile(&["alice", "carol"]),
+        lie("policy-of-a-newer-format", Early, &["format-too-new"], |scene| {
+            let mut policy = next_policy(scene)?;
+            policy.format = 2;
+            put_policy(scene, &policy)
+        })
+        .meanwhile(&["alice", "carol"]),
+        lie("unlinked-manifest", Late, &["chain"], |scene| {
+            let mut forgery = scene.next_people()?;
+            forgery.manifest.previous = Some(Digest::of(b"another"));
+            forgery.tell(&scene.liar, &scene.world.keys.publisher)
+        })
+        .until(head_once_more),
+    ]
+}
+
+/// Serves it as the fourth, signed by the true roots.
+fn put_policy(scene: &Scene<'_>, policy: &Policy) -> anyhow::Result<()> {
+    let [one, two] = &scene.world.keys.roots;
+    let note = Note::sign(print(policy)?, &[one, two])?;
+    scene.liar.put("policy/4", note.to_string());
+    Ok(())
+}
+
+/// The truth, under a head that is newer than any that a stolen key signed.
+pub(crate) fn head_once_more(scene: &Scene<'_>) -> anyhow::Result<()> {
+    scene.liar.truth();
+    change_head(scene, |head| head.version += 100)
 }
 
 fn foreign() -> Vec<Lie> {
@@ -229,9 +273,7 @@ fn keys() -> Vec<Lie> {
                 epoch: 2,
                 identity: own.expose().parse()?,
             };
-            let text = std::fs::read_to_string(scene.host.state("agent/trust/node.age"))?;
-            let host = Identity::parse(text.trim()).context("the host's identity")?.recipient();
-            give_key(scene, true_wrap.seal(&host)?)
+            give_key(scene, true_wrap.seal(&scene.host.identity()?.recipient())?)
         })
         .or(|scene| give_key(scene, forge::crowded(100)))
         .or(|scene| give_key(scene, b"not at all".to_vec())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dirless_e2e::hostile::forge::{label, object, signed, stranger};
 use dirless_e2e::hostile::{Answer, Scene};
 use dirless_seal::trust::{Head, Succession, print};
-use dirless_seal::{Note, SigningKey};
+use dirless_seal::{Digest, Note, SigningKey};
 
 use crate::lie::Who::{Early, Late};
 use crate::lie::{Lie, lie};
@@ -30,6 +30,14 @@ pub(crate) fn lies() -> Vec<Lie> {
             scene.next_people()?.tell(&scene.liar, &own)
         }),
     ];
+    // By both true keys, and the first of them is nowhere.
+    lies.push(lie("succession-out-of-turn", Late, &["chain", "forged"], |scene| {
+        let own = stranger("syncer-1")?;
+        let mut second = first_succession(scene, &own)?;
+        (second.version, second.previous) = (2, Some(Digest::of(b"the first")));
+        put(scene, &second, &scene.world.keys.publisher, &own)?;
+        scene.next_people()?.tell(&scene.liar, &own)
+    }));
     lies.push(replaced("head-by-a-replaced-key", &["forged"], |scene| {
         scene.next_people()?.tell(&scene.liar, &scene.world.keys.publisher)
     }));
@@ -67,18 +75,27 @@ fn replaced(
 
 /// Serves that `old` names `new`.
 fn succeed(scene: &Scene<'_>, old: &SigningKey, new: &SigningKey) -> anyhow::Result<()> {
-    let anchor = scene.world.keys.publisher.verifying();
-    let succession = Succession {
+    put(scene, &first_succession(scene, new)?, old, new)
+}
+
+fn first_succession(scene: &Scene<'_>, new: &SigningKey) -> anyhow::Result<Succession> {
+    Ok(Succession {
         tenant: scene.world.tenant.id.parse()?,
         publisher: label("syncer-1")?,
         version: 1,
         previous: None,
         issued: "2026-01-01T00:00:00Z".parse()?,
-        anchor: anchor.clone(),
+        anchor: scene.world.keys.publisher.verifying().clone(),
         key: new.verifying().clone(),
-    };
-    let note = Note::sign(print(&succession)?, &[old, new])?;
-    scene.liar.put(&Succession::path(anchor, 1), note.to_string());
+    })
+}
+
+/// Serves it where the first one is looked for.
+fn put(scene: &Scene<'_>, succession: &Succession, old: &SigningKey, new: &SigningKey) -> anyhow::Result<()> {
+    let note = Note::sign(print(succession)?, &[old, new])?;
+    scene
+        .liar
+        .put(&Succession::path(&succession.anchor, 1), note.to_string());
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use dirless_e2e::hostile::{Answer, Host, Kind, Scene, World};
-use dirless_e2e::tenant::{FOLDER, operator, sign_policy};
+use dirless_e2e::tenant::{operator, sign_policy};
 use dirless_testkit::Program;
 
 use crate::lie::codes;
@@ -58,7 +58,11 @@ pub(crate) fn a_frozen_head_is_noticed_and_runs_out(world: &World, kind: Kind) -
 /// Where the policy says `close`, nobody comes in any more; neither replay nor silence keeps the door open.
 pub(crate) fn a_lease_that_closes_is_no_suggestion(world: &World, kind: Kind) -> anyhow::Result<()> {
     if !std::path::Path::new(CLOSING).exists() {
-        Program::system("cp").args(["-a", FOLDER, CLOSING]).succeed()?;
+        Program::system("cp")
+            .arg("-a")
+            .arg(world.now())
+            .arg(CLOSING)
+            .succeed()?;
         operator(&["compartment", "remove", CLOSING, "all"])?;
         operator(&["compartment", "add", CLOSING, "all", "--on-expiry", "close"])?;
         sign_policy(CLOSING)?;

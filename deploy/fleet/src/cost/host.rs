@@ -38,6 +38,9 @@ pub(super) struct Host {
     daemon: Option<Running>,
 }
 
+/// As many as a snapshot may hold.
+const LIMITS: &str = "max_users = 2000000\nmax_groups = 2000000\n";
+
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let folder = path.parent().context("a file in a folder")?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -51,6 +54,8 @@ impl Host {
         let folder = tempfile::tempdir()?;
         write(&folder.path().join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n")?;
         write(&folder.path().join("etc/group"), "root:x:0:\n")?;
+        // A million people have as many groups of their own, which a host takes for a mistake unless it is told.
+        write(&folder.path().join("etc/dirless/limits.toml"), LIMITS)?;
         Ok(Self {
             folder,
             wire,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow};
 use dirless_model::snapshot::{Part, record_key};
-use dirless_publish::record_kind;
 use dirless_seal::trust::log::{LogKey, Place, diff};
 use dirless_seal::{Digest, Identity, RecordKind};
 
@@ -17,7 +16,7 @@ fn record(records: &mut Records, part: Part, text: String) -> anyhow::Result<()>
     let key = record_key(part, &bytes)
         .context("a record without a name")?
         .into_owned();
-    records.insert((record_kind(part), key), bytes);
+    records.insert((RecordKind::from(part), key), bytes);
     Ok(())
 }
 

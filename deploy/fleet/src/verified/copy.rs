@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dirless_model::snapshot::record_key;
-use dirless_publish::{Kind, record_kind, records};
+use dirless_publish::{Kind, records};
 use dirless_seal::trust::Manifest;
 use dirless_seal::trust::log::{Changes, Records};
 use dirless_seal::{Content, ContentStore, Digest, Identity, Limits, RecordKind, open_file, update_content};
@@ -62,7 +62,7 @@ impl Base {
         let plaintext = open_file(identity, sealed, Limits::default()).map_err(|_| Odd::Record)?;
         let (mut base, mut content, mut whole) = (Self::default(), Content::default(), true);
         let read = records(Kind::of(&manifest.source), plaintext, &mut |part, bytes| {
-            let kind = record_kind(part);
+            let kind = RecordKind::from(part);
             content.add(kind.leaf(bytes));
             base.users += u64::from(kind == RecordKind::User);
             match record_key(part, bytes) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use dirless_client::{Client, ClientBuilder, Timeouts};
+use dirless_client::{Client, Timeouts};
 use dirless_program::{Clock, Secret};
 use dirless_publish::{
     BackendFolder, Custody, DiskFolder, Folder as _, Kind, NewCode, Registry as _, SignedConfig, Signer, Wish,
@@ -81,6 +81,8 @@ pub(crate) struct Tenant {
     signer: Arc<Signer>,
     /// Who they are, and who changes next.
     people: Mutex<(People, usize)>,
+    /// The mark of what it was founded with.
+    first: Option<Mark>,
     /// The keys of a host.
     listener: Node,
     /// Ends with this.
@@ -141,6 +143,8 @@ impl Tenant {
         });
         let names = nodes.iter().map(|node| node.key.verifying().name().clone()).collect();
         let door = Arc::new(Doorstep::of(door.await??, names));
+        let publishes = async |client: Client| client.cycle().get_receipts(None).await.map(drop);
+        known_everywhere(urls, &joined.tenant, &own, publishes).await?;
         register(&at_first()?, &nodes).await?;
         let config: SignedConfig = serde_json::from_value(json!({"urls": [first], "roots": joined.roots}))?;
         let signer = Arc::new(Signer::over(
@@ -159,15 +163,24 @@ impl Tenant {
             joined,
             signer,
             people: Mutex::new((People::new(users), 0)),
+            first: None,
             listener,
             minutes: JoinSet::new(),
         };
-        tenant.change(|_| {}).await?;
-        tenant.known_everywhere(urls).await?;
+        let mut first = None;
+        tenant.change(|mark| first = Some(mark)).await?;
+        tenant.first = first;
+        let listens = async |client: Client| client.cycle().post_receipt(None).await.map(drop);
+        known_everywhere(urls, &tenant.joined.tenant, &tenant.listener.key, listens).await?;
         if minutes {
             tenant.minutes.spawn(each_minute(Arc::clone(&tenant.signer)));
         }
         Ok(tenant)
+    }
+
+    /// The mark of all records that it was founded with.
+    pub(crate) fn first(&self) -> Option<Mark> {
+        self.first
     }
 
     /// What its hosts have joined.
@@ -209,12 +222,13 @@ impl Tenant {
         Ok(settled.admitted.len())
     }
 
-    /// Publishes the people after the next one of them changed: who. `before` is called with the mark of all records first.
-    pub(crate) async fn change(&self, before: impl FnOnce(Mark)) -> anyhow::Result<Changed> {
+    /// Publishes the people after the next one of them changed: who, and what that took from the new snapshot to
+    /// the acknowledgement. `before` is called with the mark of all records first.
+    pub(crate) async fn change(&self, before: impl FnOnce(Mark)) -> anyhow::Result<(Changed, Duration)> {
         let (plaintext, says, changed) = self.next_person();
         let root = content_root(Kind::Snapshot, plaintext.as_slice()).map_err(|reason| anyhow!(reason))?;
         before(mark_of(root.as_bytes()));
-        let (until, plaintext) = (Instant::now() + PATIENCE, Arc::new(plaintext));
+        let (began, plaintext) = (Instant::now(), Arc::new(plaintext));
         loop {
             let (signer, plaintext, says) = (Arc::clone(&self.signer), Arc::clone(&plaintext), says.clone());
             let published = tokio::task::spawn_blocking(move || {
@@ -222,9 +236,9 @@ impl Tenant {
                 signer.settle(&Wish::default())
             });
             match published.await? {
-                Ok(settled) if settled.problems.is_empty() => return Ok(changed),
+                Ok(settled) if settled.problems.is_empty() => return Ok((changed, began.elapsed())),
                 // As publishers do: what is under way passes.
-                _ if Instant::now() < until => tokio::time::sleep(REST).await,
+                _ if began.elapsed() < PATIENCE => tokio::time::sleep(REST).await,
                 Ok(settled) => bail!("publishing: {}", settled.problems.join("; ")),
                 Err(error) => return Err(error.into()),
             }
@@ -242,25 +256,27 @@ impl Tenant {
         };
         (people.snapshot(), format!("{next}"), changed)
     }
+}
 
-    /// The backends that were not asked hear of hosts a moment later.
-    async fn known_everywhere(&self, urls: &[String]) -> anyhow::Result<()> {
-        let until = Instant::now() + PATIENCE;
-        for url in urls {
-            let client = self.as_listener(towards([url.as_str()], &self.joined.tenant)?)?;
-            while let Err(error) = client.cycle().post_receipt(None).await {
-                if Instant::now() > until {
-                    return Err(error).with_context(|| format!("{url} does not know the hosts"));
-                }
-                tokio::time::sleep(REST).await;
+/// The backends that were not asked hear of keys a moment later: until each answers what the owner of this one may `ask`.
+async fn known_everywhere(
+    urls: &[String],
+    tenant: &str,
+    key: &SigningKey,
+    ask: impl AsyncFn(Client) -> Result<(), dirless_client::Error>,
+) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    for url in urls {
+        let client = towards([url.as_str()], tenant)?.key(request_key(key)?).build()?;
+        while let Err(error) = ask(client.clone()).await {
+            if Instant::now() > until {
+                let name = key.verifying().name();
+                return Err(error).with_context(|| format!("{url} does not know {name}"));
             }
+            tokio::time::sleep(REST).await;
         }
-        Ok(())
     }
-
-    fn as_listener(&self, builder: ClientBuilder) -> anyhow::Result<Client> {
-        Ok(builder.key(request_key(&self.listener.key)?).build()?)
-    }
+    Ok(())
 }
 
 /// Signs a head when one is due. What fails now is tried again soon.

@@ -108,6 +108,8 @@ impl BackendFiles {
         let told = self.state().told.take().filter(|told| told.policy == policy);
         self.begin();
         let mut state = self.state();
+        // Nobody else's stream brings it.
+        state.standing = Standing::Accepted;
         state.told = told.and_then(|mut told| {
             told.heads.as_mut()?.insert(publisher.clone(), head);
             Some(told)

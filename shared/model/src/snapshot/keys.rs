@@ -1,6 +1,8 @@
 //! What each record of a snapshot is called, and records put together to a snapshot again.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io::{self, Cursor, Read};
 
 use serde::Deserialize;
 
@@ -115,31 +117,53 @@ impl Joined {
 
     /// The snapshot.
     #[must_use]
-    pub fn finish(mut self) -> Vec<u8> {
-        if !self.retired.is_empty() {
-            let comma: &[u8] = if self.ledger.is_empty() { b"" } else { b"," };
-            self.ledger.extend_from_slice(comma);
-            self.ledger
-                .extend_from_slice(&[b"\"retired\":[", self.retired.as_slice(), b"]"].concat());
-        }
-        let mut out = b"{".to_vec();
-        // What a snapshot says of itself stands in front, as its writer has it.
+    pub fn finish(self) -> Vec<u8> {
+        Vec::from(self.into_pieces()).concat()
+    }
+
+    /// The snapshot for one reading. A list that was read takes no memory any more, and none is there twice.
+    #[must_use]
+    pub fn into_reader(self) -> JoinedReader {
+        JoinedReader(self.into_pieces().into_iter().map(Cursor::new).collect())
+    }
+
+    /// What a snapshot says of itself stands in front, as its writer has it.
+    fn into_pieces(self) -> VecDeque<Vec<u8>> {
+        let mut pieces = VecDeque::from([b"{".to_vec()]);
+        let mut put = |open: &str, list: Vec<u8>, close: &str| {
+            pieces.extend([open.as_bytes().to_vec(), list, close.as_bytes().to_vec()]);
+        };
         if !self.members.is_empty() {
-            out.extend_from_slice(&self.members);
-            out.push(b',');
+            put("", self.members, ",");
         }
-        for (open, list, close) in [
-            ("\"groups\":[", &self.groups, "],"),
-            ("\"users\":[", &self.users, "],"),
-            ("\"ssh_keys\":{", &self.keys, "},"),
-            ("\"entries\":[", &self.entries, "],"),
-            ("\"ledger\":{", &self.ledger, "}}"),
-        ] {
-            out.extend_from_slice(open.as_bytes());
-            out.extend_from_slice(list);
-            out.extend_from_slice(close.as_bytes());
+        put("\"groups\":[", self.groups, "],");
+        put("\"users\":[", self.users, "],");
+        put("\"ssh_keys\":{", self.keys, "},");
+        put("\"entries\":[", self.entries, "],");
+        let comma = if self.ledger.is_empty() { "" } else { "," };
+        put("\"ledger\":{", self.ledger, "");
+        if !self.retired.is_empty() {
+            put(&format!("{comma}\"retired\":["), self.retired, "]");
         }
-        out
+        put("}", Vec::new(), "}");
+        pieces
+    }
+}
+
+/// Reads a snapshot that was put together; see [`Joined::into_reader`].
+#[derive(Clone, Debug)]
+pub struct JoinedReader(VecDeque<Cursor<Vec<u8>>>);
+
+impl Read for JoinedReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(piece) = self.0.front_mut() {
+            let read = piece.read(out)?;
+            if read > 0 || out.is_empty() {
+                return Ok(read);
+            }
+            self.0.pop_front();
+        }
+        Ok(0)
     }
 }
 

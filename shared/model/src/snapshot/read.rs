@@ -26,6 +26,13 @@ pub trait Sink {
     fn entry(&mut self, _entry: RawEntry) {}
 }
 
+/// Wants records' bytes alone.
+impl Sink for () {
+    fn user(&mut self, _user: RawUser<'_>) {}
+    fn group(&mut self, _group: RawGroup<'_>) {}
+    fn keys(&mut self, _username: &str, _lines: &str) {}
+}
+
 /// How much a snapshot may hold. The caller caps its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
@@ -163,10 +170,12 @@ pub(super) fn read_tapped(
                 Ok(((), len))
             })?,
             "ssh_keys" => keys(&mut json, caps.users, sink, &mut tap)?,
-            "schema" => {
-                let Any(schema) = tap.member(&mut json, &[&key])?;
+            "schema" => json.value(|bytes| {
+                let (Any(schema), len) = parse(bytes)?;
                 sink.schema(schema);
-            }
+                tap.named(&[&key], bytes, len);
+                Ok(((), len))
+            })?,
             "sequence" => meta.sequence = tap.member(&mut json, &[&key])?,
             "generated_at" => meta.generated_at = tap.member(&mut json, &[&key])?,
             "source" => meta.source = tap.member(&mut json, &[&key])?,

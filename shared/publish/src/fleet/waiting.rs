@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use dirless_seal::trust::{Head, Object, Policy};
-use dirless_seal::{Label, Note};
+use dirless_seal::Label;
+use dirless_seal::trust::Policy;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Fleet, Host, Roster, Standing};
-use crate::{Enroller, Folder, Registry, SignedError, Signer, paths};
+use crate::{Enroller, Folder, Registry, SignedError, Signer};
 
 /// Longest pause between two looks at the receipts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -215,7 +215,7 @@ impl<'a> Receipts<'a> {
 /// Whose heads are waited for, and what is known of them.
 struct Own<'a> {
     publisher: &'a Label,
-    /// Seconds of a lease.
+    /// Seconds of a lease, as this publisher signs them: what is served as its head is anybody's.
     lease: u32,
     roster: &'a Roster,
 }
@@ -235,7 +235,7 @@ impl Signer {
     /// How far hosts are with each; none where there is no backend. What does not hold goes to `problems`.
     ///
     /// # Errors
-    /// When nothing is published, or the backend cannot be asked.
+    /// When the backend cannot be asked.
     pub fn standings(
         &self,
         awaited: impl IntoIterator<Item = Awaited>,
@@ -244,7 +244,7 @@ impl Signer {
         let Some(receipts) = self.enroller().receipts(problems)? else {
             return Ok(None);
         };
-        let own = self.own(&receipts.roster)?;
+        let own = self.own(&receipts);
         let (fleet, now) = (receipts.fleet()?, self.clock.now());
         let looked = awaited
             .into_iter()
@@ -256,7 +256,7 @@ impl Signer {
     /// backend is asked again until then. What does not hold goes to `problems`.
     ///
     /// # Errors
-    /// When nothing is published, or the backend cannot be asked at the end.
+    /// When the backend cannot be asked at the end.
     pub fn wait(
         &self,
         awaited: Awaited,
@@ -267,7 +267,7 @@ impl Signer {
         let Some(receipts) = self.enroller().receipts(problems)? else {
             return Ok(None);
         };
-        let own = self.own(&receipts.roster)?;
+        let own = self.own(&receipts);
         loop {
             let asked = Instant::now();
             let looked = receipts
@@ -293,20 +293,12 @@ impl Signer {
         }
     }
 
-    fn own<'a>(&'a self, roster: &'a Roster) -> Result<Own<'a>, SignedError> {
-        let path = paths::head(self.publisher());
-        let missing = || SignedError::Nothing("nothing is published yet".to_owned());
-        let bytes = self
-            .tenant_folder
-            .get(&path, 2 * Head::MOST as u64)?
-            .ok_or_else(missing)?;
-        let note = Note::parse(&bytes, 2 * Head::MOST).map_err(SignedError::no_note(&path, "head"))?;
-        let head: Head = dirless_seal::trust::parse(&note).map_err(|error| SignedError::damaged(path, error))?;
-        Ok(Own {
+    fn own<'a>(&'a self, receipts: &'a Receipts<'_>) -> Own<'a> {
+        Own {
             publisher: self.publisher(),
-            lease: head.lease.expires,
-            roster,
-        })
+            lease: self.config.lease(receipts.policy.lease).expires,
+            roster: &receipts.roster,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::super::lists::key_id;
 use super::super::{CustodyError, SignedError, Signer, paths};
-use super::{Link, Ring, days_after, secret};
+use super::{Link, Ring, days_after, next_succession, secret};
 
 /// Whether a successor is asked for, and what is in its way.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ impl Signer {
         publisher: &Publisher,
         memory: &Memory,
     ) -> Result<(), SignedError> {
-        let Some((path, note)) = self.next_succession(publisher, memory)? else {
+        let Some((path, note)) = next_succession(self.tenant_folder.as_ref(), publisher, memory)? else {
             return Ok(());
         };
         let ours = ring.line.links.last().filter(|link| !link.published);

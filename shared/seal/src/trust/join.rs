@@ -84,15 +84,17 @@ impl JoinCode {
             .ok_or(JoinCodeError::Damaged)?;
         debug_assert_eq!(check.len(), CHECK);
         let text = std::str::from_utf8(body).map_err(|_| JoinCodeError::Damaged)?;
+        short_enough(text)?;
         Ok(read(text)?)
     }
 
     /// The text form: one word. Wiped when dropped.
     ///
     /// # Errors
-    /// When its parts contradict each other, for instance a URL with blanks.
+    /// When its parts contradict each other, for instance a URL with blanks, or it is too long.
     pub fn expose(&self) -> Result<Zeroizing<String>, FormatError> {
         let text = Zeroizing::new(print(self)?);
+        short_enough(&text)?;
         let mut bytes = Zeroizing::new(text.as_bytes().to_vec());
         bytes.extend(Digest::of(text.as_bytes()).as_bytes().iter().take(CHECK));
         let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(&bytes));
@@ -169,6 +171,17 @@ impl Object for JoinCode {
         lines.line("code", &self.code);
         lines.line("secret", self.secret.expose().as_str());
     }
+}
+
+fn short_enough(text: &str) -> Result<(), FormatError> {
+    if text.len() > JoinCode::MOST {
+        let reason = format!(
+            "it is longer than the {} bytes that a join code may have",
+            JoinCode::MOST
+        );
+        return Err(FormatError::Contradiction(reason));
+    }
+    Ok(())
 }
 
 fn compartments(fields: &mut Fields<'_>) -> Result<BTreeSet<Label>, FormatError> {

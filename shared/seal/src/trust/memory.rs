@@ -4,14 +4,15 @@
 //! one before, so that none can be left out. A step changes the memory only when it accepts; the caller writes
 //! the memory durably before it publishes anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::known::{self, Anchors, Followed, Known};
 use super::log::Chain;
 use super::succession::Lineage;
-use super::text::{Fields, FormatError, Lines, Object, Time, parse};
+use super::text::{Fields, FormatError, Lines, Object, parse};
 use super::{Entry, FORMAT, Head, LARGEST_STEP, Manifest, Policy, Publisher, Refusal, Succession};
 use crate::{Digest, Label, Note, VerifyingKey};
 
@@ -92,45 +93,8 @@ pub struct Memory {
     /// The roots it was given then.
     roots: Digest,
     policy: Option<Seen>,
-    /// The latest time that anybody signed.
-    latest: Option<Timestamp>,
-    heads: BTreeMap<Label, Seen>,
-    /// By publisher, source and compartment: a publisher that replaces another counts anew.
-    manifests: BTreeMap<(Label, Label, Label), Followed>,
-    epochs: BTreeMap<Label, u64>,
-    /// Of the publishers whose keys were renewed.
-    lineages: BTreeMap<Label, Lineage>,
-}
-
-/// A manifest that was accepted, and how far its log was followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Followed {
-    manifest: Seen,
-    chain: Chain,
-}
-
-impl Followed {
-    /// May a head name `version` and `chain` after this?
-    fn check(&self, version: u64, chain: Chain) -> Result<(), Refusal> {
-        if version != self.manifest.version {
-            let digest = chain.hash;
-            return Seen::check(Some(self.manifest), "manifest", Seen { version, digest });
-        }
-        if chain.length < self.chain.length {
-            return Err(Refusal::Rollback {
-                kind: "log",
-                found: chain.length,
-                seen: self.chain.length,
-            });
-        }
-        if chain.length == self.chain.length && chain.hash != self.chain.hash {
-            return Err(Refusal::Fork {
-                kind: if chain.length == 0 { "manifest" } else { "log" },
-                version: if chain.length == 0 { version } else { chain.length },
-            });
-        }
-        Ok(())
-    }
+    /// Of each publisher under the key that the policy names, and what came of keys that it named before.
+    known: Anchors,
 }
 
 impl Memory {
@@ -141,11 +105,7 @@ impl Memory {
             tenant,
             roots,
             policy: None,
-            latest: None,
-            heads: BTreeMap::new(),
-            manifests: BTreeMap::new(),
-            epochs: BTreeMap::new(),
-            lineages: BTreeMap::new(),
+            known: Anchors::new(),
         }
     }
 
@@ -167,15 +127,25 @@ impl Memory {
         self.policy
     }
 
-    /// The head of each publisher that was accepted last.
+    /// The head that was accepted last of each publisher whom the policy names.
     pub fn heads(&self) -> impl Iterator<Item = (&Label, Seen)> {
-        self.heads.iter().map(|(publisher, seen)| (publisher, *seen))
+        let named = self.known.iter().filter(|(_, known)| known.is_named);
+        named.filter_map(|(anchor, known)| Some((anchor.name(), known.head?.0)))
+    }
+
+    /// Was a head with this digest the last one of `publisher`, under whatever key the policy named?
+    #[must_use]
+    pub fn was_head(&self, publisher: &Label, digest: Digest) -> bool {
+        let own = self.known.iter().filter(|(anchor, _)| anchor.name() == publisher);
+        own.filter_map(|(_, known)| known.head)
+            .any(|(seen, _)| seen.digest == digest)
     }
 
     /// The sources of which anything was ever accepted.
     #[must_use]
     pub fn sources(&self) -> BTreeSet<Label> {
-        self.manifests.keys().map(|(_, source, _)| source.clone()).collect()
+        let places = self.known.values().flat_map(|known| known.manifests.keys());
+        places.map(|(source, _)| source.clone()).collect()
     }
 
     /// Accepts `note` as the policy after `current`, the one accepted last; the first one when there is none.
@@ -215,8 +185,44 @@ impl Memory {
         if policy.format > FORMAT {
             return Err(Refusal::FormatTooNew { wanted: policy.format });
         }
-        self.policy = Some(found);
+        if self.policy != Some(found) {
+            self.policy = Some(found);
+            self.take_names(&policy);
+        }
         Ok(policy)
+    }
+
+    /// Follows whom the policy names. Under a new key a publisher begins anew: whatever a thief of the one before signed
+    /// does not stand in its way. A key that came from the one before goes on where that was; and should the policy
+    /// name an old key once more, what was accepted under it has not been forgotten.
+    fn take_names(&mut self, policy: &Policy) {
+        for Publisher { key, .. } in &policy.publishers {
+            if !self.known.contains_key(key) {
+                let mut named = self.known.values().filter(|known| known.is_named);
+                let from = named.find(|known| known.lineage.keys().any(|own| own == key));
+                let known = from.map_or_else(|| Known::of(key.clone()), |from| from.renamed(key.clone()));
+                self.known.insert(key.clone(), known);
+            }
+        }
+        for (anchor, known) in &mut self.known {
+            known.is_named = policy.publishers.iter().any(|publisher| publisher.key == *anchor);
+        }
+        self.known
+            .retain(|anchor, known| known.is_named || *known != Known::former(anchor.clone()));
+    }
+
+    /// What is known of `publisher` of the policy.
+    fn known_mut(&mut self, publisher: &Publisher) -> &mut Known {
+        let anchor = &publisher.key;
+        self.known
+            .entry(anchor.clone())
+            .or_insert_with(|| Known::of(anchor.clone()))
+    }
+
+    /// What is known of the publisher of this name whom the policy names.
+    fn named(&self, publisher: &Label) -> Option<&Known> {
+        let mut named = self.known.iter().filter(|(_, known)| known.is_named);
+        named.find_map(|(anchor, known)| (anchor.name() == publisher).then_some(known))
     }
 
     /// The key of `publisher`: the one that the policy names, or its last successor.
@@ -239,9 +245,7 @@ impl Memory {
     }
 
     fn lineage(&self, publisher: &Publisher) -> Option<&Lineage> {
-        let known = self.lineages.get(publisher.key.name());
-        // Under another key of the policy all of it is void.
-        known.filter(|known| *known.anchor() == publisher.key)
+        self.known.get(&publisher.key).map(|known| &known.lineage)
     }
 
     /// Accepts `note` as the succession after the one that was accepted last, or as the first.
@@ -277,10 +281,8 @@ impl Memory {
         if self.keys(publisher).any(|key| *key == succession.key) {
             return Err(Refusal::Chain(KIND));
         }
-        let mut lineage = self.lineage(publisher).cloned();
-        let lineage = lineage.get_or_insert_with(|| Lineage::of(succession.anchor.clone()));
-        lineage.add(succession.key.clone(), found);
-        self.lineages.insert(succession.publisher.clone(), lineage.clone());
+        let known = self.known_mut(publisher);
+        known.lineage.add(succession.key.clone(), found);
         Ok(succession)
     }
 
@@ -299,7 +301,9 @@ impl Memory {
             version: head.version,
             digest: note.digest(),
         };
-        let known = self.heads.get(&head.publisher).copied();
+        let known = self.known.get(&publisher.key).and_then(|known| known.head);
+        let latest = known.map_or(head.issued, |(_, latest)| latest.max(head.issued));
+        let known = known.map(|(seen, _)| seen);
         // What was accepted already counts on when its key has a successor.
         let counts = known == Some(found) && self.keys(publisher).any(|key| note.is_signed_by(key));
         if !counts && !note.is_signed_by(self.key(publisher)) {
@@ -328,15 +332,16 @@ impl Memory {
             });
         }
         Seen::check(known, KIND, found)?;
-        self.heads.insert(head.publisher.clone(), found);
+        self.known_mut(publisher).head = Some((found, latest));
         let freshness = self.freshness(&head, now);
-        self.latest = Some(self.latest.map_or(head.issued, |latest| latest.max(head.issued)));
         Ok((head, freshness))
     }
 
-    /// How far `head` can be relied on at `now`, by a clock that may be wrong: signed times never lie behind.
+    /// How far `head` can be relied on at `now`, by a clock that may be wrong: it is never earlier than what this publisher
+    /// signed already. What others sign says nothing here: each of them could end everybody's leases.
     pub fn freshness(&self, head: &Head, now: Timestamp) -> Freshness {
-        let signed = self.latest.map_or(head.issued, |latest| latest.max(head.issued));
+        let latest = self.named(&head.publisher).and_then(|known| known.head);
+        let signed = latest.map_or(head.issued, |(_, latest)| latest.max(head.issued));
         let behind = now.checked_add(SKEW).is_ok_and(|ahead| ahead < signed);
         match now.max(signed) {
             at if at > head.expires_at() => Freshness::Expired,
@@ -369,16 +374,9 @@ impl Memory {
         (known.manifest.version == entry.version).then_some(known.manifest.digest)
     }
 
-    /// Digest of each manifest that was accepted last, and how far its log was followed.
-    pub fn chains(&self) -> impl Iterator<Item = (Digest, Chain)> {
-        self.manifests
-            .values()
-            .map(|followed| (followed.manifest.digest, followed.chain))
-    }
-
     fn followed(&self, publisher: &Label, entry: &Entry) -> Option<&Followed> {
-        let place = (publisher.clone(), entry.source.clone(), entry.compartment.clone());
-        self.manifests.get(&place)
+        let place = (entry.source.clone(), entry.compartment.clone());
+        self.named(publisher)?.manifests.get(&place)
     }
 
     /// Accepts `note` as the manifest that `head` names without a log.
@@ -401,11 +399,7 @@ impl Memory {
         reached: Chain,
     ) -> Result<Manifest, Refusal> {
         let manifest = self.look_at_manifest(policy, head, note)?;
-        let place = (
-            manifest.publisher.clone(),
-            manifest.source.clone(),
-            manifest.compartment.clone(),
-        );
+        let place = (manifest.source.clone(), manifest.compartment.clone());
         let named = head.entry(&manifest.source, &manifest.compartment);
         if named.is_none_or(|entry| entry.chain != reached) {
             return Err(Refusal::Mixed(if reached.length == 0 { "manifest" } else { "log" }));
@@ -417,8 +411,10 @@ impl Memory {
             },
             chain: reached,
         };
-        self.manifests.insert(place, followed);
-        self.epochs.insert(manifest.compartment.clone(), manifest.epoch);
+        let publisher = policy.publisher(&head.publisher).ok_or(Refusal::Forged("manifest"))?;
+        let known = self.known_mut(publisher);
+        known.manifests.insert(place, followed);
+        known.epochs.insert(manifest.compartment.clone(), manifest.epoch);
         Ok(manifest)
     }
 
@@ -428,8 +424,10 @@ impl Memory {
     /// When it is another manifest, goes back, or the log is another one.
     pub fn log(&mut self, head: &Head, entry: &Entry, reached: Chain) -> Result<(), Refusal> {
         self.check_entry(head, entry)?;
-        let place = (head.publisher.clone(), entry.source.clone(), entry.compartment.clone());
-        match self.manifests.get_mut(&place) {
+        let place = (entry.source.clone(), entry.compartment.clone());
+        let mut all = self.known.iter_mut();
+        let known = all.find(|(anchor, known)| known.is_named && *anchor.name() == head.publisher);
+        match known.and_then(|(_, known)| known.manifests.get_mut(&place)) {
             Some(followed) if followed.manifest.version == entry.version && reached == entry.chain => {
                 followed.chain = reached;
                 Ok(())
@@ -481,7 +479,9 @@ impl Memory {
         if seen.is_some_and(|seen| seen.version + 1 == found.version && manifest.previous != Some(seen.digest)) {
             return Err(Refusal::Chain(KIND));
         }
-        let epoch = self.epochs.get(&manifest.compartment).copied().unwrap_or_default();
+        let known = self.known.get(&publisher.key);
+        let epoch = known.and_then(|known| known.epochs.get(&manifest.compartment).copied());
+        let epoch = epoch.unwrap_or_default();
         if manifest.epoch < epoch {
             return Err(Refusal::Rollback {
                 kind: "epoch",
@@ -494,7 +494,7 @@ impl Memory {
 }
 
 impl Object for Memory {
-    const CONTEXT: &'static str = "dirless/memory/v1";
+    const CONTEXT: &'static str = "dirless/memory/v2";
     const MOST: usize = 8 << 20;
 
     fn read(fields: &mut Fields<'_>) -> Result<Self, FormatError> {
@@ -503,69 +503,17 @@ impl Object for Memory {
             "-" => None,
             text => Some(Seen::read(fields, "policy", fields.words("policy", text)?)?),
         };
-        let latest = fields.optional::<Time>("latest")?.map(|time| time.0);
-        let mut memory = Self {
+        Ok(Self {
             policy,
-            latest,
+            known: known::read(fields)?,
             ..Self::pinned(tenant, roots)
-        };
-        let heads = fields.rows("head", 1024, |fields, [publisher, version, digest]| {
-            let seen = Seen::read(fields, "head", [version, digest])?;
-            Ok((fields.convert("head", publisher)?, seen))
-        })?;
-        memory.heads.extend(heads);
-        let manifests = fields.longer_rows(
-            "manifest",
-            4096,
-            |fields, [publisher, source, compartment, version, digest], log| {
-                let place = (
-                    fields.convert("manifest", publisher)?,
-                    fields.convert("manifest", source)?,
-                    fields.convert("manifest", compartment)?,
-                );
-                let manifest = Seen::read(fields, "manifest", [version, digest])?;
-                let chain = match log {
-                    None => Chain::of(manifest.digest),
-                    Some([length, hash]) => Chain {
-                        length: fields.convert("manifest", length)?,
-                        hash: fields.convert("manifest", hash)?,
-                    },
-                };
-                Ok((place, Followed { manifest, chain }))
-            },
-        )?;
-        memory.manifests.extend(manifests);
-        let epochs = fields.rows("epoch", 4096, |fields, [compartment, epoch]| {
-            Ok((fields.convert("epoch", compartment)?, fields.convert("epoch", epoch)?))
-        })?;
-        memory.epochs.extend(epochs);
-        let named = Lineage::read(fields)?.into_iter();
-        memory
-            .lineages
-            .extend(named.map(|lineage| (lineage.anchor().name().clone(), lineage)));
-        Ok(memory)
+        })
     }
 
     fn write(&self, lines: &mut Lines) {
         lines.line("tenant", self.tenant);
         lines.line("roots", self.roots);
         lines.optional("policy", self.policy);
-        lines.optional("latest", self.latest.map(Time));
-        for (publisher, seen) in &self.heads {
-            lines.line("head", format_args!("{publisher} {seen}"));
-        }
-        for ((publisher, source, compartment), Followed { manifest, chain }) in &self.manifests {
-            let plain = format_args!("{publisher} {source} {compartment} {manifest}");
-            match chain.length {
-                0 => lines.line("manifest", plain),
-                length => lines.line("manifest", format_args!("{plain} {length} {}", chain.hash)),
-            }
-        }
-        for (compartment, epoch) in &self.epochs {
-            lines.line("epoch", format_args!("{compartment} {epoch}"));
-        }
-        for lineage in self.lineages.values() {
-            lineage.write(lines);
-        }
+        known::write(&self.known, lines);
     }
 }

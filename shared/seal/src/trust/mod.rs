@@ -8,6 +8,7 @@
 
 mod head;
 mod join;
+mod known;
 pub mod log;
 mod manifest;
 mod memory;

@@ -28,12 +28,12 @@ pub struct Enroller {
     pub recipient: Recipient,
 }
 
-/// What a host does with time-limited grants once its lease has run out.
+/// What the hosts of a compartment do once a lease has run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExpiry {
-    /// Serves on and drops what was granted for a time only.
+    /// Serve on as before; the alarm is all there is.
     Serve,
-    /// Lets nobody of the directory in until a newer head comes.
+    /// Let nobody of the directory in until every publisher of the policy has a head that has not run out.
     Close,
 }
 

@@ -1,7 +1,5 @@
 //! Why something that the backend served is not believed.
 
-use jiff::Timestamp;
-
 use super::text::FormatError;
 use crate::{Label, NoteError};
 
@@ -106,9 +104,6 @@ pub enum Refusal {
     /// The records are not those that were signed.
     #[error("the records do not have the signed content root")]
     Content,
-    /// Signed in the future of a clock that is right: the publisher's clock is wrong.
-    #[error("it was signed at {0}, which is still to come: correct the publisher's clock")]
-    Future(Timestamp),
 }
 
 impl Refusal {
@@ -134,7 +129,6 @@ impl Refusal {
             Self::Body => "body-changed",
             Self::Epoch(_) => "epoch-key",
             Self::Content => "content-root",
-            Self::Future(_) => "future",
         }
     }
 }

@@ -43,7 +43,7 @@ pub enum FormatError {
 pub trait Object: Sized {
     /// The first line: kind and version of the format.
     const CONTEXT: &'static str;
-    /// Most bytes of its note.
+    /// Most bytes of its note; of its text where it travels without one.
     const MOST: usize;
 
     /// Reads the fields after the context line.

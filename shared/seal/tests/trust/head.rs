@@ -131,9 +131,9 @@ fn a_clock_that_is_behind_is_noticed_and_stops_nothing() {
     assert_eq!(memory.head(&policy, &second, at(0)).unwrap().1, Freshness::Fresh);
 }
 
-/// What one publisher signed proves how late it is for the head of another.
+/// One publisher's stolen key, or clock, ends no lease of another.
 #[test]
-fn signed_times_of_others_count_as_a_clock() {
+fn signed_times_of_others_say_nothing() {
     let tenant = Tenant::new();
     let (mut memory, mut policy) = tenant.host();
     let other = SigningKey::generate(label("syncer-2")).unwrap();
@@ -148,10 +148,19 @@ fn signed_times_of_others_count_as_a_clock() {
     let _ = memory.head(&policy, &frozen, at(0)).unwrap();
     let late = Head {
         publisher: label("syncer-2"),
-        ..tenant.head(1, 60, &[])
+        issued: "9999-01-01T00:00:00Z".parse().unwrap(),
+        ..tenant.head(1, 0, &[])
     };
     let _ = memory.head(&policy, &signed(&late, &[&other]), at(0)).unwrap();
-    assert_eq!(memory.head(&policy, &frozen, at(0)).unwrap().1, Freshness::Stale);
+    assert_eq!(memory.head(&policy, &frozen, at(0)).unwrap().1, Freshness::Fresh);
+    let soon = Head {
+        version: 2,
+        ..late.clone()
+    };
+    let soon = Head { issued: at(1), ..soon };
+    // Its own leases it has ended, until the policy names another key.
+    let (_, ended) = memory.head(&policy, &signed(&soon, &[&other]), at(1)).unwrap();
+    assert_eq!(ended, Freshness::Expired);
 }
 
 #[test]

@@ -124,6 +124,34 @@ fn an_epoch_that_was_left_does_not_come_back() {
     );
 }
 
+/// Epochs are each publisher's own, also in one compartment.
+#[test]
+fn another_publishers_epochs_are_not_ones_own() {
+    let tenant = Tenant::new();
+    let (mut memory, mut policy) = tenant.host();
+    let other = SigningKey::generate(label("syncer-2")).unwrap();
+    policy.publishers.push(dirless_seal::trust::Publisher {
+        key: other.verifying().clone(),
+        scope: policy.publishers[0].scope.clone(),
+    });
+    let first = signed(&tenant.manifest(1, None), &[&tenant.publisher]);
+    assert!(serve(&tenant, &mut memory, &policy, 1, &first).is_ok());
+    let leaping = Manifest {
+        publisher: label("syncer-2"),
+        epoch: 1 << 53,
+        ..tenant.manifest(1, None)
+    };
+    let leaping = signed(&leaping, &[&other]);
+    let head = Head {
+        publisher: label("syncer-2"),
+        ..tenant.head(1, 0, &[&leaping])
+    };
+    let (head, _) = memory.head(&policy, &signed(&head, &[&other]), at(0)).unwrap();
+    assert!(memory.manifest(&policy, &head, &leaping).is_ok());
+    let second = signed(&tenant.manifest(2, Some(first.digest())), &[&tenant.publisher]);
+    assert!(serve(&tenant, &mut memory, &policy, 2, &second).is_ok());
+}
+
 #[test]
 fn another_publishers_manifest_does_not_pass_under_ones_own_head() {
     let tenant = Tenant::new();

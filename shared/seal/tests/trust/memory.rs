@@ -22,7 +22,7 @@ fn a_memory_survives_its_text() {
     assert_eq!(read.tenant(), tenant.id);
     assert_eq!(
         text.lines()
-            .filter(|line| line.starts_with("manifest syncer-1 local all 7 "))
+            .filter(|line| line.starts_with("manifest syncer-1+") && line.contains(" local all 7 "))
             .count(),
         1
     );
@@ -38,7 +38,7 @@ fn a_damaged_memory_is_an_error_and_no_new_beginning() {
     for damaged in [
         cut,
         text.replace("policy 1", "policy 01"),
-        text.replace("/memory/", "/policy/"),
+        text.replace("/memory/v2", "/memory/v1"),
         format!("{text}head\n"),
     ] {
         let note = Note::sign(damaged, &[&key]).unwrap();

@@ -1,9 +1,9 @@
 //! Policies: the pinned roots, thresholds of both sides, no way back.
 
-use dirless_seal::trust::{Memory, Policy, Refusal};
+use dirless_seal::trust::{Freshness, Head, LARGEST_STEP, Manifest, Memory, Policy, Refusal, parse, print};
 use dirless_seal::{Digest, Note, SigningKey};
 
-use crate::support::{Tenant, label, signed};
+use crate::support::{Tenant, at, label, signed};
 
 /// The policy after the tenant's first.
 fn second(tenant: &Tenant) -> Policy {
@@ -139,7 +139,7 @@ fn the_largest_number_cannot_use_the_numbers_up() {
     assert_eq!(memory.policy_after(Some(&first), &tenant.sign_policy(&far)), Err(leap));
 
     // Beyond the largest version nobody can even write one.
-    let text = dirless_seal::trust::print(&far)
+    let text = print(&far)
         .unwrap()
         .replace(&format!("version {found}"), "version 9223372036854775808");
     let note = Note::sign(text, &[&tenant.roots[0], &tenant.roots[1]]).unwrap();
@@ -186,7 +186,7 @@ fn contradictions_cannot_even_be_printed() {
     let doubled = |change: fn(&mut Policy)| {
         let mut policy = good.clone();
         change(&mut policy);
-        dirless_seal::trust::print(&policy).unwrap_err().to_string()
+        print(&policy).unwrap_err().to_string()
     };
     assert!(doubled(|policy| policy.threshold = 4).contains("threshold"));
     assert!(doubled(|policy| policy.threshold = 0).contains("threshold"));
@@ -203,10 +203,78 @@ fn one_key_under_two_names_does_not_count_twice() {
     let twin = tenant.roots[0].renamed(label("root-1-again"));
     let mut policy = tenant.policy();
     policy.roots = [tenant.roots[0].verifying().clone(), twin.verifying().clone()].into();
+    assert!(print(&policy).unwrap_err().to_string().contains("two names"));
+}
+
+/// Names `key` as the tenant's publisher in the policy after `before`.
+fn names(tenant: &Tenant, memory: &mut Memory, before: &Policy, key: &SigningKey) -> Policy {
+    let mut policy = Policy {
+        version: before.version + 1,
+        previous: Some(tenant.sign_policy(before).digest()),
+        ..before.clone()
+    };
+    policy.publishers[0].key = key.verifying().clone();
+    let note = tenant.sign_policy(&policy);
+    memory.policy_after(Some(before), &note).unwrap()
+}
+
+#[test]
+fn under_another_key_a_publisher_begins_anew_whatever_a_thief_signed() {
+    let mut tenant = Tenant::new();
+    let (mut memory, first) = tenant.host();
+    let new = SigningKey::generate(label("syncer-1")).unwrap();
+    let stolen = SigningKey::parse(&tenant.publisher.expose()).unwrap();
+    let lie = Manifest {
+        epoch: 1 << 53,
+        ..tenant.manifest(LARGEST_STEP, None)
+    };
+    let lie = signed(&lie, &[&stolen]);
+    let leap = Head {
+        issued: "9999-01-01T00:00:00Z".parse().unwrap(),
+        ..tenant.head(LARGEST_STEP, 0, &[&lie])
+    };
+    let leap = signed(&leap, &[&stolen]);
+    let (head, _) = memory.head(&first, &leap, at(0)).unwrap();
+    assert!(memory.manifest(&first, &head, &lie).is_ok());
+
+    let second = names(&tenant, &mut memory, &first, &new);
+    assert!(memory.heads().next().is_none() && memory.was_head(&label("syncer-1"), leap.digest()));
+    assert_eq!(memory.head(&second, &leap, at(0)), Err(Refusal::Forged("head")));
+    tenant.publisher = new;
+    let good = signed(&tenant.manifest(1, None), &[&tenant.publisher]);
+    let (head, freshness) = memory
+        .head(&second, &tenant.sign_head(&tenant.head(7, 0, &[&good])), at(0))
+        .unwrap();
+    assert_eq!(freshness, Freshness::Fresh);
+    assert!(memory.manifest(&second, &head, &good).is_ok());
+    let read: Memory = parse(&Note::sign(print(&memory).unwrap(), &[]).unwrap()).unwrap();
+    assert_eq!(read, memory);
+
+    // Should the first key be named once more, nothing of its past can be served again.
+    let third = names(&tenant, &mut memory, &second, &stolen);
+    let old = signed(&tenant.head(5, 0, &[]), &[&stolen]);
+    assert_eq!(memory.head(&third, &old, at(0)).unwrap_err().code(), "rollback");
+}
+
+#[test]
+fn a_key_that_came_from_the_one_before_goes_on_where_that_was() {
+    let tenant = Tenant::new();
+    let (mut memory, first) = tenant.host();
+    let new = SigningKey::generate(label("syncer-1")).unwrap();
+    let succession = tenant.succession(&new);
+    memory
+        .succession(&first, &signed(&succession, &[&tenant.publisher, &new]))
+        .unwrap();
+    let _ = memory
+        .head(&first, &signed(&tenant.head(5, 0, &[]), &[&new]), at(0))
+        .unwrap();
+    let second = names(&tenant, &mut memory, &first, &new);
+    assert_eq!(memory.heads().next().unwrap().1.version, 5);
+    let old = signed(&tenant.head(4, 0, &[]), &[&new]);
+    assert_eq!(memory.head(&second, &old, at(0)).unwrap_err().code(), "rollback");
     assert!(
-        dirless_seal::trust::print(&policy)
-            .unwrap_err()
-            .to_string()
-            .contains("two names")
+        memory
+            .head(&second, &signed(&tenant.head(6, 0, &[]), &[&new]), at(0))
+            .is_ok()
     );
 }

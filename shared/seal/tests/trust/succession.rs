@@ -9,18 +9,6 @@ fn fresh() -> SigningKey {
     SigningKey::generate(label("syncer-1")).unwrap()
 }
 
-fn first(tenant: &Tenant, key: &SigningKey) -> Succession {
-    Succession {
-        tenant: tenant.id,
-        publisher: label("syncer-1"),
-        version: 1,
-        previous: None,
-        issued: at(0),
-        anchor: tenant.publisher.verifying().clone(),
-        key: key.verifying().clone(),
-    }
-}
-
 fn after(before: &Note, succession: &Succession, key: &SigningKey) -> Succession {
     Succession {
         version: succession.version + 1,
@@ -33,7 +21,7 @@ fn after(before: &Note, succession: &Succession, key: &SigningKey) -> Succession
 /// A host that accepted one succession, to this key.
 fn succeeded(tenant: &Tenant, key: &SigningKey) -> (Memory, Policy, Note) {
     let (mut memory, policy) = tenant.host();
-    let note = signed(&first(tenant, key), &[&tenant.publisher, key]);
+    let note = signed(&tenant.succession(key), &[&tenant.publisher, key]);
     memory.succession(&policy, &note).unwrap();
     (memory, policy, note)
 }
@@ -73,7 +61,7 @@ fn whoever_stole_a_key_names_no_second_successor() {
     let (tenant, new, thief) = (Tenant::new(), fresh(), fresh());
     let (mut memory, policy, note) = succeeded(&tenant, &new);
     let before = memory.clone();
-    let fork = first(&tenant, &thief);
+    let fork = tenant.succession(&thief);
     assert_eq!(
         memory.succession(&policy, &signed(&fork, &[&tenant.publisher, &thief])),
         Err(Refusal::Fork {
@@ -82,7 +70,7 @@ fn whoever_stole_a_key_names_no_second_successor() {
         })
     );
     // On top of the right one, but by the key that it replaced.
-    let next = after(&note, &first(&tenant, &new), &thief);
+    let next = after(&note, &tenant.succession(&new), &thief);
     assert_eq!(
         memory.succession(&policy, &signed(&next, &[&tenant.publisher, &thief])),
         Err(Refusal::Forged("succession"))
@@ -97,7 +85,7 @@ fn whoever_stole_a_key_names_no_second_successor() {
 fn both_keys_sign_and_numbers_count_up_by_one() {
     let (tenant, new, third) = (Tenant::new(), fresh(), fresh());
     let (fresh_host, policy) = tenant.host();
-    let one = first(&tenant, &new);
+    let one = tenant.succession(&new);
     for keys in [vec![&tenant.publisher], vec![&new], vec![&third, &new], vec![]] {
         let mut memory = fresh_host.clone();
         assert_eq!(
@@ -174,7 +162,7 @@ fn a_policy_that_names_another_key_ends_the_chain() {
     // Its own successors count from one again.
     let again = Succession {
         anchor: named.verifying().clone(),
-        ..first(&tenant, &new)
+        ..tenant.succession(&new)
     };
     memory.succession(&next, &signed(&again, &[&named, &new])).unwrap();
 }
@@ -185,7 +173,7 @@ fn a_succession_is_of_its_own_tenant_and_publisher() {
     let (mut memory, policy) = tenant.host();
     let other = Succession {
         tenant: Digest::of(b"other"),
-        ..first(&tenant, &new)
+        ..tenant.succession(&new)
     };
     assert_eq!(
         memory.succession(&policy, &signed(&other, &[&tenant.publisher, &new])),
@@ -193,7 +181,7 @@ fn a_succession_is_of_its_own_tenant_and_publisher() {
     );
     let stranger = Succession {
         anchor: fresh().verifying().clone(),
-        ..first(&tenant, &new)
+        ..tenant.succession(&new)
     };
     assert_eq!(
         memory.succession(&policy, &signed(&stranger, &[&tenant.publisher, &new])),
@@ -202,12 +190,12 @@ fn a_succession_is_of_its_own_tenant_and_publisher() {
     let renamed = SigningKey::generate(label("syncer-9")).unwrap();
     let misnamed = Succession {
         key: renamed.verifying().clone(),
-        ..first(&tenant, &new)
+        ..tenant.succession(&new)
     };
     assert!(print(&misnamed).is_err());
     let itself = Succession {
         key: tenant.publisher.verifying().clone(),
-        ..first(&tenant, &new)
+        ..tenant.succession(&new)
     };
     assert!(print(&itself).is_err());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{
     Compartment, Enroller, Entry, Head, Lease, Manifest, Memory, Object, OnExpiry, Policy, Publisher, Right, Scope,
-    print,
+    Succession, print,
 };
 use dirless_seal::{Digest, Identity, Label, Note, SigningKey};
 use jiff::{SignedDuration, Timestamp};
@@ -127,6 +127,19 @@ impl Tenant {
             policy: 1,
             nodes: None,
             entries: entries.collect(),
+        }
+    }
+
+    /// The succession by which the publisher's first key names `key`.
+    pub(crate) fn succession(&self, key: &SigningKey) -> Succession {
+        Succession {
+            tenant: self.id,
+            publisher: label("syncer-1"),
+            version: 1,
+            previous: None,
+            issued: at(0),
+            anchor: self.publisher.verifying().clone(),
+            key: key.verifying().clone(),
         }
     }
 

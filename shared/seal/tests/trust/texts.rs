@@ -1,6 +1,11 @@
 //! One exact spelling: no other bytes mean the same.
 
-use dirless_seal::trust::{Head, Manifest, Policy, Receipt, ReceiptAlarm, Seen, parse, print};
+use std::path::Path;
+
+use dirless_seal::trust::{
+    Head, JoinCode, JoinRequest, Manifest, NodeList, Object, Policy, Receipt, ReceiptAlarm, Seen, Succession, Wrap,
+    parse, print,
+};
 use dirless_seal::{Digest, Note};
 use proptest::prelude::*;
 
@@ -113,5 +118,34 @@ proptest! {
                 && parse::<Receipt>(&note).ok() == parse::<Receipt>(&other).ok();
             prop_assert!(!same);
         }
+    }
+}
+
+#[test]
+fn the_specification_names_every_context_and_its_size() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    fn row<T: Object>() -> (&'static str, usize) {
+        (T::CONTEXT, T::MOST)
+    }
+    for (context, most) in [
+        row::<Policy>(),
+        row::<Succession>(),
+        row::<Manifest>(),
+        row::<Head>(),
+        row::<NodeList>(),
+        row::<Receipt>(),
+        row::<JoinRequest>(),
+        row::<JoinCode>(),
+        row::<Wrap>(),
+    ] {
+        let named = format!("| `{context}` |");
+        let line = page.lines().find(|line| line.contains(&named));
+        let line = line.unwrap_or_else(|| panic!("docs/protocol.md does not name {context}"));
+        let size = match most >> 20 {
+            0 => format!("| {} KiB", most >> 10),
+            mebibytes => format!("| {mebibytes} MiB"),
+        };
+        assert!(line.contains(&size), "{line}: {size}");
     }
 }

@@ -177,7 +177,7 @@ async fn settle(
     reply: &mut RevokeReply,
 ) -> anyhow::Result<Option<Awaited>> {
     let settled: Settled = setting.settle(Wish::default()).await?.unwrap_or_default();
-    let is_whole = settled.problems.is_empty();
+    let is_whole = settled.held.is_empty();
     reply.problems.extend(settled.problems);
     // A syncer that runs may have been faster.
     let head = match settled.head {

@@ -114,11 +114,6 @@ pub(super) async fn only_store(sdk: &SdkConfig) -> Result<String, SourceError> {
 
 /// The account of the EC2 instance this runs on, from its identity document.
 pub(super) async fn account_of_instance(metadata: &imds::Client) -> Result<AwsAccountId, SourceError> {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        #[serde(rename = "accountId")]
-        account_id: String,
-    }
     let advice = "set [identity_center] account_id, or run on an EC2 instance";
     let document = metadata
         .get("/latest/dynamic/instance-identity/document")
@@ -127,10 +122,8 @@ pub(super) async fn account_of_instance(metadata: &imds::Client) -> Result<AwsAc
             let cause = DisplayErrorContext(&error);
             SourceError::Setup(format!("the AWS account id is unknown ({cause}): {advice}"))
         })?;
-    let document: Document = serde_json::from_str(document.as_ref())
-        .map_err(|error| SourceError::Setup(format!("the instance identity document is odd ({error}): {advice}")))?;
-    AwsAccountId::new(&document.account_id)
-        .map_err(|error| SourceError::Setup(format!("the instance identity document's account: {error}: {advice}")))
+    AwsAccountId::of_identity_document(document.as_ref().as_bytes())
+        .map_err(|error| SourceError::Setup(format!("{error}: {advice}")))
 }
 
 /// Makes one call at the common pace and repeats it for as long as it is throttled; the deadline

@@ -1,9 +1,9 @@
 //! What hosts and enrollers say and keep.
 
 use super::{
-    Digest, Engine, Identity, JoinCode, JoinRequest, Label, Maker, Memory, Node, NodeList, Note, Receipt, ReceiptAlarm,
-    Revoked, Seen, URL_SAFE_NO_PAD, Wrap, at, digest_of, enroller, first_policy, identity, key, label, node_key, print,
-    publisher, resigned, root, signed, tenant,
+    Digest, Engine, Identity, JoinCode, JoinRequest, Maker, Memory, Node, NodeList, Note, Object, Receipt,
+    ReceiptAlarm, Revoked, Seen, URL_SAFE_NO_PAD, Wrap, at, digest_of, enroller, first_policy, identity, key, label,
+    node_key, print, publisher, resigned, root, signed, tenant,
 };
 
 pub(super) fn make(maker: &mut Maker) {
@@ -363,6 +363,14 @@ fn join_codes(maker: &mut Maker) {
     change("other-context", "malformed/context", "join-code/v1", "policy/v1");
     change("no-newline-at-the-end", "malformed/spelling-9", "wM\n", "wM");
     change("surplus-field", "malformed/surplus-9", "wM\n", "wM\nmore 1\n");
+    // The longest there is, and one byte more.
+    let room = JoinCode::MOST - text.len();
+    for (name, result, more) in [
+        ("longest", "ok", room),
+        ("too-long", "malformed/contradiction", room + 1),
+    ] {
+        change(name, result, "https://", &format!("https://{}", "a".repeat(more)));
+    }
 }
 
 fn join_requests(maker: &mut Maker) {
@@ -456,11 +464,13 @@ fn memories(maker: &mut Maker) {
     let roots = first_policy().fingerprint();
     let start = print(&Memory::pinned(tenant(), roots)).unwrap();
     maker.add(KIND, "just-joined", "ok", start.clone());
-    let start = format!("dirless/memory/v1\ntenant {}\nroots {roots}\n", tenant());
+    let start = format!("dirless/memory/v2\ntenant {}\nroots {roots}\n", tenant());
+    let hr = key("hr", 8).verifying().to_string();
+    let syncer = key("syncer-1", 4).verifying().to_string();
+    let time = at(0);
     let good = format!(
-        "{start}policy 1 {digest}\nlatest {}\nhead hr 2 {digest}\nhead syncer-1 5 {digest}\n\
-         manifest syncer-1 local all 3 {digest}\nepoch all 2\n",
-        at(0)
+        "{start}policy 1 {digest}\npublisher {syncer}\nhead {hr} 2 {digest} {time}\nhead {syncer} 5 {digest} {time}\n\
+         manifest {syncer} local all 3 {digest}\nepoch {syncer} all 2\n"
     );
     assert!(Note::sign(good.clone(), &[]).is_ok());
     maker.add(KIND, "good", "ok", good.clone());
@@ -468,7 +478,6 @@ fn memories(maker: &mut Maker) {
         assert!(good.contains(from), "{from}");
         maker.add(KIND, name, result, good.replacen(from, to, 1));
     };
-    let _: Label = label("hr");
     change("policy-version-0", "malformed/line-4", "policy 1", "policy 0");
     change(
         "policy-without-digest",
@@ -476,9 +485,10 @@ fn memories(maker: &mut Maker) {
         &format!("policy 1 {digest}"),
         "policy 1",
     );
-    change("latest-with-fraction", "malformed/line-5", "00Z", "00.5Z");
-    change("head-twice", "malformed/spelling-6", "head hr", "head syncer-1");
-    change("heads-unsorted", "malformed/spelling-6", "head hr", "head zz");
+    change("time-with-fraction", "malformed/line-6", "00Z", "00.5Z");
+    change("head-twice", "malformed/spelling-6", &hr, &syncer);
+    change("head-of-a-label", "malformed/line-6", &hr, "hr");
+    change("head-without-time", "malformed/line-6", &format!(" {time}"), "");
     change(
         "manifest-version-2-63",
         "malformed/line-8",
@@ -498,21 +508,17 @@ fn memories(maker: &mut Maker) {
         "epoch-before-manifests",
         "malformed/surplus-9",
         "manifest",
-        "epoch web 1\nmanifest",
+        &format!("epoch {syncer} web 1\nmanifest"),
     );
     change("crlf", "malformed/context", "\n", "\r\n");
+    change("former-format", "malformed/context", "memory/v2", "memory/v1");
     change("nul", "malformed/line-6", "head hr", "head h\0r");
-    change(
-        "trailing-blank-line",
-        "malformed/surplus-10",
-        "epoch all 2\n",
-        "epoch all 2\n\n",
-    );
-    change("cut", "malformed/spelling-10", "epoch all 2\n", "epoch all 2");
+    change("trailing-blank-line", "malformed/surplus-10", "all 2\n", "all 2\n\n");
+    change("cut", "malformed/spelling-10", "all 2\n", "all 2");
     change(
         "cut-in-the-middle",
         "malformed/line-8",
-        &good[good.find("manifest syncer-1").unwrap() + 30..],
+        &good[good.find("manifest syncer-1").unwrap() + 90..],
         "",
     );
 }
