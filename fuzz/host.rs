@@ -1,8 +1,9 @@
 //! A host with the one source `local`, and accounts of its own: root, sudo, local.
 
 use dirless_agent::pipeline::{
-    AccessInput, Body, HostFiles, HostLimits, Inputs, Opener, Ratchet, SourceInput, SourceNote, SourceState,
+    AccessInput, Body, Content, HostFiles, HostLimits, Inputs, Opener, Ratchet, SourceInput, SourceNote, SourceState,
 };
+use dirless_table::{TableBuilder, TableMeta};
 
 /// What a run on it works on: `body` under `limits`.
 pub fn inputs(body: Body, opener: Opener, limits: HostLimits) -> Inputs {
@@ -36,4 +37,19 @@ pub fn inputs(body: Body, opener: Opener, limits: HostLimits) -> Inputs {
         ratchet: Ratchet::default(),
         directory: None,
     }
+}
+
+/// The lookup table of it.
+pub fn table(content: &Content) -> Vec<u8> {
+    let meta = TableMeta {
+        generation: 1,
+        created: 0,
+        enumerate: true,
+    };
+    let mut builder = TableBuilder::in_memory(meta).expect("memory can be written");
+    content
+        .write(&mut builder)
+        .expect("what passed the limits fits the table");
+    let (bytes, _) = builder.finish().expect("memory can be written");
+    bytes.into_inner()
 }

@@ -1,11 +1,42 @@
 #!/usr/bin/env bash
 # fuzz targets: compile them all, build those of the formats instrumented, run each on some thousand inputs
-# The formats by default; FUZZ_FEATURES=programs adds the targets that link a whole program, and
-# FUZZ_TARGETS="names filter" picks some. A short run makes the same inputs everywhere, by seed and number,
-# so that it says whether a change broke something. FUZZ_SECONDS asks for a long run by chance
+# The formats by default; FUZZ_FEATURES=programs adds the targets that link a whole program, FUZZ_TARGETS="names filter"
+# picks some, and FUZZ_TARGETS=none builds all of these and runs none. A short run makes the same inputs everywhere, by seed
+# and number, so that it says whether a change broke something. FUZZ_SECONDS asks for a long run by chance
 # (docs/testing.md), whose corpus stays.
 set -euo pipefail
 cd "$(dirname "$0")/../../fuzz"
+
+fail() {
+    echo "fuzz.sh: $*" >&2
+    exit 1
+}
+
+# The targets to build. What is asked for and is not there is an error: a run of nothing finds nothing.
+names=() known=" "
+while read -r name feature; do
+    known+="$name "
+    grep -q "^| .*\`$name\`.*|" ../docs/testing.md || fail "$name is not in the table of docs/testing.md"
+    asked=false
+    [[ " ${FUZZ_TARGETS:-} " == *" $name "* ]] && asked=true
+    if [[ -z $feature || " ${FUZZ_FEATURES:-} " == *[\ ,]"$feature"[\ ,]* ]]; then
+        if $asked || [[ -z ${FUZZ_TARGETS:-} || $FUZZ_TARGETS == none ]]; then names+=("$name"); fi
+    elif $asked; then
+        fail "$name needs FUZZ_FEATURES=$feature"
+    fi
+done < <(awk -F'"' '
+    /^\[/ { if (bin) print name, feature; bin = /^\[\[bin\]\]/; feature = "" }
+    /^name = / { name = $2 }
+    /^required-features = / { feature = $2 }
+    END { if (bin) print name, feature }' Cargo.toml)
+for name in ${FUZZ_TARGETS:-}; do
+    [[ $known == *" $name "* || $FUZZ_TARGETS == none ]] || fail "there is no target $name; there are:$known"
+done
+for source in fuzz_targets/*.rs; do
+    [[ $known == *" $(basename "$source" .rs) "* ]] || fail "$source is not in fuzz/Cargo.toml"
+done
+((${#names[@]})) || fail "there is nothing to build"
+
 target=$(rustc -vV | sed -n 's/^host: //p')
 # The targets that link a program are not built here, but they are to compile.
 CARGO_TARGET_DIR=../target cargo clippy --quiet --bins --features programs -- -D warnings
@@ -17,7 +48,12 @@ export RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Ccodegen-units=1 -Cpasses=s
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 export CARGO_TARGET_DIR=../target/fuzz
 # Not --locked: this lock file follows the manifests of the crates, which change without it.
-cargo build --quiet --target "$target" --features "${FUZZ_FEATURES:-}"
+cargo build --quiet --target "$target" --features "${FUZZ_FEATURES:-}" "${names[@]/#/--bin=}"
+export programs=$CARGO_TARGET_DIR/$target/debug
+for name in "${names[@]}"; do
+    [[ -x $programs/$name ]] || fail "$name was not built"
+done
+[[ ${FUZZ_TARGETS:-} != none ]] || exit 0
 
 # one NAME: what it finds is left under target/fuzz.
 one() {
@@ -38,13 +74,6 @@ one() {
     fi
     echo "$name: $(tail -n1 "$log")"
 }
-export programs=$CARGO_TARGET_DIR/$target/debug
 export -f one
-names=()
-for source in fuzz_targets/*.rs; do
-    name=$(basename "$source" .rs)
-    [[ -x $programs/$name ]] || continue
-    [[ -z ${FUZZ_TARGETS:-} || " $FUZZ_TARGETS " == *" $name "* ]] && names+=("$name")
-done
 # As many at a time as there are processors; one that fails lets the others finish.
 printf '%s\n' "${names[@]}" | xargs -P "$(nproc)" -I{} bash -c 'one {}'

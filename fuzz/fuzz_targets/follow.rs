@@ -15,12 +15,11 @@ use std::sync::LazyLock;
 
 use dirless_agent::pipeline::{Body, Opener, run};
 use dirless_agent::trust::{KeptLog, SignedBody};
-use dirless_model::snapshot::{Caps, Joined, Part, RawGroup, RawUser, Sink, read_records, record_key};
+use dirless_model::snapshot::{Caps, Joined, Part, read_records, record_key};
 use dirless_program::Clock;
 use dirless_seal::trust::log::{Chain, Change, Changes, Hunk, LogKey, Place};
 use dirless_seal::trust::{Manifest, Policy, Publisher, Right, Scope, Wrap, print};
 use dirless_seal::{Content, Digest, Identity, Label, Note, RecordKind, SigningKey, seal_file};
-use dirless_table::{TableBuilder, TableMeta};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 
@@ -148,7 +147,7 @@ fn records(text: &str) {
     };
     let mut joined = Joined::default();
     for (kind, bytes) in &applied {
-        joined.add(part(*kind), bytes);
+        joined.add(Part::from(*kind), bytes);
     }
     put(&path, &joined.finish(), content.root(), &[]);
     assert_eq!(followed, shown(&path));
@@ -191,22 +190,18 @@ fn changes(text: &str) -> Changes {
 /// The records of a document in their order.
 fn parts(document: &str) -> Vec<(RecordKind, Vec<u8>)> {
     let mut all = Vec::new();
-    read_records(
-        document.as_bytes(),
-        Caps::default(),
-        &mut Nothing,
-        &mut |part, bytes| {
-            all.push((kind(part), bytes.to_vec()));
-        },
-    )
+    read_records(document.as_bytes(), Caps::default(), &mut (), &mut |part, bytes| {
+        all.push((RecordKind::from(part), bytes.to_vec()));
+    })
     .expect("a snapshot");
     all
 }
 
 /// Those records once the log was applied, the untouched ones first; none when it does not fit them.
 fn applied(base: &[(RecordKind, Vec<u8>)], log: &[Changes]) -> Option<Vec<(RecordKind, Vec<u8>)>> {
-    let key =
-        |(kind, bytes): &(RecordKind, Vec<u8>)| record_key(part(*kind), bytes).map(|key| (*kind, key.into_owned()));
+    let key = |(kind, bytes): &(RecordKind, Vec<u8>)| {
+        record_key(Part::from(*kind), bytes).map(|key| (*kind, key.into_owned()))
+    };
     let is_touched = |one: &(RecordKind, Vec<u8>)| {
         key(one).is_some_and(|key| log.iter().any(|changes| changes.changes.contains_key(&key)))
     };
@@ -334,42 +329,5 @@ fn shown(path: &Path) -> Result<Vec<u8>, String> {
             .expect("nothing is refused without a word");
         return Err(problem.code);
     };
-    let meta = TableMeta {
-        generation: 1,
-        created: 0,
-        enumerate: true,
-    };
-    let mut builder = TableBuilder::in_memory(meta).expect("memory can be written");
-    content
-        .write(&mut builder)
-        .expect("what passed the limits fits the table");
-    let (bytes, _) = builder.finish().expect("memory can be written");
-    Ok(bytes.into_inner())
-}
-
-fn part(kind: RecordKind) -> Part {
-    match kind {
-        RecordKind::User => Part::User,
-        RecordKind::Group => Part::Group,
-        RecordKind::Entry => Part::Entry,
-        RecordKind::Other => Part::Other,
-    }
-}
-
-fn kind(part: Part) -> RecordKind {
-    match part {
-        Part::User => RecordKind::User,
-        Part::Group => RecordKind::Group,
-        Part::Entry => RecordKind::Entry,
-        Part::Other => RecordKind::Other,
-    }
-}
-
-/// Wants records' bytes alone.
-struct Nothing;
-
-impl Sink for Nothing {
-    fn user(&mut self, _user: RawUser<'_>) {}
-    fn group(&mut self, _group: RawGroup<'_>) {}
-    fn keys(&mut self, _username: &str, _lines: &str) {}
+    Ok(host::table(&content))
 }

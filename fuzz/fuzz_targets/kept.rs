@@ -37,7 +37,8 @@ fuzz_target!(|data: &[u8]| {
 
 fn revoked(text: &[u8]) {
     let Ok(list) = Revocations::parse(text) else { return };
-    let all: Vec<serde_json::Value> = serde_json::from_slice(text).expect("it was just read");
+    // Members that nobody reads may hold what is no text.
+    let all: Vec<serde::de::IgnoredAny> = serde_json::from_slice(text).expect("it was just read");
     assert_eq!(list.iter().count(), all.len());
     assert_eq!(list.is_empty(), all.is_empty());
     for own in list.iter() {
