@@ -35,7 +35,7 @@ pub use entry::{RawEntry, RawSchema, TreeEntry};
 pub use keys::{Joined, JoinedReader, record_key};
 pub use raw::{CheckedUser, Field, RawGroup, RawUser, RecordError};
 pub use read::{Caps, ReadError, Sink, read};
-pub use records::{Part, read_records};
+pub use records::{Listener, Part, Place, read_records, read_unknown};
 pub use write::write;
 
 use crate::{Group, Name, ObjectId, User, pattern};

@@ -9,17 +9,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dirless_program::Clock;
-use dirless_publish::{Custody, DiskFolder, Kind, NewCode, SignedConfig, Signer, Wish};
-use dirless_seal::trust::{
-    Compartment, Enroller, JoinRequest, OnExpiry, Policy, Publisher, Right, Scope, node_name, print,
-};
-use dirless_seal::{Digest, Identity, Note, SigningKey, seal_file};
+use dirless_publish::{Kind, NewCode, Signer, Wish};
+use dirless_seal::trust::{JoinRequest, node_name};
+use dirless_seal::{Digest, Identity, SigningKey, seal_file};
 use jiff::SignedDuration;
-use rustix::time::{ClockId, clock_gettime};
+
+mod tenant;
 
 fn main() {
     dirless_program::command::start();
@@ -27,7 +25,7 @@ fn main() {
     let (hosts, users) = (*numbers.first().unwrap_or(&1_000), *numbers.get(1).unwrap_or(&10_000));
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path().join("tenant");
-    let signer = signer(temporary.path(), &folder);
+    let signer = tenant::signer(temporary.path(), &folder);
     let names = join(&signer, &folder, hosts);
     let plaintext = snapshot(users);
     signer
@@ -40,10 +38,10 @@ fn main() {
     println!("|---|---|---|---|---|");
     for (run, name) in names.iter().take(5).enumerate() {
         let before = files(&folder);
-        let (wall, cpu) = (Instant::now(), cpu());
+        let (wall, cpu) = (Instant::now(), tenant::cpu());
         signer.enroller().revoke(std::slice::from_ref(name)).unwrap();
         let settled = signer.settle(&Wish::default()).unwrap();
-        let (wall, cpu) = (wall.elapsed(), self::cpu().saturating_sub(cpu));
+        let (wall, cpu) = (wall.elapsed(), tenant::cpu().saturating_sub(cpu));
         assert_eq!(settled.epochs.len(), 1);
         let after = files(&folder);
         let written: Vec<_> = after.iter().filter(|file| !before.contains(*file)).collect();
@@ -55,11 +53,6 @@ fn main() {
             written.len()
         );
     }
-}
-
-fn cpu() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
 
 /// Paths, lengths and times of all files.
@@ -77,58 +70,6 @@ fn files(folder: &Path) -> BTreeSet<(String, u64, std::time::SystemTime)> {
         }
     }
     all
-}
-
-fn signer(temporary: &Path, folder: &Path) -> Signer {
-    let clock = Clock::system();
-    let tenant = Digest::of(b"tenant");
-    let keys = Custody::generate(&"syncer-1".parse().unwrap()).unwrap();
-    let root = SigningKey::generate("root-1".parse().unwrap()).unwrap();
-    let (public, now) = (keys.public(), clock.now());
-    let issued = jiff::Timestamp::from_second(now.as_second()).unwrap();
-    let policy = Policy {
-        tenant,
-        version: 1,
-        previous: None,
-        issued,
-        expires: issued + SignedDuration::from_hours(24),
-        format: 1,
-        lease: 86_400,
-        threshold: 1,
-        roots: [root.verifying().clone()].into(),
-        publishers: vec![Publisher {
-            key: public.publisher,
-            scope: Scope {
-                sources: ["corp".parse().unwrap()].into(),
-                ids: vec!["2000-2000000000".parse().unwrap()],
-                names: vec!["*".parse().unwrap()],
-                may: BTreeSet::from(Right::ALL),
-            },
-        }],
-        enrollers: vec![Enroller {
-            key: public.enroller,
-            recipient: public.recipient,
-        }],
-        recovery: vec![Identity::generate().recipient()],
-        compartments: vec![Compartment {
-            name: "all".parse().unwrap(),
-            on_expiry: OnExpiry::Serve,
-        }],
-    };
-    std::fs::create_dir_all(folder.join("policy")).unwrap();
-    let note = Note::sign(print(&policy).unwrap(), &[&root]).unwrap();
-    std::fs::write(folder.join("policy/1"), note.to_string()).unwrap();
-    let config: SignedConfig =
-        toml::from_str(&format!("folder = {folder:?}\nroots = \"{}\"", policy.fingerprint())).unwrap();
-    let state = DiskFolder::private(&temporary.join("state"));
-    Signer::over(
-        config,
-        tenant,
-        keys,
-        Arc::new(state),
-        Arc::new(DiskFolder::public(folder)),
-        clock,
-    )
 }
 
 /// Lets hosts in; their names.

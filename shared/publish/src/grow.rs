@@ -127,19 +127,27 @@ impl Signer {
 
     /// What changed since `current`; `None` when that is not known here, or no record of a log says it.
     fn difference(&self, current: &Current, due: &Due<'_>) -> Result<Option<Changes>, SignedError> {
+        let content = self.content(due)?;
+        if let Some(since) = due
+            .stocked
+            .since
+            .as_ref()
+            .filter(|since| since.from == current.plaintext)
+        {
+            return Ok(since.changes(content).ok());
+        }
         let Some(before) = self.plaintext_of(&current.plaintext)? else {
             return Ok(None);
         };
         let after = self.body(due.stocked)?;
         let kind = due.stocked.kind;
-        let content = self.content(due)?;
         let found = compare(kind, || plaintext(&before), || plaintext(&after), content);
         Ok(found.ok())
     }
 }
 
 /// What changed between two plaintexts, each of which is read as often as it takes.
-fn compare<R: Read, S: Read>(
+pub(super) fn compare<R: Read, S: Read>(
     kind: Kind,
     before: impl Fn() -> R,
     after: impl Fn() -> S,

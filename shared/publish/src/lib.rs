@@ -24,6 +24,7 @@ mod error;
 mod fleet;
 mod folder;
 mod grow;
+mod index;
 mod join;
 mod line;
 mod lists;

@@ -77,6 +77,11 @@ pub(super) fn body(plaintext: &str) -> String {
     format!("{BODIES}/{plaintext}.gz")
 }
 
+/// In the state folder: which records that plaintext has, if it is a snapshot.
+pub(super) fn index(plaintext: &str) -> String {
+    format!("{BODIES}/{plaintext}.index")
+}
+
 /// In the state folder: an epoch of a compartment, without its key.
 pub(super) fn epoch(compartment: &Label) -> String {
     format!("epoch/{compartment}.json")

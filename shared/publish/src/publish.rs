@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::book::{Book, Current, Pair, Retired};
 use super::grow::Differences;
 use super::line::Ring;
-use super::stock::Stocked;
+use super::stock::{Stocked, packed};
 use super::{SignedError, Signer, paths};
 
 /// How long a body stays after the head that named it last: hosts may be in the middle of fetching it.
@@ -94,7 +94,7 @@ impl Signer {
 
     fn make_one(&self, due: &Due<'_>, version: u64, book: &Book, keys: &[&SigningKey]) -> Result<Made, SignedError> {
         let (source, compartment) = &due.pair;
-        let compressed = self.body(due.stocked)?;
+        let compressed = packed(&self.body(due.stocked)?)?;
         let recipient = due.identity.recipient();
         let mut sealed = Vec::with_capacity(compressed.len() + 1024);
         seal_file(&[&recipient], &mut sealed, |out| out.write_all(&compressed))?;

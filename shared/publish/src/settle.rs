@@ -342,7 +342,8 @@ impl Signer {
             return Ok((vec![format!("the source {source} itself is outside the scope")], None));
         }
         let known = book.checked.get(source.as_str());
-        if let Some(known) = known.filter(|known| known.plaintext == stocked.plaintext && known.policy == policy) {
+        let same = known.filter(|known| known.plaintext == stocked.plaintext && known.policy == policy);
+        if let Some(known) = same {
             // What was made of it may have been swept away since.
             let is_there = match &known.within {
                 Some(within) => self.state.has(&paths::body(&within.plaintext))?,
@@ -356,12 +357,30 @@ impl Signer {
             source_name: source.clone(),
             reason,
         };
-        let body = self.body(stocked)?;
-        let outside = scope::outside(scope, stocked.kind, plaintext(&body)).map_err(unreadable)?;
+        let since = stocked.since.as_ref().filter(|since| {
+            known.is_some_and(|known| {
+                known.plaintext == since.from && known.policy == policy && known.outside.is_empty()
+            })
+        });
+        // All that was there before may be said: what came since is left to look at.
+        let is_within = match since {
+            Some(since) => {
+                scope::outside(scope, stocked.kind, since.come().into_reader()).map(|found| found.is_empty())
+            }
+            None => Ok(false),
+        };
+        let outside = match is_within.map_err(unreadable)? {
+            true => Vec::new(),
+            false => {
+                let body = self.body(stocked)?;
+                scope::outside(scope, stocked.kind, plaintext(&body)).map_err(unreadable)?
+            }
+        };
         let within = match stocked.kind {
             Kind::Snapshot if !outside.is_empty() => {
+                let body = self.body(stocked)?;
                 let text = scope::within(scope, plaintext(&body)).map_err(unreadable)?;
-                Some(self.keep(source, stocked.kind, sha256_hex(&text), &text)?)
+                Some(self.keep(source, stocked.kind, sha256_hex(&text), &text, None)?)
             }
             _ => None,
         };

@@ -1,7 +1,7 @@
 //! What is to be published, as it was read last: one plaintext for each source, not signed yet.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 
 use dirless_model::snapshot::{self, Caps, Part};
 use dirless_seal::{Content, Digest, Label, RecordKind};
@@ -11,7 +11,11 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use super::book::{Book, Current, LONGEST, load, save};
+use super::index::{Before, Index, Since};
 use super::{SignedError, Signer, paths};
+
+/// Bytes of a plaintext that are read at once.
+const BUFFER: usize = 256 << 10;
 
 /// What a source's plaintext is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,9 @@ pub struct Stocked {
     pub size: u64,
     /// Content root of its records.
     pub content: String,
+    /// What changed since what was to be published before, where that is little.
+    #[serde(default)]
+    pub(super) since: Option<Since>,
 }
 
 /// The content root of a plaintext.
@@ -80,6 +87,13 @@ pub fn records(kind: Kind, plaintext: impl Read, take: &mut dyn FnMut(Part, &[u8
     Ok(())
 }
 
+/// What was read of a plaintext.
+struct Taken {
+    content: Digest,
+    index: Option<Vec<u8>>,
+    since: Option<Since>,
+}
+
 impl Signer {
     /// Notes what is to be published of `source`; [`Signer::settle`] publishes it. `says` names what it says: while
     /// that is the same, what was noted before stays, whatever number and time the plaintext has. True when it is new.
@@ -88,16 +102,18 @@ impl Signer {
     /// When it is no snapshot, or cannot be written.
     pub fn stock(&self, source: &Label, kind: Kind, says: &str, plaintext: &[u8]) -> Result<bool, SignedError> {
         let _lock = self.state.lock()?;
-        if self.stocked(source)?.is_some_and(|before| before.says == says) {
+        let before = self.stocked(source)?;
+        if before.as_ref().is_some_and(|before| before.says == says) {
             return Ok(false);
         }
         // The body before what names it.
-        let stocked = self.keep(source, kind, says.to_owned(), plaintext)?;
+        let stocked = self.keep(source, kind, says.to_owned(), plaintext, before.as_ref())?;
         save(self.state.as_ref(), &paths::stock(source), &stocked)?;
         Ok(true)
     }
 
-    /// Keeps a plaintext of `source`, until it is swept away as one that nothing names.
+    /// Keeps a plaintext of `source`, until it is swept away as one that nothing names. It is read only where it says
+    /// something else than `before`.
     ///
     /// # Errors
     /// When it is no snapshot, though it should be one, or cannot be written.
@@ -107,20 +123,66 @@ impl Signer {
         kind: Kind,
         says: String,
         plaintext: &[u8],
+        before: Option<&Stocked>,
     ) -> Result<Stocked, SignedError> {
-        let content = content_root(kind, plaintext).map_err(|reason| SignedError::Unreadable {
+        let digest = Digest::of(plaintext).to_string();
+        let (body, read) = std::thread::scope(|scope| {
+            // Compressing takes as long as everything else together.
+            let body = scope.spawn(|| compressed(plaintext, Compression::fast()));
+            let read = self.read(kind, plaintext, before);
+            let body = body.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (body, read)
+        });
+        let read = read?.map_err(|reason| SignedError::Unreadable {
             source_name: source.clone(),
             reason,
         })?;
-        let digest = Digest::of(plaintext).to_string();
-        self.state.create(&[(paths::body(&digest), compressed(plaintext)?)])?;
+        let mut files = vec![(paths::body(&digest), body?)];
+        files.extend(read.index.map(|index| (paths::index(&digest), index)));
+        self.state.create(&files)?;
         Ok(Stocked {
             kind,
             says,
             plaintext: digest,
             size: plaintext.len() as u64,
-            content: content.to_string(),
+            content: read.content.to_string(),
+            since: read.since,
         })
+    }
+
+    fn read(
+        &self,
+        kind: Kind,
+        plaintext: &[u8],
+        before: Option<&Stocked>,
+    ) -> Result<Result<Taken, String>, SignedError> {
+        if kind != Kind::Snapshot {
+            return Ok(content_root(kind, plaintext).map(|content| Taken {
+                content,
+                index: None,
+                since: None,
+            }));
+        }
+        let mut known = None;
+        if let Some(before) = before.filter(|before| before.kind == kind)
+            && let Some(index) = self.state.get(&paths::index(&before.plaintext), u64::MAX - 1)?
+            && let Some(index) = Index::decode(&index)
+            && let Some(body) = self.plaintext_of(&before.plaintext)?
+        {
+            known = Some((before.plaintext.clone(), index, body));
+        }
+        let (known, body) = known.map(|(digest, index, body)| ((digest, index), body)).unzip();
+        let mut text = BufReader::with_capacity(BUFFER, self::plaintext(body.as_deref().unwrap_or_default()));
+        let before = known.map(|(digest, index)| Before {
+            digest,
+            index,
+            text: &mut text,
+        });
+        Ok(Index::read(plaintext, before).map(|(index, since)| Taken {
+            content: index.content(),
+            index: index.encode(),
+            since,
+        }))
     }
 
     /// What is to be published of `source`.
@@ -209,6 +271,7 @@ impl Signer {
             plaintext: current.plaintext.clone(),
             size: std::io::copy(&mut plaintext(&body), &mut std::io::sink())?,
             content: content.to_string(),
+            since: None,
         }))
     }
 
@@ -219,7 +282,7 @@ impl Signer {
             .map(|(_, current)| current.plaintext.as_str())
             .collect();
         for name in self.state.list(paths::BODIES)? {
-            let digest = name.strip_suffix(".gz").unwrap_or_default();
+            let digest = name.split('.').next().unwrap_or_default();
             if !published.contains(digest) && !stocked.iter().any(|(_, stocked)| stocked.plaintext == digest) {
                 self.state.remove(&format!("{}/{name}", paths::BODIES))?;
             }
@@ -229,10 +292,17 @@ impl Signer {
 }
 
 /// The body of a plaintext.
-pub(super) fn compressed(plaintext: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
+fn compressed(plaintext: &[u8], level: Compression) -> std::io::Result<Vec<u8>> {
+    let mut compressed = GzEncoder::new(Vec::new(), level);
     compressed.write_all(plaintext)?;
     compressed.finish()
+}
+
+/// The body again as hosts get it, which is worth more time than what is kept here.
+pub(super) fn packed(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    std::io::copy(&mut plaintext(body), &mut packed)?;
+    packed.finish()
 }
 
 /// The plaintext in `body`.

@@ -60,7 +60,7 @@ impl Signer {
             return Ok(stocked.clone());
         };
         let text = serde_json::to_vec(&told).map_err(|error| unreadable(error.to_string()))?;
-        self.keep(source, stocked.kind, sha256_hex(&text), &text)
+        self.keep(source, stocked.kind, sha256_hex(&text), &text, None)
     }
 }
 

@@ -81,6 +81,17 @@ pub struct Content {
 }
 
 impl Content {
+    /// That of records with these leaves.
+    #[must_use]
+    pub fn of(mut leaves: Vec<Digest>) -> Self {
+        leaves.sort_unstable();
+        let own = leaves.chunk_by(|left, right| bucket(*left) == bucket(*right));
+        let buckets = own.filter_map(|own| Some((bucket(*own.first()?), own.to_vec())));
+        Self {
+            buckets: buckets.collect(),
+        }
+    }
+
     /// Adds a record.
     pub fn add(&mut self, leaf: Digest) {
         let bucket = self.buckets.entry(bucket(leaf)).or_default();
@@ -217,6 +228,7 @@ mod tests {
             numbers.reverse();
             let mut after = content(&numbers.iter().map(leaf).collect::<Vec<_>>());
             prop_assert_eq!(before.root(), after.root());
+            prop_assert_eq!(&Content::of(numbers.iter().map(leaf).collect()), &before);
             after.add(leaf(&change));
             prop_assert_ne!(before.root(), after.root());
             prop_assert!(after.remove(leaf(&change)));

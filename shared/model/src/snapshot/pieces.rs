@@ -80,11 +80,17 @@ impl<R: Read> Pieces<R> {
         Ok(true)
     }
 
-    /// Puts the next key of an object into `key` and consumes its colon. False when the object ended.
-    pub(super) fn key(&mut self, first: bool, key: &mut String) -> Result<bool, ReadError> {
+    /// Puts the next key of an object into `key` and consumes its colon. Where it begins; nothing when the object ended.
+    pub(super) fn key(&mut self, first: bool, key: &mut String) -> Result<Option<u64>, ReadError> {
         if !self.step(first, b'}')? {
-            return Ok(false);
+            return Ok(None);
         }
+        self.name(key).map(Some)
+    }
+
+    /// The same after [`Self::step`].
+    pub(super) fn name(&mut self, key: &mut String) -> Result<u64, ReadError> {
+        let from = self.next_at()?;
         self.value(|bytes| {
             let (Text(text), len) = parse(bytes)?;
             key.clear();
@@ -92,7 +98,28 @@ impl<R: Read> Pieces<R> {
             Ok(((), len))
         })?;
         self.expect(b':')?;
-        Ok(true)
+        Ok(from)
+    }
+
+    /// Where the next byte stands that is no white space.
+    pub(super) fn next_at(&mut self) -> Result<u64, ReadError> {
+        self.peek()?;
+        Ok(self.at())
+    }
+
+    /// Consumes `count` bytes, whatever they are.
+    pub(super) fn skip(&mut self, mut count: usize) -> Result<(), ReadError> {
+        loop {
+            let own = count.min(self.end - self.start);
+            self.start += own;
+            count -= own;
+            if count == 0 {
+                return Ok(());
+            }
+            if !self.more()? {
+                return Err(ReadError::Ended { at: self.at() });
+            }
+        }
     }
 
     /// The next value. `take` gets bytes that begin with it and returns what it makes of it, and its

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 use super::pieces::{Pieces, parse};
 use super::raw::{Any, AnyText};
-use super::records::{Part, Tap};
+use super::records::{Place, Tap};
 use super::{Field, Meta, RawEntry, RawGroup, RawSchema, RawUser, Retired};
 
 /// Takes the records of a snapshot as they come, in the order of the document.
@@ -148,41 +148,62 @@ pub(super) fn read_tapped(
     let mut key = String::new();
     let mut first = true;
     json.expect(b'{')?;
-    while json.key(first, &mut key)? {
+    while let Some(from) = json.key(first, &mut key)? {
         first = false;
         match key.as_str() {
-            "users" => each(&mut json, "users", caps.users, |bytes| {
-                let (user, len) = parse(bytes)?;
-                sink.user(user);
-                tap.record(Part::User, bytes, len);
-                Ok(((), len))
-            })?,
-            "groups" => each(&mut json, "groups", caps.groups, |bytes| {
-                let (group, len) = parse(bytes)?;
-                sink.group(group);
-                tap.record(Part::Group, bytes, len);
-                Ok(((), len))
-            })?,
-            "entries" => each(&mut json, "entries", caps.entries, |bytes| {
-                let (entry, len) = parse(bytes)?;
-                sink.entry(entry);
-                tap.record(Part::Entry, bytes, len);
-                Ok(((), len))
-            })?,
+            "users" => each(
+                &mut json,
+                ("users", caps.users),
+                &mut tap,
+                Place::User,
+                |tap, at, bytes| {
+                    let (user, len) = parse(bytes)?;
+                    sink.user(user);
+                    tap.record(Place::User, at, bytes, len);
+                    Ok(((), len))
+                },
+            )?,
+            "groups" => each(
+                &mut json,
+                ("groups", caps.groups),
+                &mut tap,
+                Place::Group,
+                |tap, at, bytes| {
+                    let (group, len) = parse(bytes)?;
+                    sink.group(group);
+                    tap.record(Place::Group, at, bytes, len);
+                    Ok(((), len))
+                },
+            )?,
+            "entries" => each(
+                &mut json,
+                ("entries", caps.entries),
+                &mut tap,
+                Place::Entry,
+                |tap, at, bytes| {
+                    let (entry, len) = parse(bytes)?;
+                    sink.entry(entry);
+                    tap.record(Place::Entry, at, bytes, len);
+                    Ok(((), len))
+                },
+            )?,
             "ssh_keys" => keys(&mut json, caps.users, sink, &mut tap)?,
-            "schema" => json.value(|bytes| {
-                let (Any(schema), len) = parse(bytes)?;
-                sink.schema(schema);
-                tap.named(&[&key], bytes, len);
-                Ok(((), len))
-            })?,
-            "sequence" => meta.sequence = tap.member(&mut json, &[&key])?,
-            "generated_at" => meta.generated_at = tap.member(&mut json, &[&key])?,
-            "source" => meta.source = tap.member(&mut json, &[&key])?,
-            "host_groups" => meta.host_groups = Some(tap.member(&mut json, &[&key])?),
+            "schema" => {
+                let at = json.next_at()?;
+                json.value(|bytes| {
+                    let (Any(schema), len) = parse(bytes)?;
+                    sink.schema(schema);
+                    tap.named(Place::Member, &[&key], from..at + len as u64, bytes, len);
+                    Ok(((), len))
+                })?;
+            }
+            "sequence" => meta.sequence = tap.member(&mut json, Place::Member, &[&key], from)?,
+            "generated_at" => meta.generated_at = tap.member(&mut json, Place::Member, &[&key], from)?,
+            "source" => meta.source = tap.member(&mut json, Place::Member, &[&key], from)?,
+            "host_groups" => meta.host_groups = Some(tap.member(&mut json, Place::Member, &[&key], from)?),
             "ledger" => ledger(&mut json, sink, &mut tap)?,
             _ => {
-                tap.member::<IgnoredAny>(&mut json, &[&key])?;
+                tap.member::<IgnoredAny>(&mut json, Place::Member, &[&key], from)?;
                 continue;
             }
         }
@@ -194,12 +215,14 @@ pub(super) fn read_tapped(
     Ok(meta)
 }
 
-/// An array whose elements go to `take` one by one; see [`Pieces::value`].
+/// An array of `most` elements at most, each of which goes to `take` with its place in the text, unless `tap` knows it; see
+/// [`Pieces::value`].
 fn each(
     json: &mut Pieces<impl Read>,
-    what: &'static str,
-    most: usize,
-    mut take: impl FnMut(&[u8]) -> serde_json::Result<((), usize)>,
+    (what, most): (&'static str, usize),
+    tap: &mut Tap<'_>,
+    place: Place,
+    mut take: impl FnMut(&mut Tap<'_>, u64, &[u8]) -> serde_json::Result<((), usize)>,
 ) -> Result<(), ReadError> {
     json.expect(b'[')?;
     let mut count = 0_usize;
@@ -208,7 +231,10 @@ fn each(
         if count > most {
             return Err(ReadError::TooMany { what, most });
         }
-        json.value(&mut take)?;
+        if !tap.passes(json, place)? {
+            let at = json.next_at()?;
+            json.value(|bytes| take(tap, at, bytes))?;
+        }
     }
     Ok(())
 }
@@ -218,17 +244,22 @@ fn keys(json: &mut Pieces<impl Read>, most: usize, sink: &mut dyn Sink, tap: &mu
     json.expect(b'{')?;
     let mut count = 0_usize;
     let mut username = String::new();
-    while json.key(count == 0, &mut username)? {
+    while json.step(count == 0, b'}')? {
         count += 1;
         if count > most {
             return Err(ReadError::TooMany { what: "ssh_keys", most });
         }
+        if tap.passes(json, Place::Keys)? {
+            continue;
+        }
+        let from = json.name(&mut username)?;
+        let at = json.next_at()?;
         json.value(|bytes| {
             let (AnyText(lines), len) = parse(bytes)?;
             if let Some(lines) = lines {
                 sink.keys(&username, &lines);
             }
-            tap.named(&["ssh_keys", &username], bytes, len);
+            tap.named(Place::Keys, &["ssh_keys", &username], from..at + len as u64, bytes, len);
             Ok(((), len))
         })?;
     }
@@ -240,17 +271,18 @@ fn ledger(json: &mut Pieces<impl Read>, sink: &mut dyn Sink, tap: &mut Tap<'_>) 
     json.expect(b'{')?;
     let mut first = true;
     let mut key = String::new();
-    while json.key(first, &mut key)? {
+    while let Some(from) = json.key(first, &mut key)? {
         first = false;
         if key == "retired" {
-            each(json, "retired", usize::MAX, |bytes| {
+            each(json, ("retired", usize::MAX), tap, Place::Retired, |tap, at, bytes| {
                 let (retired, len) = parse(bytes)?;
                 sink.retired(retired);
-                tap.named(&["ledger", "retired"], bytes, len);
+                let span = at..at + len as u64;
+                tap.named(Place::Retired, &["ledger", "retired"], span, bytes, len);
                 Ok(((), len))
             })?;
         } else {
-            tap.member::<IgnoredAny>(json, &["ledger", &key])?;
+            tap.member::<IgnoredAny>(json, Place::Ledger, &["ledger", &key], from)?;
         }
     }
     Ok(())

@@ -1,15 +1,18 @@
 //! The bytes of a snapshot's records, for whoever digests or compares them.
 
 use std::io::Read;
+use std::ops::Range;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::pieces::{Pieces, parse};
 use super::read::{ReadError, read_tapped};
 use super::{Caps, Meta, Sink};
 
 /// Where a record stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Part {
     /// An element of `users`.
     User,
@@ -40,16 +43,103 @@ pub fn read_records(
     record: &mut dyn FnMut(Part, &[u8]),
 ) -> Result<Meta, ReadError> {
     let scratch = Vec::new();
-    read_tapped(reader, caps, sink, Tap(Some(Open { record, scratch })))
+    let to = To::All(record);
+    read_tapped(reader, caps, sink, Tap(Some(Open { to, scratch })))
+}
+
+/// Where in the text of a snapshot a record stands, and so what its span is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An element of `users`: the span is the record.
+    User,
+    /// An element of `groups`, as well.
+    Group,
+    /// An element of `entries`, as well.
+    Entry,
+    /// A member of `ssh_keys`: the span is its name and its value.
+    Keys,
+    /// An element of `retired` in `ledger`.
+    Retired,
+    /// Any other member of `ledger`.
+    Ledger,
+    /// Any other member of the document.
+    Member,
+}
+
+impl Place {
+    /// What the record is.
+    #[must_use]
+    pub fn part(self) -> Part {
+        match self {
+            Self::User => Part::User,
+            Self::Group => Part::Group,
+            Self::Entry => Part::Entry,
+            Self::Keys | Self::Retired | Self::Ledger | Self::Member => Part::Other,
+        }
+    }
+
+    /// The record whose span this is; `None` when nothing of the kind can stand here.
+    #[must_use]
+    pub fn record(self, span: &[u8]) -> Option<Vec<u8>> {
+        let (open, close): (&[u8], &[u8]) = match self {
+            Self::User | Self::Group | Self::Entry => return Some(span.to_vec()),
+            Self::Keys => (b"{\"ssh_keys\":{", b"}}"),
+            Self::Retired => (b"{\"ledger\":{\"retired\":[", b"]}}"),
+            Self::Ledger => (b"{\"ledger\":{", b"}}"),
+            Self::Member => (b"{", b"}"),
+        };
+        let mut records = Vec::new();
+        let mut take = |_: Part, bytes: &[u8]| records.push(bytes.to_vec());
+        read_records(open.chain(span).chain(close), Caps::default(), &mut (), &mut take).ok()?;
+        records.pop().filter(|_| records.is_empty())
+    }
+}
+
+/// Takes the records of a text of which some may be known before they are read.
+pub trait Listener {
+    /// The length of the known span at this place that `text` begins with: it is stepped over then, and not handed out.
+    /// It is one that was handed out of another text, at the same kind of place, and ends with a bracket or a quote.
+    fn known(&mut self, place: Place, text: &[u8]) -> Option<usize>;
+
+    /// A record that was read, and the span of the text that it is made of.
+    fn record(&mut self, place: Place, span: Range<usize>, bytes: &[u8]);
+}
+
+/// Reads the records of `text` as [`read_records`] does, but for those that `listener` knows.
+///
+/// # Errors
+/// As [`read`](super::read).
+pub fn read_unknown(text: &[u8], caps: Caps, listener: &mut dyn Listener) -> Result<Meta, ReadError> {
+    let scratch = Vec::new();
+    let to = To::Listener { text, listener };
+    read_tapped(text, caps, &mut (), Tap(Some(Open { to, scratch })))
 }
 
 /// Where records' bytes go, or nowhere.
 pub(super) struct Tap<'a>(Option<Open<'a>>);
 
 struct Open<'a> {
-    record: &'a mut dyn FnMut(Part, &[u8]),
+    to: To<'a>,
     /// Names and value together.
     scratch: Vec<u8>,
+}
+
+enum To<'a> {
+    All(&'a mut dyn FnMut(Part, &[u8])),
+    Listener {
+        text: &'a [u8],
+        listener: &'a mut dyn Listener,
+    },
+}
+
+impl To<'_> {
+    fn take(&mut self, place: Place, span: Range<u64>, bytes: &[u8]) {
+        match self {
+            Self::All(take) => take(place.part(), bytes),
+            // A text in memory is no longer than memory.
+            Self::Listener { listener, .. } => listener.record(place, span.start as usize..span.end as usize, bytes),
+        }
+    }
 }
 
 impl Tap<'_> {
@@ -58,16 +148,35 @@ impl Tap<'_> {
         Self(None)
     }
 
-    /// Takes the first `len` of `bytes`.
-    pub(super) fn record(&mut self, part: Part, bytes: &[u8], len: usize) {
+    /// Steps over the record at `place` that comes next, if it is known.
+    pub(super) fn passes(&mut self, json: &mut Pieces<impl Read>, place: Place) -> Result<bool, ReadError> {
+        let Some(Open {
+            to: To::Listener { text, listener },
+            ..
+        }) = &mut self.0
+        else {
+            return Ok(false);
+        };
+        let at = json.next_at()?;
+        let ahead = text.get(at as usize..).unwrap_or_default();
+        let Some(length) = listener.known(place, ahead) else {
+            return Ok(false);
+        };
+        json.skip(length)?;
+        Ok(true)
+    }
+
+    /// Takes the first `len` of `bytes`, which stand at byte `at`.
+    pub(super) fn record(&mut self, place: Place, at: u64, bytes: &[u8], len: usize) {
         if let Some(open) = &mut self.0 {
-            (open.record)(part, bytes.get(..len).unwrap_or_default());
+            let bytes = bytes.get(..len).unwrap_or_default();
+            open.to.take(place, at..at + len as u64, bytes);
         }
     }
 
-    /// The same of [`Part::Other`], with `names` in front.
-    pub(super) fn named(&mut self, names: &[&str], bytes: &[u8], len: usize) {
-        let Some(Open { record, scratch }) = &mut self.0 else {
+    /// The same of [`Part::Other`], with `names` in front; all of it stands in `span`.
+    pub(super) fn named(&mut self, place: Place, names: &[&str], span: Range<u64>, bytes: &[u8], len: usize) {
+        let Some(Open { to, scratch }) = &mut self.0 else {
             return;
         };
         scratch.clear();
@@ -78,18 +187,21 @@ impl Tap<'_> {
             }
         }
         scratch.extend_from_slice(bytes.get(..len).unwrap_or_default());
-        record(Part::Other, scratch);
+        to.take(place, span, scratch);
     }
 
-    /// The next value of `json`, whose names are these.
+    /// The next value of `json`, whose names are these; the last of them begins at byte `from`.
     pub(super) fn member<T: DeserializeOwned>(
         &mut self,
         json: &mut Pieces<impl Read>,
+        place: Place,
         names: &[&str],
+        from: u64,
     ) -> Result<T, ReadError> {
+        let at = json.next_at()?;
         json.value(|bytes| {
             let (value, len) = parse(bytes)?;
-            self.named(names, bytes, len);
+            self.named(place, names, from..at + len as u64, bytes, len);
             Ok((value, len))
         })
     }
@@ -140,6 +252,30 @@ mod tests {
         );
     }
 
+    /// What came of a text of which some spans are known.
+    struct Heard<'a> {
+        text: &'a [u8],
+        heard: Vec<(Part, String, String)>,
+        known: Vec<String>,
+    }
+
+    impl Listener for Heard<'_> {
+        fn known(&mut self, _place: Place, text: &[u8]) -> Option<usize> {
+            let known = self
+                .known
+                .iter()
+                .find(|known| known.ends_with(['}', ']', '"']) && text.starts_with(known.as_bytes()));
+            known.map(String::len)
+        }
+
+        fn record(&mut self, place: Place, span: Range<usize>, bytes: &[u8]) {
+            let span = &self.text[span];
+            assert_eq!(place.record(span).as_deref(), Some(bytes));
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            self.heard.push((place.part(), text(bytes), text(span)));
+        }
+    }
+
     /// The text that a writer makes of these records, without anything else.
     fn rebuilt(records: &[(Part, String)]) -> String {
         let inner = |name: &str| {
@@ -180,6 +316,20 @@ mod tests {
         fn the_records_are_all_that_was_written(document in document()) {
             let json = written(&document);
             prop_assert_eq!(rebuilt(&records(&json)), String::from_utf8(json).unwrap());
+        }
+
+        #[test]
+        fn every_record_is_made_of_its_span_and_known_ones_are_stepped_over(document in document()) {
+            let text = written(&document);
+            let all = records(&text);
+            let mut listener = Heard { text: &text, heard: Vec::new(), known: Vec::new() };
+            read_unknown(&text, Caps::default(), &mut listener).unwrap();
+            prop_assert_eq!(listener.heard.iter().map(|(part, record, _)| (*part, record.clone())).collect::<Vec<_>>(), all.clone());
+            let every_other = listener.heard.iter().step_by(2).map(|(.., span)| span.clone()).collect::<Vec<_>>();
+            let mut listener = Heard { text: &text, heard: Vec::new(), known: every_other };
+            read_unknown(&text, Caps::default(), &mut listener).unwrap();
+            prop_assert!(listener.heard.iter().all(|(part, record, _)| all.contains(&(*part, record.clone()))));
+            prop_assert!(listener.heard.len() <= all.len());
         }
 
         #[test]
