@@ -104,9 +104,9 @@ impl Index {
         Ok((Self(reading.rows), since))
     }
 
-    /// As it is kept, if it can be: behind [`FORMAT`] and the SHA-256 of what follows, of each record in the order of the text the byte of its place; how far
-    /// after the one before it begins and how long its span is, 4 bytes each, the lowest first; 8 bytes of its kind and key,
-    /// zero where it has none; and its leaf.
+    /// As it is kept, if it can be: behind [`FORMAT`] and the SHA-256 of what follows, of each record in the order of the
+    /// text the byte of its place; how far after the one before it begins and how long its span is, 4 bytes each, the lowest
+    /// first; 8 bytes of its kind and key, zero where it has none; and its leaf.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(HEADER + self.0.len() * ROW);
         bytes.extend_from_slice(FORMAT);
@@ -243,7 +243,8 @@ impl Reading<'_> {
     fn since(&mut self) -> Option<Since> {
         // What is left of the text before is gone.
         while self.walk.as_mut()?.next().ok()?.is_some_and(|gone| self.go(gone)) {}
-        self.walk.as_ref()?;
+        // Its checksum stands at its end.
+        io::copy(self.walk.as_mut()?.text, &mut io::sink()).ok()?;
         if !are_distinct(&self.rows) {
             return None;
         }
@@ -286,6 +287,7 @@ impl Listener for Reading<'_> {
         self.rows.push(Row {
             place,
             start: span.start as u64,
+            // No value is read that is nearly as long.
             length: u32::try_from(span.len()).unwrap_or(u32::MAX),
             id: id(part, bytes),
             leaf: RecordKind::from(part).leaf(bytes),

@@ -58,6 +58,46 @@ fn a_change_is_a_record_of_the_log() {
     assert_eq!(late.look(&tenant.folder(), now).unwrap()["corp"], look());
 }
 
+/// What the publisher keeps so that a change costs what it is may be lost or damaged, or be of something that nobody published:
+/// then it looks at everything.
+#[test]
+fn a_change_is_found_whatever_is_left_of_what_was_kept() {
+    let tenant = tenant();
+    let signer = tenant.signer();
+    publish(&tenant, &signer, &["alice"]);
+    let mut host = tenant.join("web-1", &["all"]);
+    let mut names = || {
+        let seen = &host.look(&tenant.folder(), tenant.clock.now()).unwrap()["corp"];
+        let all = ["alice", "bob", "carol", "dave", "erin"];
+        all.iter()
+            .filter(|name| seen.contains(**name))
+            .copied()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["alice"]);
+    let indexes = || {
+        let files = std::fs::read_dir(tenant.state().join("body")).unwrap();
+        files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "index"))
+    };
+    indexes().for_each(|path| std::fs::remove_file(path).unwrap());
+    assert_eq!(publish(&tenant, &signer, &["alice", "bob"]), (1, 1));
+    assert_eq!(names(), ["alice", "bob"]);
+    for path in indexes() {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(publish(&tenant, &signer, &["alice", "carol"]), (1, 2));
+    assert_eq!(names(), ["alice", "carol"]);
+    // Stocked and never settled: what hosts have is what came before.
+    stock(&signer, "corp", &snapshot(2000, &["dave"]));
+    assert_eq!(publish(&tenant, &signer, &["dave", "erin"]), (1, 3));
+    assert_eq!(names(), ["dave", "erin"]);
+}
+
 /// What whoever serves the files sees of a change: the sizes of the record, of the head, and of nothing else.
 #[test]
 fn whose_change_it_is_does_not_show_on_the_wire() {
