@@ -41,8 +41,9 @@ pub struct TreeStore {
     path: PathBuf,
     context: Context,
     clock: Clock,
-    writer: Mutex<Connection>,
+    /// Closed before the writer: only that can bring its log into the file, and it does when it is the last to go.
     readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Connection>,
     state: watch::Sender<u64>,
 }
 

@@ -37,6 +37,18 @@ fn the_skeleton_is_there_from_the_start_and_made_once() {
 }
 
 #[test]
+fn a_tree_that_is_closed_leaves_no_log_behind() {
+    let (folder, store) = tree();
+    store.add(&actor(), &person("alice")).unwrap();
+    store.read(|reader| reader.stats()).unwrap();
+    let log = folder.path().join("tree.db-wal");
+    assert!(log.exists());
+    // Whoever opens it next would read that first, all of it.
+    drop(store);
+    assert!(!log.exists());
+}
+
+#[test]
 fn a_lost_part_of_the_skeleton_comes_back() {
     let (folder, store) = tree();
     store
