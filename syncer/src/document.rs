@@ -351,11 +351,13 @@ pub struct NoNumber(String);
 /// # Errors
 /// When writing to memory fails.
 pub fn digest(document: &Document) -> std::io::Result<String> {
-    let mut content = document.clone();
-    content.meta.sequence = None;
-    content.meta.generated_at = None;
+    let meta = Meta {
+        sequence: None,
+        generated_at: None,
+        ..document.meta.clone()
+    };
     let mut bytes = Vec::new();
-    dirless_model::snapshot::write(&content, &mut bytes)?;
+    dirless_model::snapshot::write_as(document, &meta, &mut bytes)?;
     Ok(dirless_seal::sha256_hex(&bytes))
 }
 

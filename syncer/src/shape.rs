@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 
-use dirless_model::NameRule;
 use dirless_model::snapshot::{Caps, Document, Meta, RawGroup, RawUser, ReadError, Retired, Sink};
+use dirless_model::{Name, NameRule, ObjectId, User};
 
 /// A user as hosts see one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -61,14 +61,10 @@ impl Shape {
     /// The shape of a snapshot about to be sealed.
     #[must_use]
     pub fn of(document: &Document) -> Self {
-        let key = |id: Option<&dirless_model::ObjectId>, name: &str| match id {
-            Some(id) => id.to_string(),
-            None => name_key(name),
-        };
         let mut shape = Self::default();
         let mut keys = HashMap::new();
         for user in &document.users {
-            let key = key(user.id.as_ref(), user.name.as_str());
+            let key = key(user.id.as_ref(), &user.name);
             keys.insert(&user.name, key.clone());
             let record = UserShape {
                 name: user.name.to_string(),
@@ -90,9 +86,20 @@ impl Shape {
                     .filter_map(|name| keys.get(name).cloned())
                     .collect(),
             };
-            shape.groups.insert(key(group.id.as_ref(), group.name.as_str()), record);
+            shape.groups.insert(key(group.id.as_ref(), &group.name), record);
         }
         shape
+    }
+
+    /// Takes users out, and all their memberships.
+    pub fn remove(&mut self, users: &[User]) {
+        for user in users {
+            let key = key(user.id.as_ref(), &user.name);
+            self.users.remove(&key);
+            for group in self.groups.values_mut() {
+                group.members.remove(&key);
+            }
+        }
     }
 
     /// Reads a snapshot's JSON. Records that make no sense are passed over: what hosts drop is not
@@ -152,13 +159,17 @@ impl Shape {
     }
 }
 
+fn key(id: Option<&ObjectId>, name: &Name) -> String {
+    id.map_or_else(|| name_key(name.as_str()), ToString::to_string)
+}
+
 fn name_key(name: &str) -> String {
     format!("name:{name}")
 }
 
 struct Collect<'a> {
     rule: &'a NameRule,
-    users: Vec<dirless_model::User>,
+    users: Vec<User>,
     groups: Vec<dirless_model::Group>,
     retired: Vec<Retired>,
 }

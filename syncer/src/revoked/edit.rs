@@ -19,17 +19,21 @@ pub enum EditError {
     Foreign(String),
 }
 
+/// A snapshot without some people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// What is left.
+    pub document: Document,
+    /// Who is gone.
+    pub gone: Vec<User>,
+}
+
 /// `text` without the people who are revoked, their keys and memberships, and their entries; none when it has none of
 /// them. Numbers in `range` are the ledger's, and kept with it.
 ///
 /// # Errors
 /// When the text is no snapshot of this syncer.
-pub fn edit(
-    text: &str,
-    source: &str,
-    revocations: &Revocations,
-    range: IdRange,
-) -> Result<Option<Document>, EditError> {
+pub fn edit(text: &str, source: &str, revocations: &Revocations, range: IdRange) -> Result<Option<Edited>, EditError> {
     let mut collected = Collect::default();
     let meta = read(text.as_bytes(), Caps::default(), &mut collected)?;
     if let Some(foreign) = collected.foreign {
@@ -45,10 +49,9 @@ pub fn edit(
             .iter()
             .any(|own| own.covers(source, &id, Some(user.name.as_str())))
     };
-    let gone: Vec<User> = document.users.iter().filter(|user| is_gone(user)).cloned().collect();
+    let gone: Vec<User> = document.users.extract_if(.., |user| is_gone(user)).collect();
     let names = |name: &str| revocations.has_name(name) || gone.iter().any(|user| user.name.as_str() == name);
     let before = (document.entries.len(), members(&document));
-    document.users.retain(|user| !is_gone(user));
     document.ssh_keys.retain(|name, _| !names(name.as_str()));
     for group in &mut document.groups {
         group.members.retain(|member| !names(member.as_str()));
@@ -57,16 +60,16 @@ pub fn edit(
     if gone.is_empty() && before == (document.entries.len(), members(&document)) {
         return Ok(None);
     }
-    let of_ledger = gone.into_iter().filter(|user| range.contains(user.uid.number()));
+    let of_ledger = gone.iter().filter(|user| range.contains(user.uid.number()));
     document.retired.extend(of_ledger.filter_map(|user| {
         Some(Retired {
             kind: ObjectKind::User,
-            id: user.id?,
+            id: user.id.clone()?,
             number: user.uid.number(),
             name: Some(user.name.to_string()),
         })
     }));
-    Ok(Some(document))
+    Ok(Some(Edited { document, gone }))
 }
 
 fn members(document: &Document) -> usize {
@@ -145,6 +148,7 @@ mod tests {
 
     use super::super::{Identity, Revocation};
     use super::*;
+    use crate::shape::Shape;
 
     const TEXT: &str = r#"{"sequence":7,"generated_at":"2026-01-01T00:00:00Z","source":"corp","groups":[{"name":"eng","gid":3001,"members":["alice","bob"],"id":"g1"}],"users":[{"username":"alice","uid":2001,"gid":2001,"gecos":"A","home":"/home/alice","shell":"/bin/sh","id":"u1"},{"username":"bob","uid":2002,"gid":2002,"gecos":"B","home":"/home/bob","shell":"/bin/sh","id":"u2"}],"ssh_keys":{"alice":"ssh-ed25519 AAAA","bob":"ssh-ed25519 BBBB"},"entries":[{"dn":"uid=alice,ou=users,dc=x","attributes":{"cn":["A"],"uid":["Alice"]}},{"dn":"cn=printer,dc=x","attributes":{"cn":["printer"]}}]}"#;
 
@@ -174,7 +178,7 @@ mod tests {
     fn user_keys_memberships_and_entry_go_and_nothing_else_moves() {
         let range = "2000-2999".parse::<IdRange>().unwrap();
         let edited = edit(TEXT, "corp", &revoked("alice", "u1"), range).unwrap().unwrap();
-        let text = written(&edited);
+        let text = written(&edited.document);
         for kept in [
             r#"{"name":"eng","gid":3001,"members":["bob"],"id":"g1"}"#,
             r#"{"username":"bob","uid":2002,"gid":2002,"gecos":"B","home":"/home/bob","shell":"/bin/sh","id":"u2"}"#,
@@ -185,13 +189,16 @@ mod tests {
             assert!(text.contains(kept), "{text}");
         }
         assert_eq!(text.matches("alice").count(), 1);
-        assert_eq!(edited.meta.sequence, Some(7));
+        assert_eq!(edited.document.meta.sequence, Some(7));
+        let mut shape = Shape::read(TEXT.as_bytes(), &NameRule::default()).unwrap().shape;
+        shape.remove(&edited.gone);
+        assert_eq!(shape, Shape::of(&edited.document));
         // Who goes by another name now, and a number that is not the ledger's.
         let none = "9000-9001".parse::<IdRange>().unwrap();
         let edited = edit(TEXT, "corp", &revoked("alice-smith", "u1"), none)
             .unwrap()
             .unwrap();
-        assert!(!written(&edited).contains("alice"));
+        assert!(!written(&edited.document).contains("alice"));
         assert_eq!(edit(TEXT, "corp", &revoked("carol", "u3"), none).unwrap(), None);
     }
 

@@ -1,7 +1,5 @@
 //! Publishing without somebody at once: from what is published, without asking a source.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, bail};
 use dirless_client::{Client, Expected};
 use dirless_model::NameRule;
@@ -11,13 +9,12 @@ use dirless_publish::revocation::Took;
 use dirless_wire::{ETag, SourceName};
 
 use super::Desk;
-use super::edit::edit;
+use super::edit::{Edited, edit};
 use crate::config::Config;
 use crate::cycle::{after, stock};
 use crate::document::digest;
 use crate::keys::Access;
 use crate::remote::{Holds, Remote};
-use crate::shape::Shape;
 use crate::signed::Signer;
 use crate::state::{Published, State};
 
@@ -33,7 +30,9 @@ pub struct Place<'a> {
     /// Its name on the wire.
     pub name: String,
     /// Where what was published of it is remembered.
-    pub state_folder: PathBuf,
+    pub state: State,
+    /// What was.
+    pub published: Option<Published>,
     /// How its names became names on hosts.
     pub names: NameRule,
     /// What signs, if anything does.
@@ -48,24 +47,26 @@ impl Place<'_> {
     ///
     /// # Errors
     /// When what is published cannot be edited, or the backend does not take it.
-    pub async fn take_away(&self, desk: &Desk) -> anyhow::Result<Option<Took>> {
-        let state = State::at(&self.state_folder);
+    pub async fn take_away(self, desk: &Desk) -> anyhow::Result<Option<Took>> {
         let remote = Remote::new(self.client.clone(), SourceName::new(&self.name)?, self.access);
         let Some(text) = self.text(&remote).await? else {
             return Ok(None);
         };
         let edited = edit(&text, &self.name, desk.revocations(), self.config.ids.range);
-        let Some(mut document) = edited.with_context(|| format!("what is published of {}", self.name))? else {
+        let Some(Edited { mut document, gone }) =
+            edited.with_context(|| format!("what is published of {}", self.name))?
+        else {
             return Ok(None);
         };
         drop(text);
-        let published = state.published()?;
-        let expected = self.expected(&remote, published.as_ref()).await?;
-        let used = published.as_ref().map_or(0, |published| published.sequence);
-        let used = used.max(state.sequence()?).max(document.meta.sequence.unwrap_or(0));
+        let expected = self.expected(&remote, self.published.as_ref()).await?;
+        let used = self.published.as_ref().map_or(0, |published| published.sequence);
+        let used = used
+            .max(self.state.sequence()?)
+            .max(document.meta.sequence.unwrap_or(0));
         let sequence = after(used)?;
         // On disk before anybody sees it, as for every snapshot.
-        state.set_sequence(sequence)?;
+        self.state.set_sequence(sequence)?;
         let now = self.clock.now().to_string();
         document.meta.sequence = Some(sequence);
         document.meta.generated_at = Some(now.clone());
@@ -75,16 +76,17 @@ impl Place<'_> {
             Some(expected) => Some(remote.push(&document, None, &expected).await?),
             None => None,
         };
-        if published.is_some() {
+        if let Some(mut published) = self.published {
             let (written, body) = written.unzip();
             let etag = written.and_then(|written| written.etag);
-            state.set_published(&Published {
+            published.shape.remove(&gone);
+            self.state.set_published(&Published {
                 sequence,
                 digest: says,
                 body: body.unwrap_or_default(),
                 etag: etag.map(|etag| etag.header().to_owned()),
                 at: now,
-                shape: Shape::of(&document),
+                shape: published.shape,
                 entries: document.entries.len(),
                 // Of a tree it is not known any more: the next cycle compares.
                 made_of: None,

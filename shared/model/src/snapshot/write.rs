@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
-use super::{Document, TreeEntry};
+use super::{Document, Meta, TreeEntry};
 use crate::{Group, Name, ObjectId, User};
 
 /// Writes `document` as JSON.
@@ -15,11 +15,19 @@ use crate::{Group, Name, ObjectId, User};
 /// # Errors
 /// What `out` reports.
 pub fn write(document: &Document, out: impl Write) -> std::io::Result<()> {
+    write_as(document, &document.meta, out)
+}
+
+/// The same, and it says `meta` of itself instead.
+///
+/// # Errors
+/// What `out` reports.
+pub fn write_as(document: &Document, meta: &Meta, out: impl Write) -> std::io::Result<()> {
     let snapshot = SnapshotJson {
-        sequence: document.meta.sequence,
-        generated_at: document.meta.generated_at.as_deref(),
-        source: document.meta.source.as_deref(),
-        host_groups: document.meta.host_groups.as_deref(),
+        sequence: meta.sequence,
+        generated_at: meta.generated_at.as_deref(),
+        source: meta.source.as_deref(),
+        host_groups: meta.host_groups.as_deref(),
         schema: (!document.schema.is_empty()).then_some(&document.schema),
         groups: Each(&document.groups, group_json),
         users: Each(&document.users, user_json),

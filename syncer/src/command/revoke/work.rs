@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use dirless_model::Name;
+use dirless_model::{Name, NameRule};
 use dirless_publish::revocation::{
     LONGEST_REASON, MOST_NAMES, NOBODY_TELLS, RevocationReply, RevocationsReply, RevokeReply, RevokeRequest,
     RevokedSource,
@@ -16,7 +16,8 @@ use crate::remote::Remote;
 use crate::revoked::{Desk, Identity, Place, Revocation, Revocations, RevokedError, SignedHead};
 use crate::serve::revoker::RevokeError;
 use crate::signed::{Awaited, Pace, Settled, Waited, Wish};
-use crate::state::State;
+use crate::sources::SourceSetting;
+use crate::state::{Published, State, StateError};
 
 /// Where people stand who were entered with `local`.
 const LOCAL: &str = "local";
@@ -86,7 +87,12 @@ async fn take_away(
 ) -> anyhow::Result<()> {
     // Until all of it is published nobody else publishes what was read before.
     let mut desk = desk(setting).await?;
-    let found = who(setting, &request.names)?;
+    let sources = setting
+        .sources()
+        .into_iter()
+        .map(Known::of)
+        .collect::<Result<Vec<_>, _>>()?;
+    let found = who(setting, &sources, &request.names)?;
     let unknown = request.names.iter().find(|name| !found.contains_key(*name));
     if let Some(name) = unknown.filter(|_| !request.unknown) {
         bail!(RevokeError::NotPublished(name.clone()));
@@ -103,11 +109,12 @@ async fn take_away(
         })?;
         tracing::warn!(event = "user.revoked", user = name, by, "{name} was revoked by {by}");
     }
-    for place in places(setting, access)? {
+    for place in places(setting, access, sources, &mut reply.problems)? {
+        let name = place.name.clone();
         match place.take_away(&desk).await {
             Ok(None) => {}
             Ok(Some(took)) => reply.published.push(took),
-            Err(error) => reply.problems.push(format!("{}: {error:#}", place.name)),
+            Err(error) => reply.problems.push(format!("{name}: {error:#}")),
         }
     }
     Ok(())
@@ -124,17 +131,39 @@ async fn desk(setting: &Setting<'_>) -> Result<Desk, RevokedError> {
     }
 }
 
+/// What is published somewhere, as it is remembered here.
+struct Known {
+    name: String,
+    state: State,
+    names: NameRule,
+    published: Option<Published>,
+}
+
+impl Known {
+    fn of(source: SourceSetting) -> Result<Self, StateError> {
+        let state = State::at(&source.state_folder);
+        Ok(Self {
+            name: source.name,
+            published: state.published()?,
+            state,
+            names: source.names,
+        })
+    }
+}
+
 /// Who bears these names in what is published.
-fn who(setting: &Setting<'_>, names: &[String]) -> anyhow::Result<BTreeMap<String, BTreeSet<Identity>>> {
+fn who(
+    setting: &Setting<'_>,
+    sources: &[Known],
+    names: &[String],
+) -> anyhow::Result<BTreeMap<String, BTreeSet<Identity>>> {
     let mut found: BTreeMap<String, BTreeSet<Identity>> = BTreeMap::new();
-    for source in setting.sources() {
-        let published = State::at(&source.state_folder).published()?;
-        let users = published.into_iter().flat_map(|published| published.shape.users);
+    for source in sources {
+        let users = source.published.iter().flat_map(|published| &published.shape.users);
         for (id, user) in users.filter(|(_, user)| names.contains(&user.name)) {
-            let of = found.entry(user.name).or_default();
-            of.insert(Identity {
+            found.entry(user.name.clone()).or_default().insert(Identity {
                 source: source.name.clone(),
-                id,
+                id: id.clone(),
             });
         }
     }
@@ -146,28 +175,39 @@ fn who(setting: &Setting<'_>, names: &[String]) -> anyhow::Result<BTreeMap<Strin
     Ok(found)
 }
 
-/// Everything that is published.
-fn places<'s>(setting: &'s Setting<'_>, access: &'s Access) -> anyhow::Result<Vec<Place<'s>>> {
-    let folder = &setting.config.syncer.state_folder;
-    let sources = setting.sources().into_iter();
-    let sources = sources.map(|source| (source.name, source.state_folder, source.names));
-    let audiences = setting.audiences().into_iter().map(|target| {
-        let state = target.state_folder(folder);
-        (target.name, state, setting.config.names.clone())
-    });
-    let all = sources.chain(audiences).map(|(name, state_folder, names)| {
+/// Everything that is published. What is not known of an audience is told, and keeps nothing from the others.
+fn places<'s>(
+    setting: &'s Setting<'_>,
+    access: &'s Access,
+    mut all: Vec<Known>,
+    problems: &mut Vec<String>,
+) -> anyhow::Result<Vec<Place<'s>>> {
+    for target in setting.audiences() {
+        let state = State::at(&target.state_folder(&setting.config.syncer.state_folder));
+        match state.published() {
+            Ok(published) => all.push(Known {
+                name: target.name,
+                state,
+                names: setting.config.names.clone(),
+                published,
+            }),
+            Err(error) => problems.push(format!("{}: {error}", target.name)),
+        }
+    }
+    let places = all.into_iter().map(|known| {
         Ok(Place {
             config: &setting.config,
             access,
             client: keys::client(&setting.config, &access.bearer, Some(&access.tenant))?,
-            name,
-            state_folder,
-            names,
+            name: known.name,
+            state: known.state,
+            published: known.published,
+            names: known.names,
             signer: setting.signer()?,
             clock: setting.clock.clone(),
         })
     });
-    all.collect()
+    places.collect()
 }
 
 /// Signs what was published, and notes by which head hosts learn of it: the later of those of these people.
