@@ -214,7 +214,7 @@ fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write)
         clock,
         inputs: &inputs,
     };
-    let (outcome, is_whole) = match again(paths, options, clock, before.as_ref(), &inputs) {
+    let (outcome, is_whole) = match again(&worker, before.as_ref()) {
         Some(outcome) => {
             keep(paths, &inputs, &outcome)?;
             (outcome, false)
@@ -247,10 +247,7 @@ fn publish(paths: &Paths, options: &Options, clock: &Clock, out: &mut dyn Write)
 /// Publishes something new: what a log says, if that can be followed, and a run over everything otherwise. Was it one?
 fn anew(worker: &Worker<'_>, before: Option<Report>) -> Result<(Outcome, bool), PublishError> {
     let &Worker {
-        paths,
-        options,
-        clock,
-        inputs,
+        paths, clock, inputs, ..
     } = worker;
     let kept = |outcome: &Outcome| keep(paths, inputs, outcome).map_err(|error| error.to_string());
     let followed = before.as_ref().map(|before| worker.follow(before, &kept));
@@ -264,13 +261,19 @@ fn anew(worker: &Worker<'_>, before: Option<Report>) -> Result<(Outcome, bool), 
     outcome.report.whole_because = because.filter(|_| matches!(inputs.opener, Opener::Signed { .. }));
     keep(paths, inputs, &outcome)?;
     if outcome.report.ending != Ending::Unchanged {
-        finish(paths, options, clock, before, inputs, &mut outcome);
+        finish(worker, before, &mut outcome);
     }
     Ok((outcome, true))
 }
 
 /// The outcome of the last run, when it was of the same inputs and its table is in place.
-fn again(paths: &Paths, options: &Options, clock: &Clock, before: Option<&Report>, inputs: &Inputs) -> Option<Outcome> {
+fn again(worker: &Worker<'_>, before: Option<&Report>) -> Option<Outcome> {
+    let &Worker {
+        paths,
+        options,
+        clock,
+        inputs,
+    } = worker;
     let published = before?.published.as_ref()?;
     if options.directory.is_some() {
         let copy = published.copy.as_ref()?;
@@ -477,14 +480,13 @@ fn link_whole(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Writes the table when it says something new, and completes the report.
-fn finish(
-    paths: &Paths,
-    options: &Options,
-    clock: &Clock,
-    before: Option<Report>,
-    inputs: &Inputs,
-    outcome: &mut Outcome,
-) {
+fn finish(worker: &Worker<'_>, before: Option<Report>, outcome: &mut Outcome) {
+    let &Worker {
+        paths,
+        options,
+        clock,
+        inputs,
+    } = worker;
     let start = clock.now();
     let report = &mut outcome.report;
     report.published = before.and_then(|report| report.published);
