@@ -127,10 +127,15 @@ fn outcome(ended: io::Result<std::process::ExitStatus>, said: &str) -> Spawn {
             status.code().unwrap_or_default()
         )),
         Ok(status) => Spawn::Failed(match status.signal() {
-            Some(9) => "the publishing worker was killed (out of memory?); the last good table stays".to_owned(),
-            Some(signal) => {
-                format!("the publishing worker crashed (signal {signal}); the last good table stays{because}")
+            Some(9) => {
+                "the publishing worker was killed, and the last good table stays; was it out of memory? If it was, \
+                        raise MemoryMax of dirless-agent.service"
+                    .to_owned()
             }
+            Some(signal) => format!(
+                "the publishing worker crashed (signal {signal}); the last good table stays{because}; if memory was short, the \
+                 directory is too large for a host: let its publisher split it into sources or compartments"
+            ),
             None => format!(
                 "the publishing worker failed, and the last good table stays (code {}){because}",
                 status.code().unwrap_or(-1)
