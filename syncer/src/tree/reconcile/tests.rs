@@ -530,7 +530,7 @@ fn do_by_people(tree: &Tree, which: usize, what: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     /// Passing by what stands as it is finds just what taking everything apart finds.
     #[test]
