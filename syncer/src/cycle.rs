@@ -467,16 +467,27 @@ impl<'a> Cycle<'a> {
 
 /// Notes what is to be published signed.
 pub(crate) fn stock(signer: Option<&Signer>, source: &str, says: &str, document: &Document) -> anyhow::Result<()> {
+    stock_text(signer, source, says, || {
+        let mut text = Vec::new();
+        dirless_model::snapshot::write(document, &mut text).context("writing the snapshot")?;
+        Ok(text)
+    })
+}
+
+/// The same of what is written already, or is when it is needed.
+pub(crate) fn stock_text(
+    signer: Option<&Signer>,
+    source: &str,
+    says: &str,
+    text: impl FnOnce() -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<()> {
     let Some(signer) = signer else {
         return Ok(());
     };
     let source = source.parse().context("publishing signed")?;
-    if signer.stocked(&source)?.is_some_and(|stocked| stocked.says == says) {
-        return Ok(());
+    if signer.stocked(&source)?.is_none_or(|stocked| stocked.says != says) {
+        signer.stock(&source, Kind::Snapshot, says, &text()?)?;
     }
-    let mut plaintext = Vec::new();
-    dirless_model::snapshot::write(document, &mut plaintext).context("writing the snapshot")?;
-    signer.stock(&source, Kind::Snapshot, says, &plaintext)?;
     Ok(())
 }
 

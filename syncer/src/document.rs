@@ -351,6 +351,20 @@ pub struct NoNumber(String);
 /// # Errors
 /// When writing to memory fails.
 pub fn digest(document: &Document) -> std::io::Result<String> {
+    Ok(dirless_seal::sha256_hex(&content(document)?))
+}
+
+/// The same, and what is published of `document` under this number and time.
+///
+/// # Errors
+/// When writing to memory fails.
+pub fn numbered(document: &Document, sequence: u64, at: &str) -> std::io::Result<(String, Vec<u8>)> {
+    let content = content(document)?;
+    let text = dirless_model::snapshot::stamped(&content, sequence, at);
+    Ok((dirless_seal::sha256_hex(&content), text))
+}
+
+fn content(document: &Document) -> std::io::Result<Vec<u8>> {
     let meta = Meta {
         sequence: None,
         generated_at: None,
@@ -358,7 +372,7 @@ pub fn digest(document: &Document) -> std::io::Result<String> {
     };
     let mut bytes = Vec::new();
     dirless_model::snapshot::write_as(document, &meta, &mut bytes)?;
-    Ok(dirless_seal::sha256_hex(&bytes))
+    Ok(bytes)
 }
 
 #[cfg(test)]

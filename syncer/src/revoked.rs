@@ -17,8 +17,8 @@ use dirless_model::{NameKind, NameRule};
 use dirless_program::fs::{ensure_folder, lock_patiently, publish};
 use jiff::{SignedDuration, Timestamp};
 
-pub use edit::{EditError, edit};
-pub use publish::Place;
+pub use edit::{EditError, edit, parse_snapshot};
+pub use publish::{Place, signed_text};
 
 use crate::sources::{SourceDirectory, SourceUser};
 

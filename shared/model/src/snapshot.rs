@@ -36,7 +36,7 @@ pub use keys::{Joined, JoinedReader, record_key};
 pub use raw::{CheckedUser, Field, RawGroup, RawUser, RecordError};
 pub use read::{Caps, ReadError, Sink, read};
 pub use records::{Listener, Part, Place, read_records, read_unknown};
-pub use write::{write, write_as};
+pub use write::{stamped, write, write_as};
 
 use crate::{Group, Name, ObjectId, User, pattern};
 

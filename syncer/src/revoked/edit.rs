@@ -28,21 +28,26 @@ pub struct Edited {
     pub gone: Vec<User>,
 }
 
-/// `text` without the people who are revoked, their keys and memberships, and their entries; none when it has none of
-/// them. Numbers in `range` are the ledger's, and kept with it.
+/// A snapshot of this program.
 ///
 /// # Errors
-/// When the text is no snapshot of this syncer.
-pub fn edit(text: &str, source: &str, revocations: &Revocations, range: IdRange) -> Result<Option<Edited>, EditError> {
+/// When the text is none.
+pub fn parse_snapshot(text: &str) -> Result<Document, EditError> {
     let mut collected = Collect::default();
     let meta = read(text.as_bytes(), Caps::default(), &mut collected)?;
-    if let Some(foreign) = collected.foreign {
-        return Err(EditError::Foreign(foreign));
+    match collected.foreign {
+        Some(foreign) => Err(EditError::Foreign(foreign)),
+        None => Ok(Document {
+            meta,
+            ..collected.document
+        }),
     }
-    let mut document = Document {
-        meta,
-        ..collected.document
-    };
+}
+
+/// `document` without the people who are revoked, their keys and memberships, and their entries; none when it has none of
+/// them. Numbers in `range` are the ledger's, and kept with it.
+#[must_use]
+pub fn edit(mut document: Document, source: &str, revocations: &Revocations, range: IdRange) -> Option<Edited> {
     let is_gone = |user: &User| {
         let id = user.id.as_ref().map(ToString::to_string).unwrap_or_default();
         revocations
@@ -58,7 +63,7 @@ pub fn edit(text: &str, source: &str, revocations: &Revocations, range: IdRange)
     }
     document.entries.retain(|entry| !is_of(entry, &names));
     if gone.is_empty() && before == (document.entries.len(), members(&document)) {
-        return Ok(None);
+        return None;
     }
     let of_ledger = gone.iter().filter(|user| range.contains(user.uid.number()));
     document.retired.extend(of_ledger.filter_map(|user| {
@@ -69,7 +74,7 @@ pub fn edit(text: &str, source: &str, revocations: &Revocations, range: IdRange)
             name: Some(user.name.to_string()),
         })
     }));
-    Ok(Some(Edited { document, gone }))
+    Some(Edited { document, gone })
 }
 
 fn members(document: &Document) -> usize {
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn user_keys_memberships_and_entry_go_and_nothing_else_moves() {
         let range = "2000-2999".parse::<IdRange>().unwrap();
-        let edited = edit(TEXT, "corp", &revoked("alice", "u1"), range).unwrap().unwrap();
+        let edited = edit(parse_snapshot(TEXT).unwrap(), "corp", &revoked("alice", "u1"), range).unwrap();
         let text = written(&edited.document);
         for kept in [
             r#"{"name":"eng","gid":3001,"members":["bob"],"id":"g1"}"#,
@@ -195,22 +200,28 @@ mod tests {
         assert_eq!(shape, Shape::of(&edited.document));
         // Who goes by another name now, and a number that is not the ledger's.
         let none = "9000-9001".parse::<IdRange>().unwrap();
-        let edited = edit(TEXT, "corp", &revoked("alice-smith", "u1"), none)
-            .unwrap()
-            .unwrap();
+        let edited = edit(
+            parse_snapshot(TEXT).unwrap(),
+            "corp",
+            &revoked("alice-smith", "u1"),
+            none,
+        )
+        .unwrap();
         assert!(!written(&edited.document).contains("alice"));
-        assert_eq!(edit(TEXT, "corp", &revoked("carol", "u3"), none).unwrap(), None);
+        assert_eq!(
+            edit(parse_snapshot(TEXT).unwrap(), "corp", &revoked("carol", "u3"), none),
+            None
+        );
     }
 
     #[test]
     fn what_is_not_ours_is_not_written_anew() {
-        let range = "2000-2999".parse::<IdRange>().unwrap();
         for wrong in [
             TEXT.replace("2002", "0"),
             TEXT.replace("\"bob\":", "\"b:b\":"),
             "{".to_owned(),
         ] {
-            assert!(edit(&wrong, "corp", &revoked("alice", "u1"), range).is_err());
+            assert!(parse_snapshot(&wrong).is_err(), "{wrong}");
         }
     }
 }

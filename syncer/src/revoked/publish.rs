@@ -9,10 +9,10 @@ use dirless_publish::revocation::Took;
 use dirless_wire::{ETag, SourceName};
 
 use super::Desk;
-use super::edit::{Edited, edit};
+use super::edit::{Edited, edit, parse_snapshot};
 use crate::config::Config;
-use crate::cycle::{after, stock};
-use crate::document::digest;
+use crate::cycle::{after, stock_text};
+use crate::document::numbered;
 use crate::keys::Access;
 use crate::remote::{Holds, Remote};
 use crate::signed::Signer;
@@ -33,6 +33,8 @@ pub struct Place<'a> {
     pub state: State,
     /// What was.
     pub published: Option<Published>,
+    /// What is published, if it was read already.
+    pub document: Option<Document>,
     /// How its names became names on hosts.
     pub names: NameRule,
     /// What signs, if anything does.
@@ -47,18 +49,19 @@ impl Place<'_> {
     ///
     /// # Errors
     /// When what is published cannot be edited, or the backend does not take it.
-    pub async fn take_away(self, desk: &Desk) -> anyhow::Result<Option<Took>> {
+    pub async fn take_away(mut self, desk: &Desk) -> anyhow::Result<Option<Took>> {
         let remote = Remote::new(self.client.clone(), SourceName::new(&self.name)?, self.access);
-        let Some(text) = self.text(&remote).await? else {
+        let document = match self.document.take() {
+            Some(document) => document,
+            None => match self.text(&remote).await? {
+                Some(text) => parse_snapshot(&text).with_context(|| format!("what is published of {}", self.name))?,
+                None => return Ok(None),
+            },
+        };
+        let edited = edit(document, &self.name, desk.revocations(), self.config.ids.range);
+        let Some(Edited { mut document, gone }) = edited else {
             return Ok(None);
         };
-        let edited = edit(&text, &self.name, desk.revocations(), self.config.ids.range);
-        let Some(Edited { mut document, gone }) =
-            edited.with_context(|| format!("what is published of {}", self.name))?
-        else {
-            return Ok(None);
-        };
-        drop(text);
         let expected = self.expected(&remote, self.published.as_ref()).await?;
         let used = self.published.as_ref().map_or(0, |published| published.sequence);
         let used = used
@@ -70,8 +73,9 @@ impl Place<'_> {
         let now = self.clock.now().to_string();
         document.meta.sequence = Some(sequence);
         document.meta.generated_at = Some(now.clone());
-        let says = self.says(&document)?;
-        stock(self.signer.as_ref(), &self.name, &says, &document)?;
+        // Named as cycles do, so that the next one that reads the same publishes nothing.
+        let (says, text) = numbered(&document, sequence, &now).context("writing the snapshot")?;
+        stock_text(self.signer.as_ref(), &self.name, &says, || Ok(text))?;
         let written = match expected {
             Some(expected) => Some(remote.push(&document, None, &expected).await?),
             None => None,
@@ -100,11 +104,10 @@ impl Place<'_> {
 
     /// What is published: as it was signed, or else as the backend has it.
     async fn text(&self, remote: &Remote<'_>) -> anyhow::Result<Option<String>> {
-        if let Some(signer) = &self.signer {
-            let source = self.name.parse().context("publishing signed")?;
-            if let Some(text) = signer.stocked_text(&source)? {
-                return Ok(Some(text));
-            }
+        if let Some(signer) = &self.signer
+            && let Some(text) = signed_text(signer, &self.name)?
+        {
+            return Ok(Some(text));
         }
         if !self.access.classic {
             return Ok(None);
@@ -131,9 +134,12 @@ impl Place<'_> {
             Holds::Other { etag, .. } => Ok(Some(expecting(etag))),
         }
     }
+}
 
-    /// Names the content as cycles do, so that the next one that reads the same publishes nothing.
-    fn says(&self, document: &Document) -> anyhow::Result<String> {
-        digest(document).context("writing the snapshot")
-    }
+/// What is published signed of `source`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn signed_text(signer: &Signer, source: &str) -> anyhow::Result<Option<String>> {
+    Ok(signer.stocked_text(&source.parse().context("publishing signed")?)?)
 }

@@ -325,6 +325,18 @@ prop_compose! {
 
 proptest! {
     #[test]
+    fn what_is_stamped_is_what_is_written(mut document in document(), sequence: u64, at in "[ -~]{0,30}") {
+        let mut text = Vec::new();
+        let meta = Meta { sequence: None, ..document.meta.clone() };
+        write_as(&document, &meta, &mut text).unwrap();
+        document.meta.sequence = Some(sequence);
+        document.meta.generated_at = Some(at.clone());
+        let mut whole = Vec::new();
+        write(&document, &mut whole).unwrap();
+        prop_assert_eq!(stamped(&text, sequence, &at), whole);
+    }
+
+    #[test]
     fn what_is_written_is_read_back(document in document()) {
         let mut json = Vec::new();
         write(&document, &mut json).unwrap();

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use serde_json::Value;
 
 use super::{Document, Meta, TreeEntry};
 use crate::{Group, Name, ObjectId, User};
@@ -38,6 +39,17 @@ pub fn write_as(document: &Document, meta: &Meta, out: impl Write) -> std::io::R
         }),
     };
     serde_json::to_writer(out, &snapshot).map_err(std::io::Error::from)
+}
+
+/// What [`write_as`] made of a document that says neither its number nor its time, with both: as [`write`] makes it.
+#[must_use]
+pub fn stamped(text: &[u8], sequence: u64, generated_at: &str) -> Vec<u8> {
+    // The groups follow at least: there is always something behind the comma.
+    let stamp = format!(
+        "{{\"sequence\":{sequence},\"generated_at\":{},",
+        Value::from(generated_at)
+    );
+    [stamp.as_bytes(), text.strip_prefix(b"{").unwrap_or_default()].concat()
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use dirless_model::snapshot::Document;
 use dirless_model::{Name, NameRule};
 use dirless_publish::revocation::{
     LONGEST_REASON, MOST_NAMES, NOBODY_TELLS, RevocationReply, RevocationsReply, RevokeReply, RevokeRequest,
@@ -13,9 +14,11 @@ use dirless_publish::revocation::{
 use super::super::Setting;
 use crate::keys::{self, Access};
 use crate::remote::Remote;
-use crate::revoked::{Desk, Identity, Place, Revocation, Revocations, RevokedError, SignedHead};
+use crate::revoked::{
+    Desk, Identity, Place, Revocation, Revocations, RevokedError, SignedHead, parse_snapshot, signed_text,
+};
 use crate::serve::revoker::RevokeError;
-use crate::signed::{Awaited, Pace, Settled, Waited, Wish};
+use crate::signed::{Awaited, Pace, Settled, Signer, Waited, Wish};
 use crate::sources::SourceSetting;
 use crate::state::{Published, State, StateError};
 
@@ -87,11 +90,11 @@ async fn take_away(
 ) -> anyhow::Result<()> {
     // Until all of it is published nobody else publishes what was read before.
     let mut desk = desk(setting).await?;
-    let sources = setting
-        .sources()
-        .into_iter()
-        .map(Known::of)
-        .collect::<Result<Vec<_>, _>>()?;
+    // That nothing can be signed is told once they are on the list.
+    let signer = setting.signer().ok().flatten();
+    let sources = setting.sources().into_iter();
+    let sources = sources.map(|source| Known::of(source, signer.as_ref()));
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let found = who(setting, &sources, &request.names)?;
     let unknown = request.names.iter().find(|name| !found.contains_key(*name));
     if let Some(name) = unknown.filter(|_| !request.unknown) {
@@ -137,14 +140,29 @@ struct Known {
     state: State,
     names: NameRule,
     published: Option<Published>,
+    /// What is published signed.
+    document: Option<Document>,
 }
 
 impl Known {
-    fn of(source: SourceSetting) -> Result<Self, StateError> {
+    fn of(source: SourceSetting, signer: Option<&Signer>) -> Result<Self, StateError> {
         let state = State::at(&source.state_folder);
+        // Both are as large as the directory, and somebody waits.
+        let (published, document) = std::thread::scope(|scope| {
+            let published = scope.spawn(|| state.published());
+            // What is wrong with it is told by who reads it again.
+            let text = signer.and_then(|signer| signed_text(signer, &source.name).ok().flatten());
+            let document = text.and_then(|text| parse_snapshot(&text).ok());
+            let published = published.join();
+            (
+                published.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                document,
+            )
+        });
         Ok(Self {
             name: source.name,
-            published: state.published()?,
+            published: published?,
+            document,
             state,
             names: source.names,
         })
@@ -190,6 +208,7 @@ fn places<'s>(
                 state,
                 names: setting.config.names.clone(),
                 published,
+                document: None,
             }),
             Err(error) => problems.push(format!("{}: {error}", target.name)),
         }
@@ -202,6 +221,7 @@ fn places<'s>(
             name: known.name,
             state: known.state,
             published: known.published,
+            document: known.document,
             names: known.names,
             signer: setting.signer()?,
             clock: setting.clock.clone(),
