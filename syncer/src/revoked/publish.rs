@@ -15,6 +15,7 @@ use crate::cycle::{after, stock_text};
 use crate::document::numbered;
 use crate::keys::Access;
 use crate::remote::{Holds, Remote};
+use crate::shape::Shape;
 use crate::signed::Signer;
 use crate::state::{Published, State};
 
@@ -63,11 +64,9 @@ impl Place<'_> {
             return Ok(None);
         };
         let expected = self.expected(&remote, self.published.as_ref()).await?;
-        let used = self.published.as_ref().map_or(0, |published| published.sequence);
-        let used = used
-            .max(self.state.sequence()?)
-            .max(document.meta.sequence.unwrap_or(0));
-        let sequence = after(used)?;
+        let known = self.published.as_ref().map_or(0, |published| published.sequence);
+        let there = document.meta.sequence.unwrap_or(0);
+        let sequence = after(known.max(there).max(self.state.sequence()?))?;
         // On disk before anybody sees it, as for every snapshot.
         self.state.set_sequence(sequence)?;
         let now = self.clock.now().to_string();
@@ -83,7 +82,12 @@ impl Place<'_> {
         if let Some(mut published) = self.published {
             let (written, body) = written.unzip();
             let etag = written.and_then(|written| written.etag);
-            published.shape.remove(&gone);
+            // Something else may have been signed since, and not got as far as that.
+            if known == there {
+                published.shape.remove(&gone);
+            } else {
+                published.shape = Shape::of(&document);
+            }
             self.state.set_published(&Published {
                 sequence,
                 digest: says,
