@@ -41,7 +41,7 @@ pub fn write_as(document: &Document, meta: &Meta, out: impl Write) -> std::io::R
     serde_json::to_writer(out, &snapshot).map_err(std::io::Error::from)
 }
 
-/// What [`write_as`] made of a document that says neither its number nor its time, with both: as [`write`] makes it.
+/// What [`write_as`] made of a document that says neither its number nor its time, with both: as [`write()`] makes it.
 #[must_use]
 pub fn stamped(text: &[u8], sequence: u64, generated_at: &str) -> Vec<u8> {
     // The groups follow at least: there is always something behind the comma.
