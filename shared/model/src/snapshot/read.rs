@@ -151,42 +151,21 @@ pub(super) fn read_tapped(
     while let Some(from) = json.key(first, &mut key)? {
         first = false;
         match key.as_str() {
-            "users" => each(
-                &mut json,
-                ("users", caps.users),
-                &mut tap,
-                Place::User,
-                |tap, at, bytes| {
-                    let (user, len) = parse(bytes)?;
-                    sink.user(user);
-                    tap.record(Place::User, at, bytes, len);
-                    Ok(((), len))
-                },
-            )?,
-            "groups" => each(
-                &mut json,
-                ("groups", caps.groups),
-                &mut tap,
-                Place::Group,
-                |tap, at, bytes| {
-                    let (group, len) = parse(bytes)?;
-                    sink.group(group);
-                    tap.record(Place::Group, at, bytes, len);
-                    Ok(((), len))
-                },
-            )?,
-            "entries" => each(
-                &mut json,
-                ("entries", caps.entries),
-                &mut tap,
-                Place::Entry,
-                |tap, at, bytes| {
-                    let (entry, len) = parse(bytes)?;
-                    sink.entry(entry);
-                    tap.record(Place::Entry, at, bytes, len);
-                    Ok(((), len))
-                },
-            )?,
+            "users" => each(&mut json, ("users", caps.users), &mut tap, Place::User, |bytes| {
+                let (user, len) = parse(bytes)?;
+                sink.user(user);
+                Ok(len)
+            })?,
+            "groups" => each(&mut json, ("groups", caps.groups), &mut tap, Place::Group, |bytes| {
+                let (group, len) = parse(bytes)?;
+                sink.group(group);
+                Ok(len)
+            })?,
+            "entries" => each(&mut json, ("entries", caps.entries), &mut tap, Place::Entry, |bytes| {
+                let (entry, len) = parse(bytes)?;
+                sink.entry(entry);
+                Ok(len)
+            })?,
             "ssh_keys" => keys(&mut json, caps.users, sink, &mut tap)?,
             "schema" => {
                 let at = json.next_at()?;
@@ -215,14 +194,14 @@ pub(super) fn read_tapped(
     Ok(meta)
 }
 
-/// An array of `most` elements at most, each of which goes to `take` with its place in the text, unless `tap` knows it; see
-/// [`Pieces::value`].
+/// An array of `most` elements at most, each of which goes to `take`, for its length, and then to `tap`, unless that knows it;
+/// see [`Pieces::value`].
 fn each(
     json: &mut Pieces<impl Read>,
     (what, most): (&'static str, usize),
     tap: &mut Tap<'_>,
     place: Place,
-    mut take: impl FnMut(&mut Tap<'_>, u64, &[u8]) -> serde_json::Result<((), usize)>,
+    mut take: impl FnMut(&[u8]) -> serde_json::Result<usize>,
 ) -> Result<(), ReadError> {
     json.expect(b'[')?;
     let mut count = 0_usize;
@@ -233,7 +212,11 @@ fn each(
         }
         if !tap.passes(json, place)? {
             let at = json.next_at()?;
-            json.value(|bytes| take(tap, at, bytes))?;
+            json.value(|bytes| {
+                let len = take(bytes)?;
+                tap.element(place, at, bytes, len);
+                Ok(((), len))
+            })?;
         }
     }
     Ok(())
@@ -274,12 +257,10 @@ fn ledger(json: &mut Pieces<impl Read>, sink: &mut dyn Sink, tap: &mut Tap<'_>) 
     while let Some(from) = json.key(first, &mut key)? {
         first = false;
         if key == "retired" {
-            each(json, ("retired", usize::MAX), tap, Place::Retired, |tap, at, bytes| {
+            each(json, ("retired", usize::MAX), tap, Place::Retired, |bytes| {
                 let (retired, len) = parse(bytes)?;
                 sink.retired(retired);
-                let span = at..at + len as u64;
-                tap.named(Place::Retired, &["ledger", "retired"], span, bytes, len);
-                Ok(((), len))
+                Ok(len)
             })?;
         } else {
             tap.member::<IgnoredAny>(json, Place::Ledger, &["ledger", &key], from)?;

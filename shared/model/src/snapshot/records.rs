@@ -109,10 +109,11 @@ pub trait Listener {
 ///
 /// # Errors
 /// As [`read`](super::read).
-pub fn read_unknown(text: &[u8], caps: Caps, listener: &mut dyn Listener) -> Result<Meta, ReadError> {
+pub fn read_unknown(text: &[u8], caps: Caps, listener: &mut dyn Listener) -> Result<(), ReadError> {
     let scratch = Vec::new();
     let to = To::Listener { text, listener };
-    read_tapped(text, caps, &mut (), Tap(Some(Open { to, scratch })))
+    // What is stepped over may be what a document says of itself.
+    read_tapped(text, caps, &mut (), Tap(Some(Open { to, scratch }))).map(drop)
 }
 
 /// Where records' bytes go, or nowhere.
@@ -166,15 +167,17 @@ impl Tap<'_> {
         Ok(true)
     }
 
-    /// Takes the first `len` of `bytes`, which stand at byte `at`.
-    pub(super) fn record(&mut self, place: Place, at: u64, bytes: &[u8], len: usize) {
-        if let Some(open) = &mut self.0 {
-            let bytes = bytes.get(..len).unwrap_or_default();
-            open.to.take(place, at..at + len as u64, bytes);
+    /// Takes the first `len` of `bytes`, which stand at byte `at` and are an element of the array of `place`.
+    pub(super) fn element(&mut self, place: Place, at: u64, bytes: &[u8], len: usize) {
+        let span = at..at + len as u64;
+        if place == Place::Retired {
+            self.named(place, &["ledger", "retired"], span, bytes, len);
+        } else if let Some(open) = &mut self.0 {
+            open.to.take(place, span, bytes.get(..len).unwrap_or_default());
         }
     }
 
-    /// The same of [`Part::Other`], with `names` in front; all of it stands in `span`.
+    /// Takes the first `len` of `bytes` with `names` in front; all of it stands in `span`.
     pub(super) fn named(&mut self, place: Place, names: &[&str], span: Range<u64>, bytes: &[u8], len: usize) {
         let Some(Open { to, scratch }) = &mut self.0 else {
             return;
