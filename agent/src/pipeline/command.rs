@@ -268,12 +268,9 @@ fn anew(worker: &Worker<'_>, before: Option<Report>) -> Result<(Outcome, bool), 
 
 /// The outcome of the last run, when it was of the same inputs and its table is in place.
 fn again(worker: &Worker<'_>, before: Option<&Report>) -> Option<Outcome> {
-    let &Worker {
-        paths,
-        options,
-        clock,
-        inputs,
-    } = worker;
+    let Worker {
+        paths, options, inputs, ..
+    } = *worker;
     let published = before?.published.as_ref()?;
     if options.directory.is_some() {
         let copy = published.copy.as_ref()?;
@@ -292,7 +289,7 @@ fn again(worker: &Worker<'_>, before: Option<&Report>) -> Option<Outcome> {
     let mut report = before?.clone();
     report.ending = Ending::Unchanged;
     report.durations = Durations::default();
-    report.finished_at = clock.now().to_string();
+    report.finished_at = worker.clock.now().to_string();
     Some(Outcome {
         content: None,
         tree: None,
@@ -481,13 +478,8 @@ fn link_whole(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Writes the table when it says something new, and completes the report.
 fn finish(worker: &Worker<'_>, before: Option<Report>, outcome: &mut Outcome) {
-    let &Worker {
-        paths,
-        options,
-        clock,
-        inputs,
-    } = worker;
-    let start = clock.now();
+    let Worker { paths, options, .. } = *worker;
+    let start = worker.clock.now();
     let report = &mut outcome.report;
     report.published = before.and_then(|report| report.published);
     if let Some(content) = &outcome.content {
@@ -498,10 +490,10 @@ fn finish(worker: &Worker<'_>, before: Option<Report>, outcome: &mut Outcome) {
     if let Some(published) = &mut report.published {
         // With the ratchet that the next run will start from.
         published.made_from = known
-            .then(|| unchanged::digest(options, inputs, &outcome.ratchet).ok())
+            .then(|| unchanged::digest(options, worker.inputs, &outcome.ratchet).ok())
             .flatten();
     }
-    let end = clock.now();
+    let end = worker.clock.now();
     report.durations.publish = super::milliseconds(start, end);
     report.finished_at = end.to_string();
 }
