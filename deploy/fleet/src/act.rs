@@ -13,6 +13,8 @@ pub enum Act {
     Steady(Duration),
     /// So many changes, one by one.
     Churn(u32),
+    /// So many people leave, one by one, and receipts are waited for as `dirless revoke --wait` does.
+    Revoke(u32),
     /// So many readers come and never read; they stay.
     Slow(usize),
     /// Each backend is killed, and started again after this long.
@@ -54,8 +56,8 @@ impl fmt::Display for NoAct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no act; there are connect=SECONDS, steady=SECONDS, churn=CHANGES, slow=READERS, outage=SECONDS, restart, \
-             reconnect=HOSTS, write=WRITERS, kill-backend, kill-primary, kill-both, cut=SECONDS, full-disk=SECONDS, \
+            "{:?} is no act; there are connect=SECONDS, steady=SECONDS, churn=CHANGES, revoke=PEOPLE, slow=READERS, \
+             outage=SECONDS, restart, reconnect=HOSTS, write=WRITERS, kill-backend, kill-primary, kill-both, cut=SECONDS, full-disk=SECONDS, \
              slow-disk=MILLISECONDS, strike=NAME",
             self.0
         )
@@ -83,6 +85,7 @@ impl FromStr for Act {
             ("connect", Some(number)) => Ok(Self::Connect(seconds(number))),
             ("steady", Some(number)) => Ok(Self::Steady(seconds(number))),
             ("churn", Some(number)) => Ok(Self::Churn(number)),
+            ("revoke", Some(number)) => Ok(Self::Revoke(number)),
             ("slow", Some(number)) => Ok(Self::Slow(number as usize)),
             ("outage", Some(number)) => Ok(Self::Outage(seconds(number))),
             ("restart", None) => Ok(Self::Restart),
@@ -108,6 +111,7 @@ impl fmt::Display for Act {
             Self::Connect(time) => write!(f, "connect={}", time.as_secs()),
             Self::Steady(time) => write!(f, "steady={}", time.as_secs()),
             Self::Churn(changes) => write!(f, "churn={changes}"),
+            Self::Revoke(people) => write!(f, "revoke={people}"),
             Self::Slow(readers) => write!(f, "slow={readers}"),
             Self::Outage(time) => write!(f, "outage={}", time.as_secs()),
             Self::Restart => write!(f, "restart"),
@@ -134,6 +138,7 @@ mod tests {
             "connect=1",
             "steady=60",
             "churn=20",
+            "revoke=3",
             "slow=100",
             "outage=5",
             "restart",

@@ -73,8 +73,8 @@ pub(crate) struct Play {
     /// and "audit", which prints the audit log.
     #[arg(long, value_name = "PROGRAM", requires = "urls")]
     pub(crate) means: Option<Means>,
-    /// What is played: connect=SECONDS, steady=SECONDS, churn=CHANGES, slow=READERS, outage=SECONDS, restart,
-    /// reconnect=HOSTS, write=WRITERS; kill-backend, kill-primary, kill-both, cut=SECONDS, full-disk=SECONDS,
+    /// What is played: connect=SECONDS, steady=SECONDS, churn=CHANGES, revoke=PEOPLE, slow=READERS, outage=SECONDS,
+    /// restart, reconnect=HOSTS, write=WRITERS; kill-backend, kill-primary, kill-both, cut=SECONDS, full-disk=SECONDS,
     /// slow-disk=MILLISECONDS, strike=NAME.
     #[arg(required = true, value_name = "ACT")]
     pub(crate) acts: Vec<Act>,
@@ -151,6 +151,7 @@ impl Fleet {
             Act::Connect(time) => self.connect(time, &mut played).await,
             Act::Steady(time) => self.steady(time, &mut played).await,
             Act::Churn(changes) => self.churn(changes, &mut played).await,
+            Act::Revoke(people) => self.revoke(people, &mut played).await,
             Act::Slow(readers) => self.slow(readers, &mut played).await,
             Act::Outage(time) => self.outage(Some(time), &mut played).await,
             Act::Restart => self.outage(None, &mut played).await,
@@ -282,6 +283,35 @@ impl Fleet {
         played.times("notice", notice);
         played.times("applied", applied);
         self.note_memory(played)
+    }
+
+    /// People leave one by one, until the receipts of all hosts are seen to say so.
+    async fn revoke(&mut self, people: u32, played: &mut Played) -> anyhow::Result<()> {
+        let (mut published, mut slowest) = (Vec::new(), Vec::new());
+        let before = self.usage()?;
+        for _ in 0..people {
+            tokio::time::sleep(Duration::from_secs(self.play.pause)).await;
+            for (number, site) in self.sites.iter().enumerate() {
+                let revoked = site.revoke(|mark| self.board.publish(number, mark)).await?;
+                let hosts = self.everybody().skip(number).step_by(self.sites.len()).count();
+                if revoked.hosts.applied != hosts {
+                    let behind: Vec<_> = revoked.hosts.laggards().take(3).collect();
+                    bail!("of {hosts}: {}; behind: {}", revoked.hosts, behind.join(", "));
+                }
+                published.push(revoked.published);
+                slowest.extend(revoked.hosts.slowest_seconds.map(Duration::from_secs_f64));
+            }
+            self.board.quiet(PATIENCE).await?;
+        }
+        let used = self.usage()?.processor.saturating_sub(before.processor);
+        let each = f64::from(people.max(1)) * self.play.hosts.max(1) as f64;
+        played.figure(
+            "backend_processor_us_per_host_and_person",
+            used.as_secs_f64() * 1e6 / each,
+        );
+        played.times("published", published);
+        played.times("all_receipts_seen", slowest);
+        Ok(())
     }
 
     /// One change; how long it took to each host's ear and hands.

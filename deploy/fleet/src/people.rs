@@ -1,6 +1,6 @@
 //! People as a directory of an organisation has them: each with a key of their own, and in five teams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use ring::digest::{SHA256, digest};
@@ -10,11 +10,12 @@ const TEAM: usize = 250;
 /// How many teams one is in.
 const TEAMS: usize = 5;
 
-/// Everybody, and how often some of them have changed.
+/// Everybody, how often some of them have changed, and who has left.
 #[derive(Clone, Debug)]
 pub(crate) struct People {
     count: usize,
     changed: BTreeMap<usize, u32>,
+    gone: BTreeSet<usize>,
 }
 
 /// What one is called.
@@ -41,11 +42,12 @@ pub(crate) fn key(number: usize) -> String {
 }
 
 impl People {
-    /// So many, none of whom has changed yet.
+    /// So many, none of whom has changed or left yet.
     pub(crate) fn new(count: usize) -> Self {
         Self {
             count: count.max(1),
             changed: BTreeMap::new(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -59,6 +61,18 @@ impl People {
         let number = number % self.count;
         *self.changed.entry(number).or_default() += 1;
         self.full_name(number)
+    }
+
+    /// The last of those who are still there leaves, with their key and their places in teams: their number. Somebody has to stay.
+    pub(crate) fn leave(&mut self) -> Option<usize> {
+        let last = self.there().next_back().filter(|last| *last > 0)?;
+        self.gone.insert(last);
+        Some(last)
+    }
+
+    /// The numbers of those who have not left.
+    pub(crate) fn there(&self) -> impl DoubleEndedIterator<Item = usize> {
+        (0..self.count).filter(|number| !self.gone.contains(number))
     }
 
     fn full_name(&self, number: usize) -> String {
@@ -88,7 +102,10 @@ impl People {
             let first = (team + teams - step % teams) % teams;
             (first..self.count).step_by(teams)
         });
-        let mut members: Vec<usize> = own.filter(|member| Some(*member) != leaves_out).chain(joins).collect();
+        let mut members: Vec<usize> = own
+            .filter(|member| Some(*member) != leaves_out && !self.gone.contains(member))
+            .chain(joins)
+            .collect();
         members.sort_unstable();
         members.dedup();
         let members: Vec<String> = members
@@ -124,8 +141,10 @@ impl People {
             }
         };
         list(b"", &mut (0..self.teams()).map(|team| self.team(team, None, None)));
-        list(b"],\"users\":[", &mut (0..self.count).map(|number| self.user(number)));
-        let keys = &mut (0..self.count).map(|number| format!("\"{}\":\"{}\"", name(number), key(number)));
+        list(b"],\"users\":[", &mut self.there().map(|number| self.user(number)));
+        let keys = &mut self
+            .there()
+            .map(|number| format!("\"{}\":\"{}\"", name(number), key(number)));
         list(b"],\"ssh_keys\":{", keys);
         json.extend_from_slice(b"}}");
         json
@@ -163,5 +182,15 @@ mod tests {
         after["users"][7] = before["users"][7].clone();
         assert_eq!((before["users"].as_array().unwrap().len(), people.count()), (120, 120));
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn who_leaves_is_nowhere() {
+        let mut people = People::new(60);
+        assert_eq!((people.leave(), people.leave()), (Some(59), Some(58)));
+        let text = String::from_utf8(people.snapshot()).unwrap();
+        assert!(text.contains(&name(57)) && !text.contains(&name(58)) && !text.contains(&name(59)));
+        assert_eq!(people.there().count(), 58);
+        assert_eq!(People::new(1).leave(), None);
     }
 }

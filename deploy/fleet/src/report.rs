@@ -30,7 +30,7 @@ pub struct Played {
     pub seconds: f64,
     /// Single figures, with their unit at the end of the name.
     pub figures: BTreeMap<String, f64>,
-    /// How long something took for each host.
+    /// How long something took, each time or for each host.
     pub times: BTreeMap<String, Times>,
     /// How often something happened in each second from the beginning of the act.
     pub per_second: BTreeMap<String, Vec<u64>>,

@@ -21,7 +21,7 @@ use crate::cluster::Database;
 use crate::event::Mark;
 use crate::process::Usage;
 use crate::reach::{Reach, towards};
-use crate::verified::{Founding, Tenant};
+use crate::verified::{Founding, Revoked, Tenant};
 
 /// What bodies say they are sealed to. Nobody has its secret half, and nobody opens them.
 const RECIPIENT: &str = "age17vcec9dhw5cu4l58hx8a5pwxktryh9ej5ttqzl5gyqc2hnefkawq8pm37s";
@@ -278,6 +278,15 @@ impl Site {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// One person leaves, and hosts' receipts are waited for. `before` is called with the mark of what is there then first.
+    pub(crate) async fn revoke(&self, before: impl FnOnce(Mark)) -> anyhow::Result<Revoked> {
+        let tenant = self.signed.as_ref();
+        tenant
+            .context("only hosts of the verified protocol send receipts: --verified")?
+            .revoke(before)
+            .await
     }
 
     /// The mark of what its tenant was founded with, where it was.

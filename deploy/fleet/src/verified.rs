@@ -24,7 +24,7 @@ use crate::event::{Desk, What};
 use crate::host::Failed;
 
 use self::copy::Bases;
-pub(crate) use self::tenant::{Changed, Founding, Tenant};
+pub(crate) use self::tenant::{Changed, Founding, Revoked, Tenant};
 use self::walk::{Body, Stop};
 
 /// What hosts have joined, in a form that another process can be told.

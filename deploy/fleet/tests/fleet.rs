@@ -77,14 +77,19 @@ fn hosts_that_check_signatures_are_reached_and_come_back_too() {
         "steady=1",
         "slow=2",
         "churn=3",
+        "revoke=2",
         "outage=0",
         "reconnect=10",
         "restart",
     ];
     let report = report(&[&pace[..], &rhythm[..], &acts[..]].concat());
-    let churn = &report.acts[3];
+    let [churn, revoke] = &report.acts[3..5] else {
+        unreachable!("each was played")
+    };
     assert_eq!((count(churn, "notice"), count(churn, "applied")), (60, 60));
-    for act in &report.acts[4..] {
+    // Two people leave each of two tenants.
+    assert_eq!((count(revoke, "published"), count(revoke, "all_receipts_seen")), (4, 4));
+    for act in &report.acts[5..] {
         assert_eq!(count(act, "next_change_applied"), 20, "{}", act.act);
         assert_eq!(act.figures.get("older_bodies_so_far"), Some(&0.0), "{}", act.act);
     }

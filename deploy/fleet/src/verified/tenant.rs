@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use dirless_client::{Client, Timeouts};
 use dirless_program::{Clock, Secret};
 use dirless_publish::{
-    BackendFolder, Custody, DiskFolder, Folder as _, Kind, NewCode, Registry as _, SignedConfig, Signer, Wish,
-    content_root, request_key,
+    Awaited, BackendFolder, Custody, DiskFolder, Folder as _, Kind, NewCode, Pace, Registry as _, SignedConfig, Signer,
+    Waited, Wish, content_root, request_key,
 };
 use dirless_seal::trust::{
     Compartment, Enroller, JoinCode, JoinRequest, OnExpiry, Policy, Publisher, Right, Scope, node_name, print,
@@ -71,6 +71,15 @@ pub(crate) struct Changed {
     pub(crate) name: String,
     /// Their full name now.
     pub(crate) full_name: String,
+}
+
+/// Somebody who left.
+#[derive(Debug)]
+pub(crate) struct Revoked {
+    /// From the new snapshot to the acknowledgement.
+    pub(crate) published: Duration,
+    /// How far hosts said they were in the end, with what it took from the new snapshot until the last had said so.
+    pub(crate) hosts: Waited,
 }
 
 /// A tenant with its publisher.
@@ -225,7 +234,47 @@ impl Tenant {
     /// Publishes the people after the next one of them changed: who, and what that took from the new snapshot to
     /// the acknowledgement. `before` is called with the mark of all records first.
     pub(crate) async fn change(&self, before: impl FnOnce(Mark)) -> anyhow::Result<(Changed, Duration)> {
-        let (plaintext, says, changed) = self.next_person();
+        let (plaintext, says, changed) = self.next_person()?;
+        let began = self.publish(plaintext, says, before).await?.0;
+        Ok((changed, began.elapsed()))
+    }
+
+    /// Publishes the people after one of them left, and waits until all connected hosts say that they have it, as
+    /// `dirless revoke --wait` does. `before` is called with the mark of all records first.
+    pub(crate) async fn revoke(&self, before: impl FnOnce(Mark)) -> anyhow::Result<Revoked> {
+        let (plaintext, says) = {
+            let mut people = self.people();
+            let (people, next) = &mut *people;
+            people.leave().context("somebody has to stay")?;
+            *next += 1;
+            (people.snapshot(), format!("{next}"))
+        };
+        let (began, head) = self.publish(plaintext, says, before).await?;
+        let published = began.elapsed();
+        let (signer, until) = (Arc::clone(&self.signer), Instant::now() + PATIENCE);
+        let waited = tokio::task::spawn_blocking(move || {
+            let version = match head {
+                Some(head) => head,
+                // Whoever signs each minute was faster.
+                None => signer.book()?.head,
+            };
+            let awaited = Awaited {
+                version,
+                signed_by: Clock::system().now(),
+            };
+            signer.wait(awaited, &mut Pace::since(began), until, &mut Vec::new())
+        });
+        let hosts = waited.await??.context("nobody reports to a folder")?;
+        Ok(Revoked { published, hosts })
+    }
+
+    /// When it began, and the head that was signed for it.
+    async fn publish(
+        &self,
+        plaintext: Vec<u8>,
+        says: String,
+        before: impl FnOnce(Mark),
+    ) -> anyhow::Result<(Instant, Option<u64>)> {
         let root = content_root(Kind::Snapshot, plaintext.as_slice()).map_err(|reason| anyhow!(reason))?;
         before(mark_of(root.as_bytes()));
         let (began, plaintext) = (Instant::now(), Arc::new(plaintext));
@@ -236,7 +285,7 @@ impl Tenant {
                 signer.settle(&Wish::default())
             });
             match published.await? {
-                Ok(settled) if settled.problems.is_empty() => return Ok((changed, began.elapsed())),
+                Ok(settled) if settled.problems.is_empty() => return Ok((began, settled.head)),
                 // As publishers do: what is under way passes.
                 _ if began.elapsed() < PATIENCE => tokio::time::sleep(REST).await,
                 Ok(settled) => bail!("publishing: {}", settled.problems.join("; ")),
@@ -245,16 +294,21 @@ impl Tenant {
         }
     }
 
-    fn next_person(&self) -> (Vec<u8>, String, Changed) {
-        let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+    fn people(&self) -> MutexGuard<'_, (People, usize)> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_person(&self) -> anyhow::Result<(Vec<u8>, String, Changed)> {
+        let mut people = self.people();
         let (people, next) = &mut *people;
-        let number = *next % people.count();
+        let there = people.there().count().max(1);
+        let number = people.there().nth(*next % there).context("nobody is left")?;
         *next += 1;
         let changed = Changed {
             full_name: people.change(number),
             name: name(number),
         };
-        (people.snapshot(), format!("{next}"), changed)
+        Ok((people.snapshot(), format!("{next}"), changed))
     }
 }
 
