@@ -99,7 +99,10 @@ impl Readers {
     }
 
     fn take(&self) -> Result<Connection, StoreError> {
-        let idle = self.idle().pop();
+        let idle = {
+            let mut all = self.idle();
+            std::iter::from_fn(|| all.pop()).find(Connection::is_idle)
+        };
         match (idle, &self.origin) {
             (Some(connection), _) => Ok(connection),
             (None, Origin::File(path)) => Ok(Connection::Sqlite(schema::open_reader(path)?)),

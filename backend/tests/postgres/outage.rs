@@ -1,7 +1,9 @@
 //! The database goes away and comes back: nothing acknowledged is lost, nothing needs a hand.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use dirless_backend::store::{Beat, HeartbeatLimits, HeartbeatSink, StoreError};
 use dirless_testkit::Postgres;
@@ -87,6 +89,57 @@ async fn a_host_that_hangs_does_not_hide_the_one_that_serves() {
     let handle = tenant(&store, "acme", "t1").await;
     put(&handle, "local", b"found").await;
     assert_eq!(body_of(&handle, "local").await.unwrap(), "found");
+}
+
+/// The server's ends of all connections, which answer nothing as long as this lives.
+struct Hung(Vec<String>);
+
+impl Hung {
+    fn all_of(server: &Postgres) -> Self {
+        let ends = "SELECT pid FROM pg_stat_activity WHERE application_name = 'dirless-backend'";
+        let ends = server.sql("postgres", ends).unwrap();
+        let hung = Self(ends.split_whitespace().map(str::to_owned).collect());
+        hung.signal("-STOP");
+        hung
+    }
+
+    fn signal(&self, signal: &str) {
+        let done = Command::new("kill").arg(signal).args(&self.0).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+    }
+}
+
+/// One answer that does not come is waited for long enough; nobody else waits as long for the same server again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_a_server_that_hangs_are_tried_once_in_all() {
+    let server = Postgres::start().unwrap();
+    let place = server.database("d").unwrap().parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(at(folder.path(), place));
+    let handle = tenant(&store, "acme", "t1").await;
+    put(&handle, "local", b"before").await;
+    let reads = (0..4).map(|_| {
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.settings().await.is_ok() })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        assert!(read.await.unwrap());
+    }
+    let hung = Hung::all_of(&server);
+    assert!(hung.0.len() > 1, "a writer and readers: {:?}", hung.0);
+    // Refused after half a minute, unless the writer's own look took that before it.
+    let _refused = handle.put_setting("k", "v", origin()).await;
+    let soon = Duration::from_secs(10);
+    let read = tokio::time::timeout(soon, handle.settings()).await;
+    assert!(read.expect("a new connection is made").is_ok());
+    let written = tokio::time::timeout(soon, handle.put_setting("after", "v", origin())).await;
+    assert!(written.expect("a new connection is made").is_ok());
 }
 
 /// Connections that are ended by an operator or a pooler are replaced without a word to anybody.

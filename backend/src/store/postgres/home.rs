@@ -1,7 +1,7 @@
 //! The database as a place that connections come from.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ pub(crate) struct Home {
     tls: Option<MakeRustlsConnect>,
     runtime: Option<Runtime>,
     reachable: AtomicBool,
+    /// How often an answer was given up.
+    given_up: AtomicU64,
     failed: Mutex<Option<(Instant, StoreError)>>,
 }
 
@@ -66,6 +68,7 @@ impl Home {
             tls,
             runtime: Some(runtime),
             reachable: AtomicBool::new(true),
+            given_up: AtomicU64::new(0),
             failed: Mutex::new(None),
         }))
     }
@@ -77,6 +80,17 @@ impl Home {
     /// Whether the last that was heard of the database was an answer.
     pub(crate) fn is_reachable(&self) -> bool {
         self.reachable.load(Ordering::Relaxed)
+    }
+
+    /// How often an answer was given up. Whoever hangs is likely at the other end of every session that began before.
+    pub(super) fn given_up(&self) -> u64 {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// An answer is waited for no longer.
+    pub(super) fn give_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+        self.answered(false);
     }
 
     pub(super) fn answered(&self, did: bool) {

@@ -34,6 +34,8 @@ type Answer<T> = Pin<Box<dyn Future<Output = Result<T, tokio_postgres::Error>> +
 pub(crate) struct Session {
     home: Arc<Home>,
     client: Arc<Client>,
+    /// How often an answer had been given up when it began.
+    given_up: u64,
     statements: RefCell<HashMap<Box<str>, Statement>>,
     ahead: RefCell<Ahead>,
     /// Of no more use.
@@ -61,6 +63,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     pub(super) fn new(home: Arc<Home>, client: Client) -> Self {
         Self {
+            given_up: home.given_up(),
             home,
             client: Arc::new(client),
             statements: RefCell::default(),
@@ -71,9 +74,9 @@ impl Session {
         }
     }
 
-    /// Whether the next transaction may begin here.
+    /// Whether the next transaction may begin here: nothing is open, and nobody has given up an answer since it began.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.in_transaction.get() && !self.is_broken()
+        !self.in_transaction.get() && !self.is_broken() && self.given_up == self.home.given_up()
     }
 
     /// Whether nothing more can be asked here.
@@ -196,7 +199,7 @@ impl Session {
             Ok(outcome) => self.judge(outcome),
             Err(_elapsed) => {
                 self.broken.set(true);
-                self.home.answered(false);
+                self.home.give_up();
                 Err(StoreError::Unavailable {
                     what: format!("no answer within {} s", ANSWER_MAX.as_secs()),
                 })
