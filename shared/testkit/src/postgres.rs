@@ -75,7 +75,7 @@ impl Postgres {
         )?;
         let mut text = format!(
             "listen_addresses = ''\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 400\n\
-             shared_buffers = 32MB\nwal_level = replica\nmax_wal_senders = 4\n",
+             shared_buffers = 32MB\nwal_level = replica\nmax_wal_senders = 4\nwal_retrieve_retry_interval = 500ms\n",
             server.folder.path().display()
         );
         text.push_str(settings);
