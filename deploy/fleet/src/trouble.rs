@@ -47,6 +47,9 @@ impl Fleet {
         self.board.wipe(&self.board.applied);
         let began = self.board.now();
         self.strike(trouble).await?;
+        // A standby that takes over is promoted then.
+        let struck = self.board.now().saturating_sub(began);
+        played.figure("struck_after_ms", struck.as_secs_f64() * 1000.0);
         let acknowledged = self.publish().await?;
         let after = acknowledged
             .iter()
