@@ -96,10 +96,23 @@ pub fn entries(
             Packed::of(entry)
         }
     };
+    let user_classes = classes(
+        schema,
+        &[
+            "top",
+            "inetOrgPerson",
+            "posixAccount",
+            "shadowAccount",
+            "ldapPublicKey",
+            "aitherUser",
+        ],
+    );
+    let group_classes = classes(schema, &["top", "groupOfNames", "posixGroup", "aitherGroup"]);
     let made_users = document.users.iter().map(|user| {
         let id = user.id.as_ref().map(ToString::to_string).unwrap_or_default();
         let raw = users.get(id.as_str()).copied();
         let mut entry = Builder::user(schema, user_dn(base, user.name.as_str()), user, raw);
+        entry.entry.set(object_class(), user_classes.clone());
         entry.add("aitherSourceId", &id);
         for role in roles.get(id.as_str()).into_iter().flatten() {
             entry.add("aitherRoles", role);
@@ -113,9 +126,7 @@ pub fn entries(
     let made_groups = document.groups.iter().map(|group| {
         let id = group.id.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut entry = Builder::new(schema, group_dn(base, group.name.as_str()));
-        for class in ["top", "groupOfNames", "posixGroup", "aitherGroup"] {
-            entry.add("objectClass", class);
-        }
+        entry.entry.set(object_class(), group_classes.clone());
         entry.add("gidNumber", &group.gid.number().to_string());
         entry.add("aitherSourceId", &id);
         entry.members(base, &group.members);
@@ -125,6 +136,12 @@ pub fn entries(
         pack(&entry.entry)
     });
     SourceEntries::of(source, made_users.chain(made_groups), directory.entries().iter())
+}
+
+/// Those of `names` that `schema` can write.
+fn classes(schema: &Schema, names: &[&str]) -> Vec<Value> {
+    let classes = names.iter().map(|name| Value::from(*name));
+    classes.filter(|class| schema.takes(&object_class(), class)).collect()
 }
 
 struct Builder<'a> {
@@ -143,19 +160,9 @@ impl<'a> Builder<'a> {
         Self { schema, entry }
     }
 
-    /// The entry of a user, as far as every user has it.
+    /// The entry of a user, as far as every user has it, but for its classes.
     fn user(schema: &'a Schema, dn: Dn, user: &User, raw: Option<&SourceUser>) -> Self {
         let mut entry = Self::new(schema, dn);
-        for class in [
-            "top",
-            "inetOrgPerson",
-            "posixAccount",
-            "shadowAccount",
-            "ldapPublicKey",
-            "aitherUser",
-        ] {
-            entry.add("objectClass", class);
-        }
         let shown = raw.and_then(|raw| raw.display_name.as_deref()).unwrap_or_default();
         let cn = if entry.fits("cn", shown) {
             shown
@@ -181,10 +188,12 @@ impl<'a> Builder<'a> {
 
     /// Adds a value; what the attribute cannot hold, or holds already, is left out.
     fn add(&mut self, attribute: &'static str, value: &str) {
-        let name = name(attribute);
-        let fits = self.fits(attribute, value);
-        let value = Value::from(value);
-        if fits && !holds(self.schema, self.entry.values(&name), &name, &value) {
+        if !self.fits(attribute, value) {
+            return;
+        }
+        let (name, value) = (name(attribute), Value::from(value));
+        let held = self.entry.values(&name);
+        if held.is_empty() || !holds(self.schema, held, &name, &value) {
             self.entry.add(name, value);
         }
     }
