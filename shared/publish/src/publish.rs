@@ -1,8 +1,9 @@
 //! Sealing bodies, and signing the manifests and the head that name them.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-use dirless_seal::trust::{Entry, Head, Manifest, Memory, Policy, Refusal, print};
+use dirless_seal::trust::{Entry, Head, Manifest, Memory, Policy, Refusal, parse, print};
 use dirless_seal::{Digest, Identity, Label, Note, SigningKey, seal_file};
 use jiff::{SignedDuration, Timestamp};
 
@@ -22,6 +23,17 @@ pub(super) struct Due<'a> {
     pub(super) stocked: &'a Stocked,
     pub(super) epoch: u64,
     pub(super) identity: &'a Identity,
+}
+
+/// What a tenant folder shows as our head.
+#[derive(Debug)]
+pub(super) enum Shown {
+    /// The last one that was signed.
+    Newest,
+    /// One from before that, or none: putting the last one in place broke off, or somebody went back.
+    Older,
+    /// Something that is not ours, for people.
+    Foreign(String),
 }
 
 /// A pair as it was published.
@@ -219,7 +231,12 @@ impl Signer {
         book.nodes = nodes;
         book.set_memory(&memory)?;
         book.save(self.state.as_ref(), self.publisher())?;
-        self.tenant_folder.replace(&path, note.to_string().as_bytes())?;
+        if let Err(error) = self.tenant_folder.replace(&path, note.to_string().as_bytes()) {
+            // Perhaps nobody sees it: one is due at once.
+            book.signed_at = None;
+            book.save(self.state.as_ref(), self.publisher())?;
+            return Err(error.into());
+        }
         Ok(version)
     }
 
@@ -244,33 +261,29 @@ impl Signer {
         Ok(!old.is_empty())
     }
 
-    /// Is the head in the tenant folder ours? What is wrong with it, if somebody else replaced it.
-    pub(super) fn look_at_head(&self, book: &Book, ring: &Ring) -> Result<Option<String>, SignedError> {
+    /// What the tenant folder shows as our head.
+    pub(super) fn look_at_head(&self, book: &Book, ring: &Ring) -> Result<Shown, SignedError> {
         let path = paths::head(self.publisher());
         let Some(bytes) = self.tenant_folder.get(&path, 1 << 20)? else {
-            return Ok(None);
+            return Ok(Shown::Older);
         };
-        let replaced = || {
-            Some(format!(
+        let signed = Note::parse(&bytes, 1 << 20).ok().filter(|note| ring.signed(note));
+        let read = signed.and_then(|note| Some((parse::<Head>(&note).ok()?.version, note)));
+        let Some((version, note)) = read else {
+            return Ok(Shown::Foreign(format!(
                 "{path} is not what this syncer wrote: somebody else writes into the tenant folder"
-            ))
-        };
-        let note = match Note::parse(&bytes, 1 << 20) {
-            Ok(note) if ring.signed(&note) => note,
-            _ => return Ok(replaced()),
-        };
-        let Ok(head) = dirless_seal::trust::parse::<Head>(&note) else {
-            return Ok(replaced());
+            )));
         };
         let other = book.head_digest.as_deref() != Some(note.digest().to_string().as_str());
-        if head.version > book.head || (head.version == book.head && other) {
-            return Err(SignedError::Copy {
+        match version.cmp(&book.head) {
+            Ordering::Less => Ok(Shown::Older),
+            Ordering::Equal if !other => Ok(Shown::Newest),
+            Ordering::Equal | Ordering::Greater => Err(SignedError::Copy {
                 publisher: self.publisher().clone(),
-                found: head.version,
+                found: version,
                 known: book.head,
-            });
+            }),
         }
-        Ok(None)
     }
 }
 

@@ -11,7 +11,7 @@ use super::epochs::{Begun, Wanted};
 use super::join::{Admission, Admitted};
 use super::line::{Renewal, Ring};
 use super::lists::{asked, members};
-use super::publish::Due;
+use super::publish::{Due, Shown};
 use super::stock::{Kind, Stocked, plaintext};
 use super::{NodeFacts, SignedError, Signer, paths, scope};
 
@@ -73,8 +73,14 @@ impl Signer {
         let _lock = self.state.lock()?;
         let mut step = self.begin()?;
         let scope = self.role(&step.policy)?.scope.clone();
-        let replaced = self.look_at_head(&step.book, &step.ring)?;
-        step.settled.problems.extend(replaced);
+        let shown = self.look_at_head(&step.book, &step.ring)?;
+        let wish = &Wish {
+            head: wish.head || !matches!(shown, Shown::Newest),
+            ..wish.clone()
+        };
+        if let Shown::Foreign(problem) = shown {
+            step.settled.problems.push(problem);
+        }
         let wanted = self.wanted(&mut step, &scope)?;
         self.renew_key(&mut step, &scope, &wanted, wish)?;
         let mail = self.take_mail(&mut step)?;
