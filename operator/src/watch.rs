@@ -134,7 +134,12 @@ impl Scene<'_> {
             .take_if(|(read, _)| now.duration_since(*read) >= LISTS_FOR);
         if self.receipts.is_none() {
             let mut problems = Vec::new();
-            let receipts = Receipts::at(self.backend, self.policy.clone(), &mut problems)?;
+            let receipts = Receipts::at(self.backend, self.policy.clone(), Vec::new(), &mut problems)?;
+            problems.extend(
+                receipts
+                    .iter()
+                    .flat_map(|receipts| self.view.withheld(receipts.roster())),
+            );
             for problem in problems {
                 self.view.once("node lists", &problem, &mut self.told);
             }

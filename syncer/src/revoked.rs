@@ -43,6 +43,9 @@ pub struct Identity {
 pub struct SignedHead {
     /// Its version.
     pub head: u64,
+    /// The version of the policy that it was signed under; 0 where that was not noted.
+    #[serde(default)]
+    pub policy: u64,
     /// When it was there at the latest.
     pub at: Timestamp,
 }
@@ -405,7 +408,11 @@ mod tests {
         assert_eq!(names, [("alice", 2), ("zoe", 0)]);
         assert!(list.has_name("zoe") && !list.has_name("bob"));
         let mut desk = Desk::open(&state).unwrap();
-        let head = |head| SignedHead { head, at: time(1) };
+        let head = |head| SignedHead {
+            head,
+            policy: 1,
+            at: time(1),
+        };
         let (both, zoe) = (["alice".to_owned(), "zoe".to_owned()], ["zoe".to_owned()]);
         desk.note_head(&both, head(7), false).unwrap();
         desk.note_head(&both, head(8), false).unwrap();

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use dirless_publish::{Awaited, BackendFolder, Fleet, Folder, Host, SignedError, Standing, follow_successions};
+use dirless_publish::{
+    Awaited, BackendFolder, Fleet, Folder, Host, Roster, SignedError, Standing, enroller_of, follow_successions,
+};
 use dirless_seal::trust::{Head, Memory, Object, Policy, Seen};
 use dirless_seal::{Label, Note};
 use jiff::Timestamp;
@@ -74,6 +76,7 @@ impl View {
             .map(|before| before.since);
         let here = Awaited {
             version: head.version,
+            policy: head.policy,
             signed_by: head.issued,
         };
         let (since, is_new) = (same.unwrap_or(here), same.is_none());
@@ -139,6 +142,22 @@ impl View {
         );
     }
 
+    /// The node lists that heads name and `roster` lacks, for people.
+    pub(super) fn withheld(&self, roster: &Roster) -> Vec<String> {
+        let held_back = |(publisher, current): (&Label, &Current)| {
+            let signed = current.head.nodes?;
+            let enroller = enroller_of(publisher).ok()?;
+            let is_there = self.policy.enrollers.iter().any(|own| *own.key.name() == enroller);
+            let shown = roster.version(&enroller);
+            (is_there && shown < signed).then(|| {
+                format!(
+                    "node list {signed} of {enroller} is held back, the newest that is shown is {shown}: hosts may be missing"
+                )
+            })
+        };
+        self.heads.iter().filter_map(held_back).collect()
+    }
+
     /// Learns why hosts that are not heard of may be refused, if there are any.
     pub(super) fn look_at_keys(&mut self, backend: &BackendFolder, fleet: &Fleet, now: Timestamp, told: &mut Told) {
         let is_silent = fleet.hosts.values().any(|host| !host.is_connected(now));
@@ -182,12 +201,13 @@ impl View {
                 about.unknown.push(publisher.to_string());
                 continue;
             };
-            let of = host.standing(publisher, current.since.version, now);
+            // What is shown here may be older than what a host has.
+            let of = host.standing(publisher, current.since, None, now);
             standing = standing.max(of);
             if of != Standing::Applied {
                 let has = host
                     .head(publisher)
-                    .map_or_else(|| "none".to_owned(), |head| head.to_string());
+                    .map_or_else(|| "none".to_owned(), |head| head.version.to_string());
                 about
                     .behind
                     .push(format!("{publisher} at {has} of {}", current.since.version));

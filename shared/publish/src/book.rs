@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dirless_seal::trust::{Memory, parse};
+use dirless_seal::trust::{Memory, Seen, parse};
 use dirless_seal::{Digest, Label, Note};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -165,6 +165,16 @@ impl Book {
         self.current(pair)
             .map(|current| current.manifest.as_str())
             .or_else(gone)
+    }
+
+    /// The last head that was signed.
+    pub(super) fn newest(&self) -> Result<Option<Seen>, SignedError> {
+        let digest = self.head_digest.as_deref().map(str::parse).transpose();
+        let digest = digest.map_err(|error| SignedError::damaged("book", error))?;
+        Ok(digest.map(|digest| Seen {
+            version: self.head,
+            digest,
+        }))
     }
 
     /// Everything that is published.

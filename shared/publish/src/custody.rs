@@ -133,7 +133,7 @@ impl Custody {
     /// # Errors
     /// When the name is too long, or there are no random bytes.
     pub fn generate(name: &Label) -> Result<Self, CustodyError> {
-        let enroller = enroller_name(name)?;
+        let enroller = enroller_of(name)?;
         let key = |name: Label| SigningKey::generate(name).map_err(|_| CustodyError::Random);
         Ok(Self {
             publisher: key(name.clone())?,
@@ -215,7 +215,11 @@ impl Custody {
     }
 }
 
-fn enroller_name(name: &Label) -> Result<Label, CustodyError> {
+/// What the enroller is called whose keys are made with this publisher's.
+///
+/// # Errors
+/// When the name is too long for that.
+pub fn enroller_of(name: &Label) -> Result<Label, CustodyError> {
     format!("{name}-enroller")
         .parse()
         .map_err(|_| CustodyError::Name(name.clone()))

@@ -6,7 +6,7 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dirless_seal::trust::{Node, NodeList, Object, OnExpiry, Policy, Receipt, SplitView};
+use dirless_seal::trust::{Node, NodeList, Object, OnExpiry, Policy, Receipt, Seen, SplitView};
 use dirless_seal::{Label, Note};
 use dirless_wire::trust::ReceiptReply;
 use jiff::{SignedDuration, Timestamp};
@@ -22,32 +22,37 @@ pub const CONNECTED_FOR: Duration = Duration::from_secs(180);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     nodes: BTreeMap<Label, Node>,
+    /// Of the lists, by enroller.
+    versions: BTreeMap<Label, u64>,
     /// Compartments whose hosts serve on when their lease has run out.
     serve_on: BTreeSet<Label>,
 }
 
 impl Roster {
-    /// The one that `folder` has for `policy`. A list that does not hold goes to `problems`.
+    /// The one that `folder` has for `policy`, and no older one than what is `known`: who serves the folder may hold lists
+    /// back, and whoever is on those alone would be waited for by nobody. What is held back, or does not hold, goes to
+    /// `problems`.
     ///
     /// # Errors
     /// When the files cannot be read.
-    pub fn read(folder: &dyn Folder, policy: &Policy, problems: &mut Vec<String>) -> Result<Self, SignedError> {
-        let mut lists = Vec::new();
+    pub fn read(
+        folder: &dyn Folder,
+        policy: &Policy,
+        known: Vec<NodeList>,
+        problems: &mut Vec<String>,
+    ) -> Result<Self, SignedError> {
+        let mut lists = known;
         for enroller in &policy.enrollers {
             let name = enroller.key.name();
-            let versions = folder.list(&paths::node_lists(name))?;
-            let Some(newest) = versions.iter().filter_map(|version| version.parse::<u64>().ok()).max() else {
-                continue;
-            };
-            let path = paths::nodes(name, newest);
-            let Some(bytes) = folder.get(&path, 2 * NodeList::MOST as u64)? else {
-                continue;
-            };
-            let note = Note::parse(&bytes, 2 * NodeList::MOST).map_err(SignedError::no_note(&path, "node list"));
-            let list = note.and_then(|note| NodeList::accept(policy, None, &note).map_err(SignedError::refused(&path)));
-            match list {
-                Ok(list) => lists.push(list),
-                Err(error) => problems.push(error.to_string()),
+            let known = lists.iter().position(|list| list.enroller == *name);
+            let least = known.and_then(|at| lists.get(at)).map_or(0, |list| list.version);
+            match Self::newest(folder, policy, name, least)? {
+                Ok(Some(newest)) => {
+                    lists.retain(|list| list.enroller != *name);
+                    lists.push(newest);
+                }
+                Ok(None) => {}
+                Err(problem) => problems.push(problem),
             }
         }
         let serve_on = policy
@@ -60,12 +65,51 @@ impl Roster {
         })
     }
 
+    /// The newest list of an enroller in `folder`; none where `least`, the one that is known, is the newest. What is wrong
+    /// there, for people.
+    fn newest(
+        folder: &dyn Folder,
+        policy: &Policy,
+        enroller: &Label,
+        least: u64,
+    ) -> Result<Result<Option<NodeList>, String>, SignedError> {
+        let versions = folder.list(&paths::node_lists(enroller))?;
+        let newest = versions.iter().filter_map(|version| version.parse::<u64>().ok()).max();
+        let newest = newest.unwrap_or(0);
+        if newest < least {
+            return Ok(Err(format!(
+                "node list {least} of {enroller} is held back: the newest that is shown is {newest}"
+            )));
+        }
+        if newest == least {
+            return Ok(Ok(None));
+        }
+        let path = paths::nodes(enroller, newest);
+        let Some(bytes) = folder.get(&path, 2 * NodeList::MOST as u64)? else {
+            return Ok(Err(format!("{path} is held back: it is listed, and not there")));
+        };
+        let note = Note::parse(&bytes, 2 * NodeList::MOST).map_err(SignedError::no_note(&path, "node list"));
+        let list = note.and_then(|note| NodeList::accept(policy, None, &note).map_err(SignedError::refused(&path)));
+        Ok(match list {
+            Ok(list) if list.enroller == *enroller && list.version == newest => Ok(Some(list)),
+            Ok(list) => Err(format!("{path}: it is list {} of {}", list.version, list.enroller)),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// The version of this enroller's list that the roster is made of.
+    #[must_use]
+    pub fn version(&self, enroller: &Label) -> u64 {
+        self.versions.get(enroller).copied().unwrap_or(0)
+    }
+
     fn of(lists: &[NodeList]) -> Self {
         let is_revoked = |name: &Label| lists.iter().any(|list| list.is_revoked(name));
         let nodes = lists.iter().flat_map(|list| &list.nodes);
         let nodes = nodes.filter(|node| !is_revoked(node.key.name()));
         Self {
             nodes: nodes.map(|node| (node.key.name().clone(), node.clone())).collect(),
+            versions: lists.iter().map(|list| (list.enroller.clone(), list.version)).collect(),
             serve_on: BTreeSet::new(),
         }
     }
@@ -98,14 +142,11 @@ pub enum Standing {
 }
 
 impl Host {
-    /// The version of this publisher's head that it applied.
+    /// This publisher's head that it applied.
     #[must_use]
-    pub fn head(&self, publisher: &Label) -> Option<u64> {
+    pub fn head(&self, publisher: &Label) -> Option<Seen> {
         let heads = &self.receipt.as_ref()?.heads;
-        heads
-            .iter()
-            .find(|(name, _)| name == publisher)
-            .map(|(_, seen)| seen.version)
+        heads.iter().find(|(name, _)| name == publisher).map(|(_, seen)| *seen)
     }
 
     /// What it says is wrong, each as a code and what it is about.
@@ -124,24 +165,33 @@ impl Host {
         latest.checked_add(SignedDuration::from_secs(lease.into())).ok()
     }
 
-    /// Whether it was heard of lately.
+    /// Whether it was heard of lately. A time far ahead, of a backend whose clock was wrong, says nothing.
     #[must_use]
     pub fn is_connected(&self, now: Timestamp) -> bool {
         let lately =
-            |at: Timestamp| now.duration_since(at) < SignedDuration::try_from(CONNECTED_FOR).unwrap_or_default();
+            |at: Timestamp| now.duration_since(at).abs() < SignedDuration::try_from(CONNECTED_FOR).unwrap_or_default();
         self.received.is_some_and(lately)
     }
 
-    /// How it stands to `version` of the publisher's heads.
+    /// How it stands to what is awaited of the publisher; `newest` is the last head of it, where that is known for sure.
     #[must_use]
-    pub fn standing(&self, publisher: &Label, version: u64, now: Timestamp) -> Standing {
-        if self.head(publisher).is_some_and(|applied| applied >= version) {
+    pub fn standing(&self, publisher: &Label, awaited: Awaited, newest: Option<Seen>, now: Timestamp) -> Standing {
+        if self.has_applied(publisher, awaited, newest) {
             Standing::Applied
         } else if self.is_connected(now) {
             Standing::Behind
         } else {
             Standing::Offline
         }
+    }
+
+    /// A number alone says little: under another key, heads may begin at one again, and a thief of the one before can sign
+    /// any. Who applied what is awaited knows its policy, and nothing that comes after the `newest`.
+    fn has_applied(&self, publisher: &Label, awaited: Awaited, newest: Option<Seen>) -> bool {
+        let policy = self.receipt.as_ref().map_or(0, |receipt| receipt.policy.version);
+        let is_ours = |head: Seen| newest.is_none_or(|newest| head.version < newest.version || head == newest);
+        self.head(publisher)
+            .is_some_and(|head| head.version >= awaited.version && policy >= awaited.policy && is_ours(head))
     }
 }
 

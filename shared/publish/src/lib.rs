@@ -50,7 +50,7 @@ pub use adopt::{Adopted, Facts};
 pub use backend::{BackendFolder, request_key};
 pub use book::{Book, Current};
 pub use config::{CompartmentConfig, SignedConfig};
-pub use custody::{Custody, CustodyError, PublicLines};
+pub use custody::{Custody, CustodyError, PublicLines, enroller_of};
 pub use enroller::{Attended, Enroller, Office};
 pub use epochs::Begun;
 pub use error::SignedError;

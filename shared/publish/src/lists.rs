@@ -127,6 +127,17 @@ impl Enroller {
         Ok(newest)
     }
 
+    /// The newest list of each enroller of `policy` that is known here, ours among them.
+    pub(super) fn known_lists(&self, policy: &Policy) -> Result<Vec<NodeList>, SignedError> {
+        let mut lists = Vec::new();
+        for enroller in &policy.enrollers {
+            let known = self.kept_list(enroller.key.name())?;
+            // Under another key than the one that signed it, a list says nothing any more.
+            lists.extend(known.and_then(|(_, note)| NodeList::accept(policy, None, &note).ok()));
+        }
+        Ok(lists)
+    }
+
     /// The oldest list that is there.
     fn first_list(&self, enroller: &Label) -> Result<u64, SignedError> {
         if self.folder().has(&paths::nodes(enroller, 1))? {

@@ -13,6 +13,7 @@ mod logs;
 mod operator;
 mod program;
 mod publish;
+mod receipts;
 mod refuse;
 mod renewal;
 mod revoke;

@@ -253,13 +253,11 @@ impl Tenant {
         let published = began.elapsed();
         let (signer, until) = (Arc::clone(&self.signer), Instant::now() + PATIENCE);
         let waited = tokio::task::spawn_blocking(move || {
-            let version = match head {
-                Some(head) => head,
-                // Whoever signs each minute was faster.
-                None => signer.book()?.head,
-            };
+            let book = signer.book()?;
             let awaited = Awaited {
-                version,
+                // Whoever signs each minute may have been faster.
+                version: head.unwrap_or(book.head),
+                policy: book.policy,
                 signed_by: Clock::system().now(),
             };
             signer.wait(awaited, &mut Pace::since(began), until, &mut Vec::new())

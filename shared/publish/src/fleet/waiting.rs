@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use dirless_seal::Label;
-use dirless_seal::trust::Policy;
+use dirless_seal::trust::{NodeList, Policy, Seen};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,6 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Awaited {
     /// The version of our own head, or any later one.
     pub version: u64,
+    /// The version of the policy that it was signed under.
+    pub policy: u64,
     /// When it was there at the latest: what went before it is believed until its lease has run out.
     pub signed_by: Timestamp,
 }
@@ -104,8 +106,9 @@ impl Waited {
             split_views: fleet.splits().iter().map(ToString::to_string).collect(),
             ..Self::default()
         };
+        waited.problems.extend(own.unknown_heads(fleet));
         for (name, host) in &fleet.hosts {
-            match host.standing(own.publisher, awaited.version, now) {
+            match host.standing(own.publisher, awaited, own.newest, now) {
                 Standing::Applied => {
                     waited.applied += 1;
                     continue;
@@ -186,16 +189,21 @@ impl fmt::Debug for Receipts<'_> {
 }
 
 impl<'a> Receipts<'a> {
-    /// Those at the backend of `folder`; none where there is no backend, for nobody reports to a folder. Node lists that do
-    /// not hold go to `problems`.
+    /// Those at the backend of `folder`; none where there is no backend, for nobody reports to a folder. Node lists that are
+    /// older than what is `known`, or do not hold, go to `problems`.
     ///
     /// # Errors
     /// When the node lists cannot be read.
-    pub fn at(folder: &'a dyn Folder, policy: Policy, problems: &mut Vec<String>) -> Result<Option<Self>, SignedError> {
+    pub fn at(
+        folder: &'a dyn Folder,
+        policy: Policy,
+        known: Vec<NodeList>,
+        problems: &mut Vec<String>,
+    ) -> Result<Option<Self>, SignedError> {
         let Some(registry) = folder.registry() else {
             return Ok(None);
         };
-        let roster = Roster::read(folder, &policy, problems)?;
+        let roster = Roster::read(folder, &policy, known, problems)?;
         Ok(Some(Self {
             registry,
             policy,
@@ -210,14 +218,44 @@ impl<'a> Receipts<'a> {
     pub fn fleet(&self) -> Result<Fleet, SignedError> {
         Ok(Fleet::of(&self.policy, &self.roster, &self.registry.receipts()?))
     }
+
+    /// Who may sign them.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
 }
 
 /// Whose heads are waited for, and what is known of them.
 struct Own<'a> {
     publisher: &'a Label,
+    /// The last one, as of after the receipts were read.
+    newest: Option<Seen>,
     /// Seconds of a lease, as this publisher signs them: what is served as its head is anybody's.
     lease: u32,
     roster: &'a Roster,
+}
+
+impl Own<'_> {
+    /// Hosts that say to have applied what was never signed here, for people.
+    fn unknown_heads(&self, fleet: &Fleet) -> Option<String> {
+        let newest = self.newest?;
+        let head = |host: &Host| host.head(self.publisher).map(|head| head.version);
+        let mut ahead = fleet
+            .hosts
+            .iter()
+            .filter_map(|(name, host)| Some((name, head(host).filter(|head| *head > newest.version)?)));
+        let (name, head) = ahead.next()?;
+        let others = match ahead.count() {
+            0 => String::new(),
+            more => format!(", as {more} others do"),
+        };
+        Some(format!(
+            "{name} says that it applied head {head} of {}{others}; the last one that was signed here is {}. That counts for \
+             nothing, and these hosts as behind, until they report a head of today's key",
+            self.publisher, newest.version
+        ))
+    }
 }
 
 impl Enroller {
@@ -227,7 +265,8 @@ impl Enroller {
     /// When policy or node lists cannot be read.
     pub fn receipts(&self, problems: &mut Vec<String>) -> Result<Option<Receipts<'_>>, SignedError> {
         let policy = self.policy(problems)?;
-        Receipts::at(self.folder(), policy, problems)
+        let known = self.known_lists(&policy)?;
+        Receipts::at(self.folder(), policy, known, problems)
     }
 }
 
@@ -244,8 +283,8 @@ impl Signer {
         let Some(receipts) = self.enroller().receipts(problems)? else {
             return Ok(None);
         };
-        let own = self.own(&receipts);
         let (fleet, now) = (receipts.fleet()?, self.clock.now());
+        let own = self.own(&receipts)?;
         let looked = awaited
             .into_iter()
             .map(|awaited| (awaited, Waited::look(&fleet, &own, awaited, now)));
@@ -267,12 +306,12 @@ impl Signer {
         let Some(receipts) = self.enroller().receipts(problems)? else {
             return Ok(None);
         };
-        let own = self.own(&receipts);
         loop {
             let asked = Instant::now();
-            let looked = receipts
-                .fleet()
-                .map(|fleet| Waited::look(&fleet, &own, awaited, self.clock.now()));
+            let looked = receipts.fleet().and_then(|fleet| {
+                let own = self.own(&receipts)?;
+                Ok(Waited::look(&fleet, &own, awaited, self.clock.now()))
+            });
             let is_over = Instant::now() >= until;
             match looked {
                 Ok(mut waited) => {
@@ -293,12 +332,13 @@ impl Signer {
         }
     }
 
-    fn own<'a>(&'a self, receipts: &'a Receipts<'_>) -> Own<'a> {
-        Own {
+    fn own<'a>(&'a self, receipts: &'a Receipts<'_>) -> Result<Own<'a>, SignedError> {
+        Ok(Own {
             publisher: self.publisher(),
+            newest: self.book()?.newest()?,
             lease: self.config.lease(receipts.policy.lease).expires,
             roster: &receipts.roster,
-        }
+        })
     }
 }
 
@@ -311,11 +351,13 @@ mod tests {
         let (publisher, roster) = (label("syncer"), Roster::default());
         let own = Own {
             publisher: &publisher,
+            newest: None,
             lease: 3600,
             roster: &roster,
         };
         let awaited = Awaited {
             version: 7,
+            policy: 1,
             signed_by: time(10_000),
         };
         Waited::look(fleet, &own, awaited, time(10_010))
@@ -359,6 +401,51 @@ mod tests {
         assert_eq!(fleet.splits(), []);
         fleet.hosts.insert(label("n6"), host(7, 9, 1));
         assert_eq!(fleet.splits().len(), 1);
+    }
+
+    #[test]
+    fn a_number_alone_is_no_head() {
+        let publisher = label("syncer");
+        let applied = |of: &Host, awaited, newest: Option<&Host>| {
+            let newest = newest.and_then(|host| host.head(&publisher));
+            of.standing(&publisher, awaited, newest, time(10_000)) == Standing::Applied
+        };
+        let awaited = Awaited {
+            version: 7,
+            policy: 1,
+            signed_by: time(10_000),
+        };
+        let (seven, nine) = (host(7, 1, 9_990), host(9, 1, 9_990));
+        assert!(applied(&seven, awaited, None) && applied(&seven, awaited, Some(&nine)));
+        assert!(applied(&nine, awaited, None) && applied(&nine, awaited, Some(&nine)));
+        // Signed by the key before, or by whoever stole it.
+        assert!(!applied(&nine, awaited, Some(&seven)));
+        assert!(!applied(&nine, awaited, Some(&host(9, 2, 9_990))));
+        // It does not know the policy that names the key.
+        assert!(!applied(&nine, Awaited { policy: 2, ..awaited }, Some(&nine)));
+
+        let mut fleet = Fleet::default();
+        fleet.hosts.insert(label("n1"), nine.clone());
+        let own = Own {
+            publisher: &publisher,
+            newest: seven.head(&publisher),
+            lease: 3600,
+            roster: &Roster::default(),
+        };
+        let waited = Waited::look(&fleet, &own, awaited, time(10_010));
+        assert_eq!((waited.applied, waited.behind.len(), waited.problems.len()), (0, 1, 1));
+        assert!(
+            waited.problems[0].contains("n1 says that it applied head 9"),
+            "{:?}",
+            waited.problems
+        );
+    }
+
+    #[test]
+    fn times_far_ahead_say_nothing() {
+        let at = |received| host(7, 1, received).is_connected(time(10_000));
+        assert!(at(9_990) && at(10_010), "clocks differ");
+        assert!(!at(9_000) && !at(20_000));
     }
 
     #[test]

@@ -239,16 +239,17 @@ async fn settle(
     let settled: Settled = setting.settle(Wish::default()).await?.unwrap_or_default();
     let is_whole = settled.held.is_empty();
     reply.problems.extend(settled.problems);
-    // A syncer that runs may have been faster.
-    let head = match settled.head {
-        Some(head) => head,
-        None => setting.needed_signer()?.book()?.head,
-    };
+    let book = setting.needed_signer()?.book()?;
     let mut desk = desk(setting).await?;
     // What could not be signed is not in this head.
     if is_whole {
-        let at = setting.clock.now();
-        desk.note_head(&request.names, SignedHead { head, at }, !reply.published.is_empty())?;
+        let signed = SignedHead {
+            // A syncer that runs may have been faster.
+            head: settled.head.unwrap_or(book.head),
+            policy: book.policy,
+            at: setting.clock.now(),
+        };
+        desk.note_head(&request.names, signed, !reply.published.is_empty())?;
     }
     let of_these = desk
         .revocations()
@@ -261,6 +262,7 @@ async fn settle(
 fn awaited(revocation: &Revocation) -> Option<Awaited> {
     revocation.signed.map(|signed| Awaited {
         version: signed.head,
+        policy: signed.policy,
         signed_by: signed.at,
     })
 }
