@@ -24,8 +24,21 @@ pub(super) struct Before {
     pub(super) unreadable: Option<String>,
     pub(super) missing_at_backend: bool,
     pub(super) etag: Option<String>,
+    /// What keeps anything from being pushed. What is signed goes on without: no backend of deployed clients, whatever it
+    /// holds or says, decides what hosts learn that believe signatures alone.
+    pub(super) unpushable: Option<String>,
     /// What a push may replace: exactly what was looked at, so that no other writer is overwritten.
     pub(super) expected: Expected,
+}
+
+impl Before {
+    /// Fails with what keeps anything from being pushed.
+    pub(super) fn pushable(&self) -> anyhow::Result<()> {
+        match &self.unpushable {
+            Some(reason) => bail!("{reason}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Deployed backends send no tags; there, nothing can be expected.
@@ -45,12 +58,26 @@ impl Cycle<'_> {
             unreadable: None,
             missing_at_backend: false,
             etag: None,
+            unpushable: None,
             expected: Expected::Anything,
             published,
         };
         if let Some(shape) = &before.shape {
             self.check_ledger(shape, ledger)?;
         }
+        match self.look_at_backend(&mut before, ledger, used).await {
+            // What was published is known, and the guard compares with that.
+            Err(error) if self.signer.is_some() && before.published.is_some() => {
+                before.missing_at_backend = false;
+                before.unpushable = Some(format!("{error:#}"));
+            }
+            compared => compared?,
+        }
+        Ok(before)
+    }
+
+    /// Compares what is known with what the backend holds.
+    async fn look_at_backend(&self, before: &mut Before, ledger: &[Entry], used: u64) -> anyhow::Result<()> {
         let held = self.remote.look(before.published.as_ref(), &self.setting.names).await;
         match held.context("looking at what the backend holds")? {
             Holds::Ours { etag } => {
@@ -60,14 +87,14 @@ impl Cycle<'_> {
             Holds::Nothing => {
                 before.missing_at_backend = true;
                 before.expected = Expected::Absent;
-                if let Some(back) = self.stocked_before(&before)? {
-                    self.other(back, ledger, used, &mut before)?;
+                if let Some(back) = self.stocked_before(before)? {
+                    self.other(back, ledger, used, before)?;
                 }
             }
             Holds::Other { body, etag } => {
                 before.expected = expecting(etag);
                 match body {
-                    Body::Readable(back) => self.other(*back, ledger, used, &mut before)?,
+                    Body::Readable(back) => self.other(*back, ledger, used, before)?,
                     Body::Unreadable(reason) => {
                         before.missing_at_backend = true;
                         if before.published.is_none() {
@@ -80,7 +107,7 @@ impl Cycle<'_> {
                 }
             }
         }
-        Ok(before)
+        Ok(())
     }
 
     /// What is published signed alone, when nothing else is known of it: state that came back without its ledger must not

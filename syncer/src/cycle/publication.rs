@@ -46,6 +46,18 @@ struct Found {
     is_there: bool,
     expected: Expected,
     etag: Option<String>,
+    /// What keeps anything from being pushed; what is signed goes on without.
+    unpushable: Option<String>,
+}
+
+impl Found {
+    /// Fails with what keeps anything from being pushed.
+    fn pushable(&self) -> anyhow::Result<()> {
+        match &self.unpushable {
+            Some(reason) => bail!("{reason}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<'a> Publication<'a> {
@@ -139,6 +151,7 @@ impl<'a> Publication<'a> {
         if let Some(published) = known.filter(|published| published.made_of.as_ref() == Some(&now))
             && self.is_stocked(&target.name, &published.digest)?
         {
+            found.pushable()?;
             return note_unchanged(&state, published, &found, now);
         }
         let (made_of, all) = match selected {
@@ -165,6 +178,7 @@ impl<'a> Publication<'a> {
             document.meta.sequence = Some(published.sequence);
             document.meta.generated_at = Some(published.at.clone());
             stock(self.signer.as_ref(), &target.name, &digest, &document)?;
+            found.pushable()?;
             return note_unchanged(&state, published, &found, made_of);
         }
         if let Some(held) = self.guard(&state, &found, document.entries.len(), &digest)? {
@@ -177,6 +191,7 @@ impl<'a> Publication<'a> {
         document.meta.sequence = Some(sequence);
         document.meta.generated_at = Some(now.clone());
         stock(self.signer.as_ref(), &target.name, &digest, &document)?;
+        found.pushable()?;
         let (written, body) = remote.push(&document, None, &found.expected).await?;
         let count = document.entries.len();
         state.set_published(&Published {
@@ -204,14 +219,28 @@ impl<'a> Publication<'a> {
         let used = state
             .sequence()?
             .max(published.as_ref().map_or(0, |published| published.sequence));
-        let expecting = |etag: Option<ETag>| etag.map_or(Expected::Anything, Expected::Tag);
         let mut found = Found {
             sequence: used,
             is_there: false,
             expected: Expected::Absent,
             etag: None,
+            unpushable: None,
             published,
         };
+        match self.look_at_backend(remote, &mut found, target).await {
+            Err(error) if self.signer.is_some() && found.published.is_some() => {
+                found.is_there = true;
+                found.unpushable = Some(format!("{error:#}"));
+            }
+            compared => compared?,
+        }
+        Ok(found)
+    }
+
+    /// Compares what is known with what the backend holds.
+    async fn look_at_backend(&self, remote: &Remote<'_>, found: &mut Found, target: &Target) -> anyhow::Result<()> {
+        let expecting = |etag: Option<ETag>| etag.map_or(Expected::Anything, Expected::Tag);
+        let used = found.sequence;
         let held = remote.look(found.published.as_ref(), &self.config.names).await;
         match held.context("looking at what the backend holds")? {
             Holds::Nothing => {}
@@ -248,7 +277,7 @@ impl<'a> Publication<'a> {
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Holds a publication back that lacks more than the share of `[guard]` of what is published.

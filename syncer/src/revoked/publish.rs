@@ -44,13 +44,23 @@ pub struct Place<'a> {
     pub clock: Clock,
 }
 
+/// What came of taking people away from one place.
+#[derive(Debug)]
+pub struct Gone {
+    /// The snapshot without them.
+    pub took: Took,
+    /// Why the backend of deployed clients has not got it.
+    pub unpushed: Option<anyhow::Error>,
+}
+
 impl Place<'_> {
     /// Publishes it without whoever is revoked, from what is published; `None` when nobody of them is there. What is
-    /// signed goes to the signer, and is settled by the caller.
+    /// signed goes to the signer, and is settled by the caller; a backend of deployed clients that does not take it changes
+    /// nothing of that, and is told of in what is given.
     ///
     /// # Errors
-    /// When what is published cannot be edited, or the backend does not take it.
-    pub async fn take_away(mut self, desk: &Desk) -> anyhow::Result<Option<Took>> {
+    /// When what is published cannot be edited, or goes to that backend alone and is not taken.
+    pub async fn take_away(mut self, desk: &Desk) -> anyhow::Result<Option<Gone>> {
         let remote = Remote::new(self.client.clone(), SourceName::new(&self.name)?, self.access);
         let document = match self.document.take() {
             Some(document) => document,
@@ -63,7 +73,11 @@ impl Place<'_> {
         let Some(Edited { mut document, gone }) = edited else {
             return Ok(None);
         };
-        let expected = self.expected(&remote, self.published.as_ref()).await?;
+        let expected = self.expected(&remote, self.published.as_ref()).await;
+        let expected = match expected {
+            Err(error) if self.signer.is_none() => return Err(error),
+            other => other,
+        };
         let known = self.published.as_ref().map_or(0, |published| published.sequence);
         let there = document.meta.sequence.unwrap_or(0);
         let sequence = after(known.max(there).max(self.state.sequence()?))?;
@@ -76,8 +90,24 @@ impl Place<'_> {
         let (says, text) = numbered(&document, sequence, &now).context("writing the snapshot")?;
         stock_text(self.signer.as_ref(), &self.name, &says, || Ok(text))?;
         let written = match expected {
-            Some(expected) => Some(remote.push(&document, None, &expected).await?),
-            None => None,
+            Ok(Some(expected)) => remote.push(&document, None, &expected).await.map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let took = Took {
+            source: self.name.clone(),
+            sequence,
+        };
+        let written = match written {
+            Ok(written) => written,
+            Err(error) if self.signer.is_none() => return Err(error),
+            // What was pushed last stays noted, so that the next cycle pushes this.
+            Err(error) => {
+                return Ok(Some(Gone {
+                    took,
+                    unpushed: Some(error),
+                }));
+            }
         };
         if let Some(mut published) = self.published {
             let (written, body) = written.unzip();
@@ -100,10 +130,7 @@ impl Place<'_> {
                 made_of: None,
             })?;
         }
-        Ok(Some(Took {
-            source: self.name.clone(),
-            sequence,
-        }))
+        Ok(Some(Gone { took, unpushed: None }))
     }
 
     /// What is published: as it was signed, or else as the backend has it.

@@ -1,12 +1,16 @@
 //! Somebody is taken away by hand: at once, from everything, for as long as the source has them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{ExitCode, Output};
+use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use dirless_operator::Surroundings;
 use dirless_seal::Note;
 use dirless_seal::trust::{self, Receipt, print};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::program::{Site, now, until};
 use crate::support::*;
@@ -381,4 +385,84 @@ fn somebody_elsewhere_takes_away_as_well_and_says_the_same() {
     site.people(&["ann", "bob", "carol"]);
     until("ann", || site.look(&mut host).is_ok_and(|seen| has(&seen, "ann")));
     assert!(!has(&site.look(&mut host).unwrap(), "bob"));
+}
+
+/// A backend of deployed clients: it keeps what it is sent, until it is told to show something else.
+#[derive(Clone, Default)]
+struct Deployed(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    bodies: BTreeMap<String, Vec<u8>>,
+    /// What it answers from now on.
+    shows: Option<(u16, &'static [u8])>,
+}
+
+impl Respond for Deployed {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let mut kept = self.0.lock().unwrap();
+        let path = request.url.path().to_owned();
+        if let Some((status, body)) = kept.shows {
+            return ResponseTemplate::new(status).set_body_bytes(body);
+        }
+        match request.method.as_str() {
+            "GET" => match kept.bodies.get(&path) {
+                Some(body) => ResponseTemplate::new(200)
+                    .insert_header("x-dirless-encrypted", "age")
+                    .set_body_bytes(body.clone()),
+                None => ResponseTemplate::new(404),
+            },
+            _ => {
+                kept.bodies.insert(path, request.body.clone());
+                ResponseTemplate::new(200).set_body_raw("{\"status\":\"ok\"}", "application/json")
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backend_of_deployed_clients_holds_up_nothing_that_is_signed() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let deployed = Deployed::default();
+    let server = runtime.block_on(MockServer::start());
+    runtime.block_on(Mock::given(any()).respond_with(deployed.clone()).mount(&server));
+    let site = Site::at_backend(&format!(
+        "classic = true\n[backend]\nurl = {:?}\nenrollment_token = \"sekret-token-1\"\ntenant_id = {:?}",
+        server.uri(),
+        "ab".repeat(32),
+    ));
+    site.good(&["enroll"]);
+    site.good(&["once"]);
+    let code = site.code("web-1");
+    let mut host = Host::new(&site.tenant, "all");
+    site.ask(&host, &code, "web-1");
+    site.good(&["node", "admit"]);
+    assert!(has(&site.look(&mut host).unwrap(), "ann"));
+
+    // Whatever it says, or if it says nothing that makes sense.
+    let wrong: [(u16, &[u8], &str); 2] = [(500, b"", "ann"), (200, b"no snapshot of this syncer", "bob")];
+    for (status, body, name) in wrong {
+        deployed.0.lock().unwrap().shows = Some((status, body));
+        let (ended_well, said) = site.ends(&["revoke", name]);
+        assert!(!ended_well && said.contains("people: "), "{said}");
+        assert!(said.contains("signed head"), "{said}");
+        assert!(!has(&site.look(&mut host).unwrap(), name), "{status}");
+    }
+    // What is new is signed as well.
+    deployed.0.lock().unwrap().shows = Some((500, b""));
+    site.people(&["ann", "bob", "zoe"]);
+    let (ended_well, said) = site.ends(&["once"]);
+    assert!(!ended_well && said.contains("the backend"), "{said}");
+    let seen = site.look(&mut host).unwrap();
+    assert!(
+        has(&seen, "zoe") && !has(&seen, "ann") && !has(&seen, "bob"),
+        "{seen:?}"
+    );
+
+    // It has everything as soon as it works again.
+    deployed.0.lock().unwrap().shows = None;
+    let before = deployed.0.lock().unwrap().bodies.clone();
+    site.good(&["once"]);
+    assert_ne!(deployed.0.lock().unwrap().bodies, before);
+    assert!(site.good(&["once"]).contains("nothing changed"));
 }

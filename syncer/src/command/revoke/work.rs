@@ -43,10 +43,10 @@ pub(super) async fn revoke(
         classic: access.classic,
         ..RevokeReply::default()
     };
-    take_away(setting, &access, request, by, &mut reply).await?;
+    let is_whole = take_away(setting, &access, request, by, &mut reply).await?;
     let mut awaited = None;
     if setting.config.signed.is_some() {
-        let noted = settle(setting, request, &mut reply).await;
+        let noted = settle(setting, request, is_whole, &mut reply).await;
         awaited = noted.unwrap_or_else(|error| {
             reply.problems.push(format!("{error:#}"));
             None
@@ -80,14 +80,14 @@ fn check(request: &RevokeRequest) -> Result<(), RevokeError> {
     }
 }
 
-/// Puts them on the list, and publishes everything without them.
+/// Puts them on the list, and publishes everything without them. Is it without them everywhere, as far as it is signed?
 async fn take_away(
     setting: &Setting<'_>,
     access: &Access,
     request: &RevokeRequest,
     by: &str,
     reply: &mut RevokeReply,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     // Until all of it is published nobody else publishes what was read before.
     let mut desk = desk(setting).await?;
     // That nothing can be signed is told once they are on the list.
@@ -112,15 +112,25 @@ async fn take_away(
         })?;
         tracing::warn!(event = "user.revoked", user = name, by, "{name} was revoked by {by}");
     }
-    for place in places(setting, access, sources, &mut reply.problems)? {
+    let known = reply.problems.len();
+    let places = places(setting, access, sources, &mut reply.problems)?;
+    let mut is_whole = reply.problems.len() == known;
+    for place in places {
         let name = place.name.clone();
-        match place.take_away(&desk).await {
-            Ok(None) => {}
-            Ok(Some(took)) => reply.published.push(took),
-            Err(error) => reply.problems.push(format!("{name}: {error:#}")),
-        }
+        let left = match place.take_away(&desk).await {
+            Ok(None) => continue,
+            Ok(Some(gone)) => {
+                reply.published.push(gone.took);
+                gone.unpushed
+            }
+            Err(error) => {
+                is_whole = false;
+                Some(error)
+            }
+        };
+        reply.problems.extend(left.map(|error| format!("{name}: {error:#}")));
     }
-    Ok(())
+    Ok(is_whole)
 }
 
 /// The list, as soon as nobody else has it: whoever publishes a large directory does for seconds.
@@ -230,14 +240,16 @@ fn places<'s>(
     places.collect()
 }
 
-/// Signs what was published, and notes by which head hosts learn of it: the later of those of these people.
+/// Signs what was published, and notes by which head hosts learn of it if what was stocked `is_whole`: the later of those of
+/// these people.
 async fn settle(
     setting: &Setting<'_>,
     request: &RevokeRequest,
+    is_whole: bool,
     reply: &mut RevokeReply,
 ) -> anyhow::Result<Option<Awaited>> {
     let settled: Settled = setting.settle(Wish::default()).await?.unwrap_or_default();
-    let is_whole = settled.held.is_empty();
+    let is_whole = is_whole && settled.held.is_empty();
     reply.problems.extend(settled.problems);
     let book = setting.needed_signer()?.book()?;
     let mut desk = desk(setting).await?;
