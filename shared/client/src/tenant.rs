@@ -9,6 +9,9 @@ use http::{Method, StatusCode};
 use crate::reply::{Accepted, Answer, Failure, Json, Reader};
 use crate::{Cycle, Error};
 
+/// Most pages of paths that are asked for, a thousand paths each.
+const MOST_PAGES: usize = 5_000;
+
 impl Cycle {
     /// `HEAD` of an object: is it there?
     ///
@@ -71,7 +74,8 @@ impl Cycle {
     /// Any [`Error`].
     pub async fn objects_below(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let (mut all, mut after) = (Vec::new(), prefix.to_owned());
-        loop {
+        // A backend that makes paths up as it goes comes to no end by itself.
+        for _ in 0..MOST_PAGES {
             let page = self.get_objects(&after, 1000).await?;
             let more = page.objects.len();
             let ours = page.objects.into_iter().map(|object| object.path);
@@ -82,6 +86,10 @@ impl Cycle {
                 _ => return Ok(all),
             }
         }
+        Err(Error::Malformed {
+            backend: "the backend".to_owned(),
+            reason: format!("{} paths, and no end", all.len()),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use dirless_seal::{Digest, Identity, Label, Limits, Note, open_file};
 
 use super::book::Current;
 use super::grow::changed;
+use super::publish::first_free;
 use super::{Kind, SignedError, Signer, content_root, paths};
 
 /// What a head names.
@@ -184,14 +185,14 @@ impl Signer {
         enroller: &Label,
         from: u64,
     ) -> Result<Option<(NodeList, Note)>, SignedError> {
-        let mut version = from;
-        if !self.tenant_folder.has(&paths::nodes(enroller, version))? {
+        let free = first_free(from, |version| {
+            let path = paths::nodes(enroller, version);
+            Ok((self.tenant_folder.has(&path)?, path))
+        })?;
+        if free == from {
             return Ok(None);
         }
-        while self.tenant_folder.has(&paths::nodes(enroller, version + 1))? {
-            version += 1;
-        }
-        let path = paths::nodes(enroller, version);
+        let path = paths::nodes(enroller, free - 1);
         let note = self.note(&path, "node list", NodeList::MOST)?;
         let list = NodeList::accept(policy, None, &note).map_err(SignedError::refused(path))?;
         Ok(Some((list, note)))

@@ -26,6 +26,10 @@ use super::paths;
 /// How many files are sent at once: a thousand wraps over a slow link are not sent one after the other.
 const AT_ONCE: usize = 16;
 
+/// Most pages of a list that are asked for: ten times as many hosts as there are.
+const MOST_PAGES: usize = 10_000;
+/// Longest time that a list may take.
+const LONGEST_LIST: Duration = Duration::from_secs(300);
 /// Pause before a stream of notices is opened again.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
@@ -114,18 +118,12 @@ impl BackendFolder {
     /// # Errors
     /// When they cannot be listed.
     pub fn credentials(&self) -> io::Result<Vec<CredentialReply>> {
-        let found = self.ask(|cycle| async move {
-            let (mut all, mut after) = (Vec::new(), None);
-            loop {
-                let mut page = cycle.get_credentials(after.as_ref()).await?;
-                all.append(&mut page.credentials);
-                match page.next {
-                    Some(next) => after = Some(next),
-                    None => return Ok(all),
-                }
-            }
-        })?;
-        found.map_err(failed)
+        self.ask(|cycle| {
+            whole(async move |after| {
+                let page = cycle.get_credentials(after).await?;
+                Ok((page.credentials, page.next))
+            })
+        })?
     }
 
     /// What the backend tells of the tenant as it happens, for as long as what is returned is kept. It begins with what holds
@@ -187,6 +185,31 @@ impl BackendFolder {
 
 fn stopped() -> io::Error {
     io::Error::other("the program is stopping")
+}
+
+/// All of a list that a backend gives in pages, as long as it gives something new and comes to an end.
+async fn whole<T>(page: impl AsyncFn(Option<&KeyId>) -> Result<(Vec<T>, Option<KeyId>), Error>) -> io::Result<Vec<T>> {
+    let read = async {
+        let (mut all, mut after) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let (some, next) = page(after.as_ref()).await.map_err(failed)?;
+            let is_more = !some.is_empty() && next != after;
+            all.extend(some);
+            match next {
+                None => return Ok(all),
+                Some(next) if is_more => after = Some(next),
+                Some(_) => break,
+            }
+        }
+        Err(endless())
+    };
+    tokio::time::timeout(LONGEST_LIST, read)
+        .await
+        .unwrap_or_else(|_| Err(endless()))
+}
+
+fn endless() -> io::Error {
+    io::Error::other("the backend gives a list that does not end; check that the URL names a Dirless backend")
 }
 
 fn failed(error: Error) -> io::Error {
@@ -397,18 +420,12 @@ impl Registry for BackendFolder {
     }
 
     fn receipts(&self) -> io::Result<Vec<ReceiptReply>> {
-        let found = self.ask(|cycle| async move {
-            let (mut all, mut after) = (Vec::new(), None);
-            loop {
-                let mut page = cycle.get_receipts(after.as_ref()).await?;
-                all.append(&mut page.receipts);
-                match page.next {
-                    Some(next) => after = Some(next),
-                    None => return Ok(all),
-                }
-            }
-        })?;
-        found.map_err(failed)
+        self.ask(|cycle| {
+            whole(async move |after| {
+                let page = cycle.get_receipts(after).await?;
+                Ok((page.receipts, page.next))
+            })
+        })?
     }
 }
 

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::book::{Book, load, save};
 use super::line::Ring;
+use super::publish::first_free;
 use super::{SignedError, Signer, paths};
 
 /// The epoch of a compartment. Its key is in a file of its own.
@@ -153,16 +154,14 @@ impl Signer {
 
     /// A key for an epoch after `last`: the one that was made for it before something broke off, or a new one.
     fn new_identity(&self, compartment: &Label, last: u64) -> Result<(u64, Identity), SignedError> {
-        let mut number = last + 1;
-        loop {
-            if self.state.has(&paths::epoch_key(compartment, number))? {
-                return Ok((number, self.epoch_identity(compartment, number)?));
-            }
+        let number = first_free(last + 1, |number| {
+            let wraps = paths::wraps(compartment, number);
+            let is_made = self.state.has(&paths::epoch_key(compartment, number))?;
             // Wraps of another key under this number: of a state that was lost.
-            if !self.tenant_folder.has_any(&paths::wraps(compartment, number))? {
-                break;
-            }
-            number += 1;
+            Ok((!is_made && self.tenant_folder.has_any(&wraps)?, wraps))
+        })?;
+        if self.state.has(&paths::epoch_key(compartment, number))? {
+            return Ok((number, self.epoch_identity(compartment, number)?));
         }
         let identity = Identity::generate();
         let line = Zeroizing::new(format!("{}\n", identity.expose().as_str()));

@@ -10,6 +10,11 @@ use super::book::{load, save};
 use super::epochs::Members;
 use super::{Enroller, SignedError, paths};
 
+/// Most lists of one enroller that are looked at in one go; the next go continues.
+const MOST_LISTS: u64 = 10_000;
+/// After so many in a row that are refused nothing is expected to hold any more: enrollers leave the last hundred.
+const MOST_REFUSED: usize = 128;
+
 /// The hosts of `compartment`: on some list, and revoked on none.
 pub(super) fn members(lists: &[NodeList], compartment: &Label) -> Members {
     let mut members = Members::new();
@@ -93,12 +98,21 @@ impl Enroller {
         });
         // Under another key than the one that signed it, a list says nothing any more.
         let mut newest = known.and_then(|(_, note)| NodeList::accept(policy, None, &note).ok());
-        let mut version = match seen {
+        let first = match seen {
             Some(seen) => seen.version + 1,
             None => self.first_list(enroller)?,
         };
         let (mut last, mut doubts) = (None, Vec::new());
-        loop {
+        // Whoever serves the folder can put something there for ever.
+        for version in first..first.saturating_add(MOST_LISTS) {
+            if doubts.len() > MOST_REFUSED {
+                doubts.truncate(3);
+                doubts.push(format!(
+                    "{} and those before it: {MOST_REFUSED} lists in a row do not hold; nobody looked further",
+                    paths::nodes(enroller, version)
+                ));
+                break;
+            }
             let path = paths::nodes(enroller, version);
             let Some(bytes) = self.folder().get(&path, 2 * NodeList::MOST as u64)? else {
                 break;
@@ -117,7 +131,6 @@ impl Enroller {
                 Ok((list, _)) => doubts.push(format!("{path}: it is list {} of {}", list.version, list.enroller)),
                 Err(error) => doubts.push(error.to_string()),
             }
-            version += 1;
         }
         problems.append(&mut doubts);
         if let Some(note) = last {

@@ -81,10 +81,10 @@ impl Signer {
         }
         let mut versions = Vec::with_capacity(due.len());
         for Due { pair, .. } in due {
-            let mut version = book.used(pair) + 1;
-            while self.tenant_folder.has(&self.manifest_path(pair, version))? {
-                version += 1;
-            }
+            let mut version = first_free(book.used(pair) + 1, |version| {
+                let path = self.manifest_path(pair, version);
+                Ok((self.tenant_folder.has(&path)?, path))
+            })?;
             // What came before is not known, so no host may take this for the one right after it.
             if version > 1 && book.last_manifest(pair).is_none() {
                 version += 1;
@@ -285,6 +285,22 @@ impl Signer {
             }),
         }
     }
+}
+
+/// The first number from `from` on that nothing stands under. Whoever serves the folder can say of each that something does:
+/// after ten thousand that is an error.
+pub(super) fn first_free(
+    from: u64,
+    taken: impl Fn(u64) -> Result<(bool, String), SignedError>,
+) -> Result<u64, SignedError> {
+    let mut path = String::new();
+    for number in from..from.saturating_add(10_000) {
+        match taken(number)? {
+            (false, _) => return Ok(number),
+            (true, at) => path = at,
+        }
+    }
+    Err(SignedError::Taken { path })
 }
 
 fn sign(text: String, keys: &[&SigningKey], what: &'static str) -> Result<Note, SignedError> {

@@ -1,11 +1,13 @@
 //! An enroller on a machine of its own, beside the publisher that has one too.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::io;
 use std::sync::Arc;
 
 use dirless_seal::trust::{NodeList, Policy, Revoked, print};
 use dirless_seal::{Identity, Note, SigningKey};
-use dirless_syncer::signed::{Admission, DiskFolder, Enroller, NewCode, Office};
+use dirless_syncer::signed::{Admission, DiskFolder, Enroller, Folder, NewCode, Office, Wish};
 use jiff::SignedDuration;
 
 use crate::support::*;
@@ -213,4 +215,73 @@ fn hosts_of_an_enroller_that_the_policy_drops_are_out() {
     let settled = settle(&tenant.signer());
     assert_eq!(settled.epochs[0].why, "a host is no longer in the compartment");
     assert!(host.look(&tenant.folder(), tenant.clock.now()).is_err());
+}
+
+/// A folder whose server never says that there is no more of `what`.
+#[derive(Debug)]
+struct Endless {
+    inner: Box<dyn Folder>,
+    what: &'static str,
+}
+
+impl Folder for Endless {
+    fn get(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        match path.starts_with(self.what) {
+            true => Ok(Some(b"no note at all".to_vec())),
+            false => self.inner.get(path, most),
+        }
+    }
+
+    fn has(&self, path: &str) -> io::Result<bool> {
+        Ok(path.starts_with(self.what) || self.inner.has(path)?)
+    }
+
+    fn create(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        self.inner.create(files)
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.inner.replace(path, bytes)
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        self.inner.list(path)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Debug + Send>> {
+        self.inner.lock()
+    }
+}
+
+#[test]
+fn whoever_serves_things_without_end_holds_up_nobody() {
+    let other = Other::new();
+    let tenant = other.in_a_tenant();
+    let mut host = other.join(&tenant, "web-1");
+    let over = |what| tenant.signer_over(move |inner| Box::new(Endless { inner, what }));
+    let signer = over("nodes/desk/");
+    stock(&signer, "corp", &snapshot(2000, &["alice", "zoe"]));
+    let settled = signer.settle(&Wish::default()).unwrap();
+    assert!(
+        settled.problems.len() < 8
+            && settled
+                .problems
+                .iter()
+                .any(|problem| problem.contains("nobody looked further")),
+        "{settled:?}"
+    );
+    let seen = host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+    assert!(seen["corp"].contains("zoe"), "{seen:?}");
+
+    let signer = over("manifest/");
+    stock(&signer, "local", &snapshot(2500, &["carl"]));
+    let error = signer.settle(&Wish::default()).unwrap_err().to_string();
+    assert!(error.contains("manifest/syncer-1/local"), "{error}");
+    settle(&tenant.signer());
+    let seen = host.look(&tenant.folder(), tenant.clock.now()).unwrap();
+    assert!(seen["local"].contains("carl"), "{seen:?}");
 }
