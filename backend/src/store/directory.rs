@@ -138,6 +138,7 @@ struct Entries {
 pub(crate) struct Directory {
     entries: RwLock<Entries>,
     version: AtomicU64,
+    loads: AtomicU64,
 }
 
 impl Directory {
@@ -145,6 +146,13 @@ impl Directory {
     /// tell whether it still is one. To be taken before the question is asked.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// How often everything was read, as after each loss of the connection. The database may be an earlier state of itself
+    /// since then: a standby that was behind, or a copy from before. Numbers of rows that were learned before the last time
+    /// may be nobody's or others'. A write that asks while it runs is told as of its own transaction.
+    pub(crate) fn loads(&self) -> u64 {
+        self.loads.load(Ordering::Acquire)
     }
 
     /// Changes the entries, under a new version before anybody reads them.
@@ -283,7 +291,9 @@ impl Directory {
             realms: read_realms(connection)?,
             keys,
         };
-        *self.change() = loaded;
+        let mut entries = self.change();
+        self.loads.fetch_add(1, Ordering::Release);
+        *entries = loaded;
         Ok(())
     }
 }

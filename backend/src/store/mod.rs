@@ -341,7 +341,7 @@ impl Store {
         &self.0.receipts
     }
 
-    pub(crate) fn directory(&self) -> &Directory {
+    pub(crate) fn directory(&self) -> &Arc<Directory> {
         &self.0.directory
     }
 }

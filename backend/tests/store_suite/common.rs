@@ -161,7 +161,23 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    location: Location,
     _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// Has the database become another one behind the store's back, as when a standby takes over that was behind.
+    pub(crate) fn alter(&self, sql: &str) {
+        let Some(place) = &self.location.database else {
+            let file = self.location.folder.join("dirless.db");
+            return rusqlite::Connection::open(file).unwrap().execute_batch(sql).unwrap();
+        };
+        let place = place.to_string();
+        let (_, name) = place.rsplit_once('/').unwrap();
+        server().sql(name, sql).unwrap();
+        let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        server().sql("postgres", &cut).unwrap();
+    }
 }
 
 /// The server of this process's tests.
@@ -188,23 +204,24 @@ pub(crate) fn at(folder: &Path, database: PostgresPlace) -> Location {
 /// PostgreSQL.
 pub(crate) fn postgresql() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
-    let options = options(at(folder.path(), database()));
-    let clock = options.clock.clone();
-    Fixture {
-        store: Store::open(options, Purpose::Serve).unwrap(),
-        clock,
-        _folder: folder,
-    }
+    let location = at(folder.path(), database());
+    fixture(folder, location)
 }
 
 /// The embedded engine.
 pub(crate) fn sqlite() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path());
+    let location = folder.path().into();
+    fixture(folder, location)
+}
+
+fn fixture(folder: tempfile::TempDir, location: Location) -> Fixture {
+    let options = options(location.clone());
     let clock = options.clock.clone();
     Fixture {
         store: Store::open(options, Purpose::Serve).unwrap(),
         clock,
+        location,
         _folder: folder,
     }
 }

@@ -170,6 +170,52 @@ pub(crate) async fn flushing_twice_writes_once(fixture: &Fixture) {
     assert_eq!(recent.len(), 1);
 }
 
+/// Rows of agents are gone or another's, and so are those of tenants.
+pub(crate) async fn agents_are_written_under_their_names_when_the_database_lost_rows(fixture: &Fixture) {
+    let [one, two, four] = [
+        tenant(&fixture.store, "acme", "t1").await,
+        tenant(&fixture.store, "acme", "t2").await,
+        tenant(&fixture.store, "acme", "t4").await,
+    ];
+    let sink = sink(fixture);
+    for (tenant, agent) in [(&one, "a"), (&one, "b"), (&two, "c")] {
+        assert_eq!(sink.beat(tenant, beat(agent, "vm")), Absorbed::Taken);
+    }
+    assert_eq!(sink.flush().await.unwrap(), 3);
+    fixture.clock.advance(Duration::from_secs(60));
+    for (tenant, agent) in [(&one, "a"), (&one, "b"), (&two, "c"), (&two, "d"), (&four, "e")] {
+        assert_eq!(sink.beat(tenant, beat(agent, "vm")), Absorbed::Taken);
+    }
+    fixture.alter(
+        "UPDATE agents SET agent_id = 'z' WHERE agent_id = 'a'; DELETE FROM agents WHERE agent_id IN ('b', 'c'); \
+         UPDATE tenants SET tenant = 't3' WHERE tenant = 't2'; DELETE FROM tenants WHERE tenant = 't4'",
+    );
+    assert_eq!(
+        sink.flush().await.unwrap(),
+        2,
+        "nothing waits for the tenants that are gone"
+    );
+    let view = fixture.store.all_tenants_bypassing_realm_scope();
+    let everywhere = async |sink: &HeartbeatSink, since| {
+        let all = view.active_agents(sink, since).await.unwrap();
+        let named = all.iter().map(|agent| format!("{} {}", agent.tenant, agent.agent_id));
+        named.collect::<Vec<_>>()
+    };
+    let other = HeartbeatSink::new(fixture.store.clone(), HeartbeatLimits::default());
+    for sink in [&sink, &other] {
+        assert_eq!(everywhere(sink, fixture.clock.now()).await, ["t1 a", "t1 b"]);
+        assert_eq!(everywhere(sink, start()).await, ["t1 a", "t1 b", "t1 z"]);
+    }
+    // By their new rows, and by name once the tenant is there again.
+    fixture.clock.advance(Duration::from_secs(60));
+    let two = tenant(&fixture.store, "acme", "t2").await;
+    for (tenant, agent) in [(&one, "a"), (&one, "b"), (&two, "d")] {
+        assert_eq!(sink.beat(tenant, beat(agent, "vm")), Absorbed::Taken);
+    }
+    assert_eq!(sink.flush().await.unwrap(), 3);
+    assert_eq!(everywhere(&other, fixture.clock.now()).await, ["t1 a", "t1 b", "t2 d"]);
+}
+
 pub(crate) async fn running_flushes_until_stopped(fixture: &Fixture) {
     let handle = tenant(&fixture.store, "acme", "t1").await;
     let limits = HeartbeatLimits {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dirless_backend::store::{
-    Caller, Change, DeleteOutcome, Expected, JoinPost, NewTenant, News, ObjectMeta, ObjectPut, Registration,
-    Revocation, SecretHash, Store, TrustHandle,
+    Caller, Change, DeleteOutcome, Expected, JoinPost, NewTenant, News, ObjectMeta, ObjectPut, Page, Receipt,
+    Registration, Revocation, SecretHash, Store, TrustHandle,
 };
 use dirless_wire::trust::{KeyId, KeyRole, Label, PublicKey};
 
@@ -415,6 +415,49 @@ fn applied(policy: char, head: (u64, char)) -> Bytes {
         digest(content),
         digest(content)
     ))
+}
+
+/// One key is gone, and the row of another is one's that was registered since. What was known of both is gone as well.
+pub(crate) async fn receipts_of_keys_that_the_database_lost_hold_up_nobody(fixture: &Fixture) {
+    let store = &fixture.store;
+    let tenant = trusted(store, "t1").await;
+    let mut nodes = Vec::new();
+    for seed in 1..=4 {
+        let key = public_key(&format!("n{seed}"), seed);
+        let _made = tenant.register_key(&key, KeyRole::Node, None, origin()).await.unwrap();
+        nodes.push(store.tenant_of_key(store.key_holder("t1", key.id()).unwrap()));
+    }
+    for _ in 0..2 {
+        store.flush_receipts().await.unwrap();
+        for node in &nodes {
+            assert!(node.put_receipt(&applied('a', (7, 'b'))));
+        }
+    }
+    fixture.alter(
+        "DELETE FROM sightings; DELETE FROM receipts; DELETE FROM keys WHERE key LIKE 'n1+%'; \
+         UPDATE keys SET key = 'other+0000000a' WHERE key LIKE 'n2+%'",
+    );
+    let of = |page: Page<Receipt>| {
+        let nodes = page.entries.iter().map(|receipt| receipt.node.name().to_string());
+        nodes.collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        assert_eq!(of(tenant.receipts("", 10).await.unwrap()), ["n3", "n4"]);
+    }
+    store.flush_key_uses().await.unwrap();
+    let keys = tenant.keys("", 10).await.unwrap().entries;
+    let used: Vec<_> = keys.iter().map(|key| key.last_used_at.is_some()).collect();
+    assert_eq!(used, [true, true, false], "the other has not been here");
+    // What the others said is written once more, and who says something else is found out.
+    assert!(nodes[3].put_receipt(&applied('c', (7, 'b'))));
+    let view = store.all_tenants_bypassing_realm_scope();
+    let found = view.split_views().await.unwrap();
+    let named = found
+        .iter()
+        .flat_map(|split| &split.views)
+        .map(|content| &content.nodes);
+    let named: Vec<Vec<&str>> = named.map(|nodes| nodes.iter().map(String::as_str).collect()).collect();
+    assert_eq!(named, [["n3"], ["n4"]]);
 }
 
 /// Two nodes of `t1` that are shown different heads.

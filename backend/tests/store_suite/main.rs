@@ -88,6 +88,7 @@ contract!(
     extras_are_kept_until_others_come,
     a_failed_flush_keeps_its_beats,
     flushing_twice_writes_once,
+    agents_are_written_under_their_names_when_the_database_lost_rows,
     running_flushes_until_stopped,
 );
 
@@ -105,5 +106,6 @@ contract!(
     publishers_are_few,
     a_join_code_admits_so_many,
     the_last_receipt_of_a_node_is_kept,
+    receipts_of_keys_that_the_database_lost_hold_up_nobody,
     receipts_that_contradict_each_other_are_a_split_view,
 );

@@ -2,15 +2,16 @@
 //!
 //! An agent that beats again costs a lock and two comparisons. What was flushed stays in memory,
 //! with its row number, until room is needed; a row number makes the next flush an update by
-//! integer key, which is ten times cheaper than an upsert by text key.
+//! integer key, which is ten times cheaper than an upsert by text key. When the directory was read
+//! again the numbers are forgotten, for the database may be an earlier one: the next flush goes by name.
 
 mod rows;
 mod shard;
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dirless_wire::TenantId;
@@ -18,7 +19,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::bypass::AllTenants;
+use super::sql::Connection;
 use super::types::millis;
+use super::writer::Effects;
 use super::{Store, StoreError, TenantHandle, TrustHandle};
 use rows::{on_disk, write_batch};
 pub(crate) use shard::Mark;
@@ -138,12 +141,12 @@ impl HeartbeatSink {
     /// when it is not, or the agent is not in memory: nothing was taken then.
     pub(crate) fn beat_again(&self, tenant: &TenantHandle, beat: Beat<'_>, mark: Mark) -> bool {
         let now = millis(self.store.now());
-        self.shard(beat.agent_id).take_again(tenant.row(), &beat, mark, now)
+        self.shard(beat.agent_id).take_again(tenant.tenant(), &beat, mark, now)
     }
 
     /// [`beat`](Self::beat), to be recognised by its mark when it comes again.
     pub(crate) fn beat_marked(&self, tenant: &TenantHandle, beat: Beat<'_>, mark: Option<Mark>) -> Absorbed {
-        self.beat_in_row(tenant.row(), beat, mark)
+        self.beat_of(tenant.tenant(), beat, mark)
     }
 
     /// A sign of life of a node, which is called by its name.
@@ -153,10 +156,10 @@ impl HeartbeatSink {
             hostname: name,
             extras: None,
         };
-        self.beat_in_row(tenant.row(), beat, None)
+        self.beat_of(tenant.tenant(), beat, None)
     }
 
-    fn beat_in_row(&self, tenant: i64, beat: Beat<'_>, mark: Option<Mark>) -> Absorbed {
+    fn beat_of(&self, tenant: &TenantId, beat: Beat<'_>, mark: Option<Mark>) -> Absorbed {
         // A NUL cannot be stored, and one beat must not keep its batch from the disk.
         let odd = |label: &str| label.len() > LABEL_MAX || label.contains('\0');
         if beat.agent_id.is_empty() || odd(beat.agent_id) || odd(beat.hostname) {
@@ -182,37 +185,47 @@ impl HeartbeatSink {
     /// # Errors
     /// When writing fails.
     pub async fn flush(&self) -> Result<usize, StoreError> {
-        let mut due: Vec<Due> = self.shards.iter().flat_map(|shard| locked(shard).due()).collect();
-        // Known rows in the order of the table, then new ones in the order of their index.
-        due.sort_unstable_by(|a, b| {
-            (a.row.is_none(), a.row, a.tenant, &a.agent_id).cmp(&(b.row.is_none(), b.row, b.tenant, &b.agent_id))
-        });
         let mut written = 0;
+        while !self.flush_due(&mut written).await? {}
+        Ok(written)
+    }
+
+    /// One pass over what is due; `false` when the directory was read again meanwhile, and some of it waits still.
+    async fn flush_due(&self, written: &mut usize) -> Result<bool, StoreError> {
+        let loads = self.store.directory().loads();
+        let mut due: Vec<Due> = self.shards.iter().flat_map(|shard| locked(shard).due(loads)).collect();
+        // Known rows in the order of the table, then new ones by their names.
+        due.sort_unstable_by(|a, b| {
+            (a.row.is_none(), a.row, &a.tenant, &a.agent_id).cmp(&(b.row.is_none(), b.row, &b.tenant, &b.agent_id))
+        });
         while !due.is_empty() {
             let rest = due.split_off(due.len().min(BATCH));
-            let batch = std::sync::Arc::new(due);
-            let job = std::sync::Arc::clone(&batch);
-            match self
-                .store
-                .write(move |connection, _effects| write_batch(connection, &job))
-                .await
-            {
-                Ok(rows) => {
-                    written += batch.len();
-                    for (due, row) in batch.iter().zip(rows) {
-                        self.shard(&due.agent_id).learn(due, row);
-                    }
+            let batch = Arc::new(due);
+            let outcome = self.write_rows(&batch, loads).await;
+            let Ok(Some(rows)) = outcome else {
+                for due in batch.iter().chain(&rest) {
+                    self.shard(&due.agent_id).put_back(due);
                 }
-                Err(error) => {
-                    for due in batch.iter().chain(&rest) {
-                        self.shard(&due.agent_id).put_back(due);
-                    }
-                    return Err(error);
-                }
+                return outcome.map(|_outdated| false);
+            };
+            *written += rows.iter().flatten().count();
+            for (due, row) in batch.iter().zip(rows) {
+                self.shard(&due.agent_id).learn(due, row, loads);
             }
             due = rest;
         }
-        Ok(written)
+        Ok(true)
+    }
+
+    /// Writes a batch whose rows are as of so many loads of the directory, and gives the row of each; `None`, and nothing
+    /// written, when there was another load.
+    async fn write_rows(&self, batch: &Arc<Vec<Due>>, loads: u64) -> Result<Option<Vec<Option<i64>>>, StoreError> {
+        let (batch, directory) = (Arc::clone(batch), Arc::clone(self.store.directory()));
+        let work = move |connection: &Connection, _: &mut Effects| {
+            let current = directory.loads() == loads;
+            current.then(|| write_batch(connection, &batch)).transpose()
+        };
+        self.store.write(work).await
     }
 
     /// Flushes, notes uses of tokens and keys, writes receipts and sweeps replaced bodies at every interval until `stop`, then
@@ -260,7 +273,7 @@ impl HeartbeatSink {
     /// # Errors
     /// When reading fails.
     pub async fn active(&self, tenant: &TenantHandle, since: Timestamp) -> Result<Vec<Agent>, StoreError> {
-        self.active_merged(Some(tenant.row()), since).await
+        self.active_merged(Some((tenant.row(), tenant.tenant())), since).await
     }
 
     /// Agents in memory, flushed or not.
@@ -272,21 +285,33 @@ impl HeartbeatSink {
             .sum()
     }
 
-    pub(crate) async fn active_merged(&self, tenant: Option<i64>, since: Timestamp) -> Result<Vec<Agent>, StoreError> {
-        let since = millis(since);
+    /// Of one tenant, by its row and name, or of all.
+    pub(crate) async fn active_merged(
+        &self,
+        tenant: Option<(i64, &TenantId)>,
+        since: Timestamp,
+    ) -> Result<Vec<Agent>, StoreError> {
+        let (since, row) = (millis(since), tenant.map(|(row, _)| row));
         // Memory first: what leaves it before the disk is read is on disk by then, so that nobody falls between.
         let mut in_memory = Vec::new();
         for shard in &self.shards {
-            locked(shard).each(tenant, |key, agent_id, entry| {
+            locked(shard).each(tenant.map(|(_, name)| name), |tenant, agent_id, entry| {
                 if entry.last_seen >= since {
-                    in_memory.push(((key, agent_id.to_owned()), entry.seen()));
+                    in_memory.push(((tenant.clone(), agent_id.to_owned()), entry.seen()));
                 }
             });
         }
-        let mut found = self
+        let on_disk = self
             .store
-            .read(move |connection| on_disk(connection, tenant, since))
+            .read(move |connection| on_disk(connection, row, since))
             .await?;
+        let names = AllTenants::names(&self.store);
+        let named = on_disk
+            .into_iter()
+            .filter_map(|((row, agent_id), seen)| Some(((names.get(&row)?.clone(), agent_id), seen)));
+        let mut found: BTreeMap<_, _> = named.collect();
+        // Some may be of tenants that are lost with the database's last rows.
+        in_memory.retain(|((tenant, _), _)| self.store.directory().binding(tenant.as_str()).is_some());
         for (place, mut seen) in in_memory {
             let known = found.remove(&place);
             // It may have beaten since, here or at another server.
@@ -294,13 +319,10 @@ impl HeartbeatSink {
             seen.extras = seen.extras.or(known.and_then(|known| known.extras));
             found.insert(place, seen);
         }
-        let names = AllTenants::names(&self.store);
-        let mut agents = found
+        found
             .into_iter()
-            .filter_map(|((row, agent_id), seen)| names.get(&row).map(|tenant| seen.into_agent(tenant, agent_id)))
-            .collect::<Result<Vec<_>, _>>()?;
-        agents.sort_by(|a, b| (&a.tenant, &a.agent_id).cmp(&(&b.tenant, &b.agent_id)));
-        Ok(agents)
+            .map(|((tenant, agent_id), seen)| seen.into_agent(tenant, agent_id))
+            .collect()
     }
 
     fn shard(&self, agent_id: &str) -> MutexGuard<'_, Shard> {

@@ -6,8 +6,8 @@ use super::super::StoreError;
 use super::super::sql::{Bind as _, Connection, params};
 use super::shard::{Ahead, Due, Seen};
 
-/// Writes one batch and gives the row of each.
-pub(super) fn write_batch(connection: &Connection, batch: &[Due]) -> Result<Vec<i64>, StoreError> {
+/// Writes one batch and gives the row of each; `None` where there is no such tenant.
+pub(super) fn write_batch(connection: &Connection, batch: &[Due]) -> Result<Vec<Option<i64>>, StoreError> {
     let mut seen = connection.prepare(
         "UPDATE agents SET last_seen_at = CASE WHEN last_seen_at > ?2 THEN last_seen_at ELSE ?2 END WHERE id = ?1",
     )?;
@@ -16,7 +16,8 @@ pub(super) fn write_batch(connection: &Connection, batch: &[Due]) -> Result<Vec<
          WHERE id = ?1",
     )?;
     let mut new = connection.prepare(
-        "INSERT INTO agents (tenant_id, agent_id, hostname, last_seen_at, extras) VALUES (?1, ?2, ?3, ?4, ?5) \
+        "INSERT INTO agents (tenant_id, agent_id, hostname, last_seen_at, extras) \
+         SELECT id, ?2, ?3, ?4, ?5 FROM tenants WHERE tenant = ?1 \
          ON CONFLICT (tenant_id, agent_id) DO UPDATE SET hostname = excluded.hostname, \
          last_seen_at = CASE WHEN agents.last_seen_at > excluded.last_seen_at THEN agents.last_seen_at \
          ELSE excluded.last_seen_at END, \
@@ -28,14 +29,14 @@ pub(super) fn write_batch(connection: &Connection, batch: &[Due]) -> Result<Vec<
         match due.row {
             Some(row) if due.ahead == Ahead::Seen => {
                 seen.send(params![row, due.last_seen])?;
-                rows.push(row);
+                rows.push(Some(row));
             }
             Some(row) => {
                 changed.send(params![row, due.last_seen, due.hostname, due.extras])?;
-                rows.push(row);
+                rows.push(Some(row));
             }
             None => unknown.push([
-                due.tenant.value(),
+                due.tenant.as_str().value(),
                 due.agent_id.value(),
                 due.hostname.value(),
                 due.last_seen.value(),

@@ -37,13 +37,15 @@ pub(crate) struct Mark(pub(super) u64);
 
 #[derive(Default)]
 pub(super) struct Shard {
-    pub(super) agents: HashMap<i64, HashMap<Box<str>, Entry>>,
+    pub(super) agents: HashMap<TenantId, HashMap<Box<str>, Entry>>,
     pub(super) bytes: usize,
+    /// After how many loads of the directory the rows were learned.
+    loads: u64,
 }
 
 /// A copy of what has to be written.
 pub(super) struct Due {
-    pub(super) tenant: i64,
+    pub(super) tenant: TenantId,
     pub(super) agent_id: Box<str>,
     pub(super) row: Option<i64>,
     pub(super) hostname: Box<str>,
@@ -60,9 +62,9 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn into_agent(self, tenant: &TenantId, agent_id: String) -> Result<Agent, StoreError> {
+    pub(super) fn into_agent(self, tenant: TenantId, agent_id: String) -> Result<Agent, StoreError> {
         Ok(Agent {
-            tenant: tenant.clone(),
+            tenant,
             agent_id,
             hostname: self.hostname,
             last_seen_at: timestamp(self.last_seen)?,
@@ -92,8 +94,8 @@ impl Entry {
 
 impl Shard {
     /// Takes a beat of an agent that says, to the letter, what it said last; `false` when it does not.
-    pub(super) fn take_again(&mut self, tenant: i64, beat: &Beat<'_>, mark: Mark, now: i64) -> bool {
-        let agents = self.agents.get_mut(&tenant);
+    pub(super) fn take_again(&mut self, tenant: &TenantId, beat: &Beat<'_>, mark: Mark, now: i64) -> bool {
+        let agents = self.agents.get_mut(tenant);
         let Some(entry) = agents.and_then(|agents| agents.get_mut(beat.agent_id)) else {
             return false;
         };
@@ -106,12 +108,19 @@ impl Shard {
     }
 
     /// Takes a beat, if there is or can be made room for it in `room` bytes.
-    pub(super) fn take(&mut self, tenant: i64, beat: &Beat<'_>, mark: Option<Mark>, now: i64, room: usize) -> bool {
+    pub(super) fn take(
+        &mut self,
+        tenant: &TenantId,
+        beat: &Beat<'_>,
+        mark: Option<Mark>,
+        now: i64,
+        room: usize,
+    ) -> bool {
         let extras = beat.extras;
         let growth = beat.agent_id.len() + beat.hostname.len() + extras.map_or(0, str::len) + ENTRY_OVERHEAD;
         if let Some(entry) = self
             .agents
-            .get_mut(&tenant)
+            .get_mut(tenant)
             .and_then(|agents| agents.get_mut(beat.agent_id))
         {
             entry.last_seen = entry.last_seen.max(now);
@@ -129,7 +138,7 @@ impl Shard {
         if self.bytes + growth > room {
             return false;
         }
-        let agents = self.agents.entry(tenant).or_default();
+        let agents = self.agents.entry(tenant.clone()).or_default();
         let before = agents.remove(beat.agent_id);
         let entry = Entry {
             row: before.as_ref().and_then(|entry| entry.row),
@@ -166,8 +175,10 @@ impl Shard {
         self.bytes = bytes;
     }
 
-    /// Copies what is ahead and takes it as written; [`Shard::put_back`] undoes that.
-    pub(super) fn due(&mut self) -> Vec<Due> {
+    /// Copies what is ahead and takes it as written; [`Shard::put_back`] undoes that. With rows only when they were learned
+    /// after as many `loads` of the directory.
+    pub(super) fn due(&mut self, loads: u64) -> Vec<Due> {
+        self.follow(loads);
         let mut due = Vec::new();
         for (tenant, agents) in &mut self.agents {
             for (agent_id, entry) in agents.iter_mut().filter(|(_, entry)| entry.ahead != Ahead::No) {
@@ -175,7 +186,7 @@ impl Shard {
                 entry.writing = true;
                 let texts = ahead == Ahead::Changed || entry.row.is_none();
                 due.push(Due {
-                    tenant: *tenant,
+                    tenant: tenant.clone(),
                     agent_id: agent_id.clone(),
                     row: entry.row,
                     hostname: if texts { entry.hostname.clone() } else { "".into() },
@@ -188,13 +199,23 @@ impl Shard {
         due
     }
 
+    /// Forgets the rows that were learned after another number of loads.
+    fn follow(&mut self, loads: u64) {
+        if std::mem::replace(&mut self.loads, loads) != loads {
+            let entries = self.agents.values_mut().flat_map(HashMap::values_mut);
+            entries.for_each(|entry| entry.row = None);
+        }
+    }
+
     fn entry(&mut self, due: &Due) -> Option<&mut Entry> {
         self.agents.get_mut(&due.tenant)?.get_mut(&due.agent_id)
     }
 
-    pub(super) fn learn(&mut self, due: &Due, row: i64) {
+    /// After a write: the row it went to, as of so many loads.
+    pub(super) fn learn(&mut self, due: &Due, row: Option<i64>, loads: u64) {
+        let row = row.filter(|_| self.loads == loads);
         if let Some(entry) = self.entry(due) {
-            entry.row = Some(row);
+            entry.row = row;
             entry.writing = false;
         }
     }
@@ -206,13 +227,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn each(&self, tenant: Option<i64>, mut take: impl FnMut(i64, &str, &Entry)) {
+    /// The agents of one tenant or all.
+    pub(super) fn each(&self, tenant: Option<&TenantId>, mut take: impl FnMut(&TenantId, &str, &Entry)) {
         let wanted = self
             .agents
             .iter()
-            .filter(|(key, _)| tenant.is_none_or(|only| only == **key));
+            .filter(|(key, _)| tenant.is_none_or(|only| only == *key));
         for (key, agents) in wanted {
-            agents.iter().for_each(|(agent_id, entry)| take(*key, agent_id, entry));
+            agents.iter().for_each(|(agent_id, entry)| take(key, agent_id, entry));
         }
     }
 }

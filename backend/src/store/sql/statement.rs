@@ -40,19 +40,21 @@ impl Statement<'_> {
         }
     }
 
-    /// Runs it for each of many lists of values, and gives the first row of each result, which has one whatever is
-    /// stored.
+    /// Runs it for each of many lists of values, and gives the first row of each result; `None` without one.
     pub(crate) fn query_each<T, const VALUES: usize>(
         &mut self,
         lists: &[[Value<'_>; VALUES]],
         mut read: impl FnMut(Row<'_>) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
+    ) -> Result<Vec<Option<T>>, StoreError> {
         match self {
-            Self::Sqlite(_) => lists.iter().map(|values| self.query_row(values, &mut read)).collect(),
+            Self::Sqlite(_) => lists
+                .iter()
+                .map(|values| self.query_optional(values, &mut read))
+                .collect(),
             Self::Postgres(statement) => {
                 lists.iter().try_for_each(|values| storable(values))?;
                 let each = statement.query_each(lists)?;
-                let first = |mut rows| Rows::next(&mut rows)?.map(&mut read).transpose()?.ok_or_else(rowless);
+                let first = |mut rows| Rows::next(&mut rows)?.map(&mut read).transpose();
                 each.into_iter().map(Rows::Postgres).map(first).collect()
             }
         }
@@ -73,7 +75,8 @@ impl Statement<'_> {
         values: &[Value<'_>],
         read: impl FnOnce(Row<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.query_optional(values, read)?.ok_or_else(rowless)
+        self.query_optional(values, read)?
+            .ok_or_else(|| StoreError::corrupt("a result without its row"))
     }
 
     /// All rows of the result.
@@ -85,10 +88,6 @@ impl Statement<'_> {
         let mut rows = self.query(values)?;
         std::iter::from_fn(|| rows.next().and_then(|row| row.map(&mut read).transpose()).transpose()).collect()
     }
-}
-
-fn rowless() -> StoreError {
-    StoreError::corrupt("a result without its row")
 }
 
 /// PostgreSQL stores no NUL in a text; what one engine refuses the other does as well.

@@ -57,7 +57,7 @@ impl KeyCredential {
             return;
         }
         self.noted.store(now, Ordering::Relaxed);
-        store.key_uses().lock().push((self.row, now));
+        store.key_uses().lock().push((self.row, self.id.clone(), now));
     }
 }
 
@@ -106,12 +106,12 @@ pub enum Revocation {
     Forbidden,
 }
 
-/// Uses since the last flush.
+/// Uses since the last flush, each with the row of its key, which may be another's by then, and its id.
 #[derive(Debug, Default)]
-pub(crate) struct KeyUses(Mutex<Vec<(i64, i64)>>);
+pub(crate) struct KeyUses(Mutex<Vec<(i64, KeyId, i64)>>);
 
 impl KeyUses {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(i64, i64)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(i64, KeyId, i64)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -268,9 +268,9 @@ impl Store {
             return Ok(());
         }
         self.write(move |connection, _effects| {
-            let mut update = connection.prepare("UPDATE keys SET last_used_at = ?2 WHERE id = ?1")?;
-            for (row, at) in &uses {
-                update.send(params![row, at])?;
+            let mut update = connection.prepare("UPDATE keys SET last_used_at = ?3 WHERE id = ?1 AND key = ?2")?;
+            for (row, id, at) in &uses {
+                update.send(params![row, id.to_string(), at])?;
             }
             Ok(())
         })
@@ -330,6 +330,21 @@ pub(crate) fn load_of(connection: &Connection, tenant: i64) -> Result<Vec<KeyCre
     connection
         .prepare(&format!("{LOADED} AND tenant_id = ?1"))?
         .query_all(params![tenant], credential)
+}
+
+#[cfg(test)]
+impl KeyCredential {
+    /// A node's, for tests.
+    pub(super) fn example(row: i64) -> Arc<Self> {
+        Arc::new(Self {
+            row,
+            id: format!("n{row}+00000001").parse().unwrap(),
+            public_key: [1; 32],
+            role: KeyRole::Node,
+            expires_at: None,
+            noted: AtomicI64::new(0),
+        })
+    }
 }
 
 fn credential(row: Row<'_>) -> Result<KeyCredential, StoreError> {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::bypass::AllTenants;
-use super::super::sql::params;
+use super::super::sql::{Connection, params};
+use super::super::writer::Effects;
 use bytes::Bytes;
 use dirless_wire::trust::{KeyId, RECEIPT_MAX};
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use super::super::{Store, StoreError};
 use super::haste::Haste;
 use super::objects::Page;
 use super::sightings::{self, Known, Sighting};
-use super::{Caller, PAGE_MAX, TrustHandle};
+use super::{Caller, KeyCredential, PAGE_MAX, TrustHandle};
 
 /// Most bytes that wait for the disk.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -44,6 +44,8 @@ pub struct Receipt {
 struct Kept {
     /// The row of its tenant.
     tenant: i64,
+    /// Its node's. By the time it is written the row of the key may be nobody's, or another's.
+    key: Arc<KeyCredential>,
     bytes: Bytes,
     at: i64,
 }
@@ -113,6 +115,7 @@ impl TrustHandle {
         // Copied: the piece of the request that it came in may be far larger.
         let kept = Kept {
             tenant: self.row(),
+            key: Arc::clone(key),
             bytes: Bytes::copy_from_slice(receipt),
             at: millis(self.store.now()),
         };
@@ -164,7 +167,7 @@ impl Store {
     }
 
     /// Writes the receipts that wait, and raises the alarm about those that contradict others;
-    /// [`super::super::HeartbeatSink::run`] calls it.
+    /// [`super::super::HeartbeatSink::run`] calls it. One whose key is not there is left out: the database lost it.
     ///
     /// # Errors
     /// When writing fails; what was not written waits for the next time.
@@ -187,43 +190,58 @@ impl Store {
     }
 
     async fn write_receipts(&self, batch: &Arc<Vec<(i64, Kept)>>) -> Result<(), StoreError> {
-        let news: Vec<Sighting> = {
-            let known = self.receipts().known();
-            let news = batch
-                .iter()
-                .map(|(key, kept)| known.news(kept.tenant, *key, &kept.bytes));
-            news.flatten().collect()
+        let (batch, directory, now) = (Arc::clone(batch), Arc::clone(self.directory()), self.now());
+        let loads = directory.loads();
+        let news = {
+            let mut known = self.receipts().known();
+            known.follow(loads);
+            news_of(&known, &batch)
         };
-        let names = if news.is_empty() {
-            Arc::default()
-        } else {
-            Arc::new(AllTenants::names(self))
+        let work = move |connection: &Connection, _: &mut Effects| {
+            // What was known to be there may be lost.
+            let anew = (directory.loads() != loads).then(|| news_of(&Known::default(), &batch));
+            let news = anew.as_ref().unwrap_or(&news);
+            let names = if news.is_empty() {
+                HashMap::new()
+            } else {
+                directory.tenant_names()
+            };
+            write(connection, &batch)?;
+            Ok((sightings::write(connection, news, &names, now)?, names))
         };
-        let (job, now) = ((Arc::clone(batch), Arc::clone(&names)), self.now());
-        let written = self
-            .write(move |connection, _effects| {
-                let (batch, names) = &job;
-                let mut upsert = connection.prepare(
-                    "INSERT INTO receipts (key_id, receipt, received_at) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (key_id) DO UPDATE SET receipt = excluded.receipt, \
-                     received_at = excluded.received_at WHERE excluded.received_at >= receipts.received_at",
-                )?;
-                for (key, Kept { bytes, at, .. }) in batch.iter() {
-                    upsert.send(params![key, bytes.as_ref(), at])?;
-                }
-                sightings::write(connection, &news, names, now)
-            })
-            .await?;
-        self.receipts().known().learn(&written);
+        let (written, names) = self.write(work).await?;
+        self.receipts().known().learn(&written, loads);
         written.tell(&names);
         Ok(())
     }
 
-    /// Split views there were when somebody looked last: [`AllTenants::split_views`]. Memory only, never waits.
+    /// Split views there were when somebody looked last: [`crate::store::AllTenants::split_views`]. Memory only, never waits.
     #[must_use]
     pub fn split_views_known(&self) -> usize {
         self.receipts().splits.load(Ordering::Relaxed)
     }
+}
+
+/// What of a batch is not known yet.
+fn news_of(known: &Known, batch: &[(i64, Kept)]) -> Vec<Sighting> {
+    let news = batch
+        .iter()
+        .map(|(_, kept)| known.news(kept.tenant, &kept.key, &kept.bytes));
+    news.flatten().collect()
+}
+
+/// Writes the receipts whose keys are there.
+fn write(connection: &Connection, batch: &[(i64, Kept)]) -> Result<(), StoreError> {
+    let mut upsert = connection.prepare(
+        "INSERT INTO receipts (key_id, receipt, received_at) \
+         SELECT id, ?4, ?5 FROM keys WHERE id = ?1 AND tenant_id = ?2 AND key = ?3 \
+         ON CONFLICT (key_id) DO UPDATE SET receipt = excluded.receipt, \
+         received_at = excluded.received_at WHERE excluded.received_at >= receipts.received_at",
+    )?;
+    for (row, Kept { tenant, key, bytes, at }) in batch {
+        upsert.send(params![row, tenant, key.id().to_string(), bytes.as_ref(), at])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -236,6 +254,7 @@ mod tests {
         let long = Bytes::from(vec![b'x'; 1 << 20]);
         let kept = |bytes: &Bytes, at| Kept {
             tenant: 1,
+            key: KeyCredential::example(1),
             bytes: bytes.clone(),
             at,
         };

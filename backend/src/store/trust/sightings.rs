@@ -5,6 +5,7 @@
 //! them with those before). Whether the receipt itself is signed is for those to check who hold the tenant's keys (`dirless verify`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dirless_wire::TenantId;
@@ -17,6 +18,7 @@ use super::super::bypass::AllTenants;
 use super::super::sql::{Connection, params};
 use super::super::types::{digest_column, millis, signed, timestamp, unsigned};
 use super::super::{Origin, Role, StoreError};
+use super::KeyCredential;
 use super::said::Said;
 
 /// How many of the latest contents of one publisher or policy are known without asking the disk.
@@ -34,8 +36,8 @@ const NAMED: usize = 16;
 /// What a node of a tenant said.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
-    pub(super) tenant: i64,
-    pub(super) key: i64,
+    tenant: i64,
+    key: Arc<KeyCredential>,
     said: Said,
 }
 
@@ -44,24 +46,43 @@ type Latest = VecDeque<(Version, Digest)>;
 
 /// What is on disk of the latest versions, so that a fleet that agrees costs one row for each.
 #[derive(Debug, Default)]
-pub(super) struct Known(HashMap<(i64, Box<str>), Latest>);
+pub(super) struct Known {
+    latest: HashMap<(i64, Box<str>), Latest>,
+    /// After how many loads of the directory it was learned.
+    loads: u64,
+}
 
 impl Known {
     /// What of the receipt is not known yet, each once for each key.
-    pub(super) fn news(&self, tenant: i64, key: i64, receipt: &[u8]) -> Vec<Sighting> {
+    pub(super) fn news(&self, tenant: i64, key: &Arc<KeyCredential>, receipt: &[u8]) -> Vec<Sighting> {
         let is_known = |said: &Said| {
-            let latest = self.0.get(&(tenant, said.about.clone()));
+            let latest = self.latest.get(&(tenant, said.about.clone()));
             latest.is_some_and(|latest| latest.contains(&(said.version, said.digest)))
         };
         let said = Said::all_of(receipt);
         let news = said.into_iter().filter(|said| !is_known(said));
-        news.map(|said| Sighting { tenant, key, said }).collect()
+        let sighting = |said| Sighting {
+            tenant,
+            key: Arc::clone(key),
+            said,
+        };
+        news.map(sighting).collect()
     }
 
-    /// Remembers what was written.
-    pub(super) fn learn(&mut self, written: &Written) {
+    /// Forgets what was learned after another number of loads: the database may be an earlier one.
+    pub(super) fn follow(&mut self, loads: u64) {
+        if std::mem::replace(&mut self.loads, loads) != loads {
+            self.latest.clear();
+        }
+    }
+
+    /// Remembers what was written, if all that is known is as of so many loads.
+    pub(super) fn learn(&mut self, written: &Written, loads: u64) {
+        if self.loads != loads {
+            return;
+        }
         for Sighting { tenant, said, .. } in &written.kept {
-            let latest = self.0.entry((*tenant, said.about.clone())).or_default();
+            let latest = self.latest.entry((*tenant, said.about.clone())).or_default();
             if !latest.contains(&(said.version, said.digest)) {
                 latest.truncate(KNOWN - 1);
                 latest.push_front((said.version, said.digest));
@@ -99,10 +120,12 @@ pub(super) fn write(
     for sighting in news {
         let Sighting { tenant, key, said } = sighting;
         let (about, version) = (&said.about, signed(said.version.get()));
+        let content = (*tenant, about.clone(), version, *said.digest.as_bytes());
         // A fleet says the same a thousand times over.
-        if !done.insert((*tenant, about.clone(), version, *said.digest.as_bytes())) {
+        if done.contains(&content) || !is_there(connection, *tenant, key)? {
             continue;
         }
+        done.insert(content);
         if !may_be(connection, *tenant, about)? {
             continue;
         }
@@ -116,7 +139,7 @@ pub(super) fn write(
                 about,
                 version,
                 said.digest.as_bytes(),
-                key,
+                key.row,
                 millis(now)
             ])?;
         written.kept.push(sighting.clone());
@@ -140,6 +163,14 @@ pub(super) fn write(
         written.splits.push(split);
     }
     Ok(written)
+}
+
+/// Is the key there still, in its row? A database that lost its last rows gives their numbers to others.
+fn is_there(connection: &Connection, tenant: i64, key: &KeyCredential) -> Result<bool, StoreError> {
+    let keys: i64 = connection
+        .prepare("SELECT count(*) FROM keys WHERE id = ?1 AND tenant_id = ?2 AND key = ?3")?
+        .query_row(params![key.row, tenant, key.id().to_string()], |row| row.get(0))?;
+    Ok(keys > 0)
 }
 
 /// Is there such a publisher? What nodes make up is not kept.
@@ -401,19 +432,30 @@ mod tests {
 
     #[test]
     fn what_is_known_is_no_news_and_memory_is_bounded() {
-        let mut known = Known::default();
+        let (mut known, [two, three]) = (Known::default(), [2, 3].map(KeyCredential::example));
         let receipt = |version: u64| format!("dirless/receipt/v1\npolicy {version} {}\n", "0a".repeat(32)).into_bytes();
         for version in 1..100 {
-            let news = known.news(1, 2, &receipt(version));
+            let news = known.news(1, &two, &receipt(version));
             assert_eq!(news.len(), 1);
-            known.learn(&Written {
+            let written = Written {
                 kept: news,
                 splits: Vec::new(),
-            });
-            assert_eq!(known.news(1, 3, &receipt(version)).len(), 0);
-            assert_eq!(known.news(2, 3, &receipt(version)).len(), 1, "another tenant's");
+            };
+            known.learn(&written, 0);
+            assert_eq!(known.news(1, &three, &receipt(version)).len(), 0);
+            assert_eq!(known.news(2, &three, &receipt(version)).len(), 1, "another tenant's");
         }
-        assert_eq!(known.0.values().map(VecDeque::len).collect::<Vec<_>>(), [KNOWN]);
-        assert_eq!(known.news(1, 2, &receipt(1)).len(), 1);
+        assert_eq!(known.latest.values().map(VecDeque::len).collect::<Vec<_>>(), [KNOWN]);
+        assert_eq!(known.news(1, &two, &receipt(1)).len(), 1);
+        // What was written before the database was another one is not known of that.
+        let (news, last) = (known.news(1, &two, &receipt(100)), receipt(99));
+        known.follow(1);
+        assert_eq!(known.news(1, &two, &last).len(), 1);
+        let written = Written {
+            kept: news,
+            splits: Vec::new(),
+        };
+        known.learn(&written, 0);
+        assert_eq!(known.news(1, &two, &receipt(100)).len(), 1);
     }
 }
