@@ -88,7 +88,8 @@ impl AllTenants {
         audit::read(&self.0, Some(tenant.clone()), after, limit).await
     }
 
-    /// Agents of all tenants seen at or after `since`, from memory and disk, by tenant and id.
+    /// Agents of all tenants seen at or after `since`, from memory and disk, by tenant and id. Not those that were seen further
+    /// in the future than `since` is in the past, by a clock that was ahead.
     ///
     /// # Errors
     /// When reading fails.

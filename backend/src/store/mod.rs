@@ -305,6 +305,11 @@ impl Store {
         self.0.clock.now()
     }
 
+    /// For writes, which may have waited when they run.
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock.clone()
+    }
+
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,

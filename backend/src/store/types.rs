@@ -306,6 +306,14 @@ pub(crate) fn millis(time: Timestamp) -> i64 {
     time.as_millisecond()
 }
 
+/// How far the clocks of backends may be apart, milliseconds.
+pub(crate) const CLOCKS_APART: i64 = 10_000;
+
+/// Up to when stored times are believed. Later ones were written by a clock that was ahead, and give way to what comes now.
+pub(crate) fn believed_until(now: Timestamp) -> i64 {
+    millis(now).saturating_add(CLOCKS_APART)
+}
+
 pub(crate) fn timestamp(millis: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_millisecond(millis).map_err(|_range| StoreError::corrupt(format!("time {millis}")))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dirless_backend::store::policy::ReplaceBy;
@@ -166,6 +167,15 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// Another store in the same place, whose clock is ahead.
+    pub(crate) fn ahead(&self, by: Duration) -> Store {
+        let options = options(self.location.clone());
+        options
+            .clock
+            .advance(self.clock.now().duration_since(start()).unsigned_abs() + by);
+        Store::open(options, Purpose::Console).unwrap()
+    }
+
     /// Has the database become another one behind the store's back, as when a standby takes over that was behind.
     pub(crate) fn alter(&self, sql: &str) {
         let Some(place) = &self.location.database else {

@@ -245,6 +245,42 @@ pub(crate) async fn running_flushes_until_stopped(fixture: &Fixture) {
     assert_eq!(seen(&other(), &handle).await, ["a@vm", "b@vm"]);
 }
 
+/// Whatever a clock wrote that was a day ahead gives way to the next beat, and counts nobody who does not beat.
+pub(crate) async fn a_clock_that_was_ahead_keeps_no_agent_seen(fixture: &Fixture) {
+    let handle = tenant(&fixture.store, "acme", "t1").await;
+    let right = sink(fixture);
+    let say = |sink: &HeartbeatSink, handle: &TenantHandle, agents: &[&str]| {
+        for agent in agents {
+            assert_eq!(sink.beat(handle, beat(agent, "vm")), Absorbed::Taken);
+        }
+    };
+    say(&right, &handle, &["a", "b"]);
+    right.flush().await.unwrap();
+    fixture.clock.advance(Duration::from_secs(60));
+    let others: [(u64, &[&str]); 2] = [(24 * 3600, &["a", "b", "c", "gone"]), (5, &["near"])];
+    for (seconds, agents) in others {
+        let store = fixture.ahead(Duration::from_secs(seconds));
+        let ahead = HeartbeatSink::new(store.clone(), HeartbeatLimits::default());
+        say(&ahead, &tenant(&store, "acme", "t1").await, agents);
+        ahead.flush().await.unwrap();
+    }
+    // By their rows, one with another host name, and by name.
+    say(&right, &handle, &["a", "c", "near"]);
+    assert_eq!(right.beat(&handle, beat("b", "moved")), Absorbed::Taken);
+    right.flush().await.unwrap();
+    let now = fixture.clock.now();
+    let fresh = sink(fixture);
+    for sink in [&right, &fresh] {
+        let agents = sink.active(&handle, now).await.unwrap();
+        let seen = agents.iter().map(|agent| {
+            let ahead = agent.last_seen_at.duration_since(now).as_secs();
+            (agent.agent_id.as_str(), ahead)
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), [("a", 0), ("b", 0), ("c", 0), ("near", 5)]);
+        assert_eq!(sink.active(&handle, start()).await.unwrap().len(), 4);
+    }
+}
+
 /// Beats of new agents, flushes and counts at once, with so little memory that flushed ones are forgotten all the time: each
 /// count has everybody who had beaten before it began.
 pub(crate) async fn nobody_is_missing_while_beats_are_written(fixture: &Fixture) {

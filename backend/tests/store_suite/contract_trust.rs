@@ -460,6 +460,37 @@ pub(crate) async fn receipts_of_keys_that_the_database_lost_hold_up_nobody(fixtu
     assert_eq!(named, [["n3"], ["n4"]]);
 }
 
+/// Whatever a clock wrote that was a day ahead gives way to the next receipt and the next use of a key.
+pub(crate) async fn a_clock_that_was_ahead_holds_up_no_receipt(fixture: &Fixture) {
+    let store = &fixture.store;
+    let tenant = trusted(store, "t1").await;
+    let keys = [1, 2].map(|seed| public_key(&format!("n{seed}"), seed));
+    for key in &keys {
+        let _made = tenant.register_key(key, KeyRole::Node, None, origin()).await.unwrap();
+    }
+    let say = |store: &Store, key: &PublicKey, text: &'static str| {
+        let node = store.tenant_of_key(store.key_holder("t1", key.id()).unwrap());
+        assert!(node.put_receipt(&Bytes::from(text)));
+    };
+    for (key, seconds) in keys.iter().zip([24 * 3600, 5]) {
+        let ahead = fixture.ahead(Duration::from_secs(seconds));
+        say(&ahead, key, "ahead");
+        ahead.flush_receipts().await.unwrap();
+        ahead.flush_key_uses().await.unwrap();
+    }
+    // Whoever writes has heard of what others wrote.
+    trusted(store, "t2").await;
+    for key in &keys {
+        say(store, key, "now");
+    }
+    let receipts = tenant.receipts("", 10).await.unwrap().entries;
+    let texts: Vec<_> = receipts.iter().map(|receipt| receipt.bytes.clone()).collect();
+    assert_eq!(texts, ["now", "ahead"], "clocks may be a little apart");
+    store.flush_key_uses().await.unwrap();
+    let known = tenant.keys("", 10).await.unwrap().entries;
+    assert_eq!(known[0].last_used_at, Some(fixture.clock.now()));
+}
+
 /// Two nodes of `t1` that are shown different heads.
 pub(crate) async fn split(store: &Store) {
     let tenant = trusted(store, "t1").await;

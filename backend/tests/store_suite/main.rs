@@ -90,6 +90,7 @@ contract!(
     flushing_twice_writes_once,
     agents_are_written_under_their_names_when_the_database_lost_rows,
     running_flushes_until_stopped,
+    a_clock_that_was_ahead_keeps_no_agent_seen,
 );
 
 contract!(
@@ -107,5 +108,6 @@ contract!(
     a_join_code_admits_so_many,
     the_last_receipt_of_a_node_is_kept,
     receipts_of_keys_that_the_database_lost_hold_up_nobody,
+    a_clock_that_was_ahead_holds_up_no_receipt,
     receipts_that_contradict_each_other_are_a_split_view,
 );

@@ -11,6 +11,7 @@ mod shard;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher as _;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 
 use super::bypass::AllTenants;
 use super::sql::Connection;
-use super::types::millis;
+use super::types::{CLOCKS_APART, believed_until, millis};
 use super::writer::Effects;
 use super::{Store, StoreError, TenantHandle, TrustHandle};
 use rows::{on_disk, write_batch};
@@ -193,7 +194,11 @@ impl HeartbeatSink {
     /// One pass over what is due; `false` when the directory was read again meanwhile, and some of it waits still.
     async fn flush_due(&self, written: &mut usize) -> Result<bool, StoreError> {
         let loads = self.store.directory().loads();
-        let mut due: Vec<Due> = self.shards.iter().flat_map(|shard| locked(shard).due(loads)).collect();
+        let mut due: Vec<Due> = self
+            .shards
+            .iter()
+            .flat_map(|shard| locked(shard).due(loads, millis(self.store.now())))
+            .collect();
         // Known rows in the order of the table, then new ones by their names.
         due.sort_unstable_by(|a, b| {
             (a.row.is_none(), a.row, &a.tenant, &a.agent_id).cmp(&(b.row.is_none(), b.row, &b.tenant, &b.agent_id))
@@ -220,10 +225,15 @@ impl HeartbeatSink {
     /// Writes a batch whose rows are as of so many loads of the directory, and gives the row of each; `None`, and nothing
     /// written, when there was another load.
     async fn write_rows(&self, batch: &Arc<Vec<Due>>, loads: u64) -> Result<Option<Vec<Option<i64>>>, StoreError> {
-        let (batch, directory) = (Arc::clone(batch), Arc::clone(self.store.directory()));
+        let (batch, directory, clock) = (
+            Arc::clone(batch),
+            Arc::clone(self.store.directory()),
+            self.store.clock(),
+        );
         let work = move |connection: &Connection, _: &mut Effects| {
             let current = directory.loads() == loads;
-            current.then(|| write_batch(connection, &batch)).transpose()
+            let write = || write_batch(connection, &batch, believed_until(clock.now()));
+            current.then(write).transpose()
         };
         self.store.write(work).await
     }
@@ -268,7 +278,8 @@ impl HeartbeatSink {
         }
     }
 
-    /// The tenant's agents seen at or after `since`, from memory and disk, by id.
+    /// The tenant's agents seen at or after `since`, from memory and disk, by id. Not those that were seen further in the
+    /// future than `since` is in the past, by a clock that was ahead.
     ///
     /// # Errors
     /// When reading fails.
@@ -291,19 +302,20 @@ impl HeartbeatSink {
         tenant: Option<(i64, &TenantId)>,
         since: Timestamp,
     ) -> Result<Vec<Agent>, StoreError> {
-        let (since, row) = (millis(since), tenant.map(|(row, _)| row));
+        let row = tenant.map(|(row, _)| row);
+        let seen_at = around(millis(self.store.now()), millis(since));
         // Memory first: what leaves it before the disk is read is on disk by then, so that nobody falls between.
         let mut in_memory = Vec::new();
         for shard in &self.shards {
             locked(shard).each(tenant.map(|(_, name)| name), |tenant, agent_id, entry| {
-                if entry.last_seen >= since {
+                if seen_at.contains(&entry.last_seen) {
                     in_memory.push(((tenant.clone(), agent_id.to_owned()), entry.seen()));
                 }
             });
         }
         let on_disk = self
             .store
-            .read(move |connection| on_disk(connection, row, since))
+            .read(move |connection| on_disk(connection, row, &seen_at))
             .await?;
         let names = AllTenants::names(&self.store);
         let named = on_disk
@@ -330,6 +342,12 @@ impl HeartbeatSink {
         let shard = self.shards.get(number).expect("the mask keeps the number below SHARDS");
         locked(shard)
     }
+}
+
+/// From `since` to as far in the future, for clocks may be apart, and what a clock wrote that was ahead is not true for ever.
+fn around(now: i64, since: i64) -> RangeInclusive<i64> {
+    let window = now.saturating_sub(since).max(CLOCKS_APART);
+    since..=now.saturating_add(window)
 }
 
 fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {

@@ -102,7 +102,7 @@ impl Shard {
         if entry.mark != Some(mark) || *entry.hostname != *beat.hostname {
             return false;
         }
-        entry.last_seen = entry.last_seen.max(now);
+        entry.last_seen = now;
         entry.ahead = entry.ahead.max(Ahead::Seen);
         true
     }
@@ -123,7 +123,7 @@ impl Shard {
             .get_mut(tenant)
             .and_then(|agents| agents.get_mut(beat.agent_id))
         {
-            entry.last_seen = entry.last_seen.max(now);
+            entry.last_seen = now;
             entry.ahead = entry.ahead.max(Ahead::Seen);
             if !entry.differs(beat) {
                 if extras.is_some() {
@@ -176,14 +176,15 @@ impl Shard {
     }
 
     /// Copies what is ahead and takes it as written; [`Shard::put_back`] undoes that. With rows only when they were learned
-    /// after as many `loads` of the directory.
-    pub(super) fn due(&mut self, loads: u64) -> Vec<Due> {
+    /// after as many `loads` of the directory, and not seen later than `now`: the clock may have been ahead.
+    pub(super) fn due(&mut self, loads: u64, now: i64) -> Vec<Due> {
         self.follow(loads);
         let mut due = Vec::new();
         for (tenant, agents) in &mut self.agents {
             for (agent_id, entry) in agents.iter_mut().filter(|(_, entry)| entry.ahead != Ahead::No) {
                 let ahead = std::mem::replace(&mut entry.ahead, Ahead::No);
                 entry.writing = true;
+                entry.last_seen = entry.last_seen.min(now);
                 let texts = ahead == Ahead::Changed || entry.row.is_none();
                 due.push(Due {
                     tenant: tenant.clone(),
@@ -236,5 +237,30 @@ impl Shard {
         for (key, agents) in wanted {
             agents.iter().for_each(|(agent_id, entry)| take(key, agent_id, entry));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_the_clock_is_set_back_times_follow() {
+        let (mut shard, tenant) = (Shard::default(), "t".parse().unwrap());
+        let beat = |agent_id| Beat {
+            agent_id,
+            hostname: "vm",
+            extras: Some("{}"),
+        };
+        let room = 1 << 20;
+        for agent_id in ["a", "b", "c"] {
+            assert!(shard.take(&tenant, &beat(agent_id), Some(Mark(1)), 90_000, room));
+        }
+        assert!(shard.take_again(&tenant, &beat("a"), Mark(1), 5_000));
+        assert!(shard.take(&tenant, &beat("b"), Some(Mark(1)), 6_000, room));
+        let mut due = shard.due(0, 7_000);
+        due.sort_by(|one, other| one.agent_id.cmp(&other.agent_id));
+        let times: Vec<_> = due.iter().map(|due| (&*due.agent_id, due.last_seen)).collect();
+        assert_eq!(times, [("a", 5_000), ("b", 6_000), ("c", 7_000)]);
     }
 }

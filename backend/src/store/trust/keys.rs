@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::directory::{KeyEffect, optional_time, parsed};
-use super::super::types::{digest_column, millis, signed, timestamp};
+use super::super::types::{CLOCKS_APART, digest_column, millis, signed, timestamp};
 use super::super::{Change, Origin, Store, StoreError, audit};
 use super::objects::Page;
 use super::{Caller, PAGE_MAX, TrustHandle};
@@ -53,7 +53,9 @@ impl KeyCredential {
 
     pub(super) fn note_use(&self, store: &Store) {
         let now = millis(store.now());
-        if now.saturating_sub(self.noted.load(Ordering::Relaxed)) < NOTED_FOR {
+        // A use in the future is one that a clock noted that was ahead.
+        let since = now.saturating_sub(self.noted.load(Ordering::Relaxed));
+        if (-CLOCKS_APART..NOTED_FOR).contains(&since) {
             return;
         }
         self.noted.store(now, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use dirless_wire::trust::{KeyId, RECEIPT_MAX};
 use jiff::Timestamp;
 
 use super::super::directory::parsed;
-use super::super::types::{millis, signed, timestamp};
+use super::super::types::{believed_until, millis, signed, timestamp};
 use super::super::{Store, StoreError};
 use super::haste::Haste;
 use super::objects::Page;
@@ -190,7 +190,7 @@ impl Store {
     }
 
     async fn write_receipts(&self, batch: &Arc<Vec<(i64, Kept)>>) -> Result<(), StoreError> {
-        let (batch, directory, now) = (Arc::clone(batch), Arc::clone(self.directory()), self.now());
+        let (batch, directory, clock) = (Arc::clone(batch), Arc::clone(self.directory()), self.clock());
         let loads = directory.loads();
         let news = {
             let mut known = self.receipts().known();
@@ -206,7 +206,8 @@ impl Store {
             } else {
                 directory.tenant_names()
             };
-            write(connection, &batch)?;
+            let now = clock.now();
+            write(connection, &batch, believed_until(now))?;
             Ok((sightings::write(connection, news, &names, now)?, names))
         };
         let (written, names) = self.write(work).await?;
@@ -230,16 +231,24 @@ fn news_of(known: &Known, batch: &[(i64, Kept)]) -> Vec<Sighting> {
     news.flatten().collect()
 }
 
-/// Writes the receipts whose keys are there.
-fn write(connection: &Connection, batch: &[(i64, Kept)]) -> Result<(), StoreError> {
+/// Writes the receipts whose keys are there. Later ones stay, those whose time is believed.
+fn write(connection: &Connection, batch: &[(i64, Kept)], believed_until: i64) -> Result<(), StoreError> {
     let mut upsert = connection.prepare(
         "INSERT INTO receipts (key_id, receipt, received_at) \
          SELECT id, ?4, ?5 FROM keys WHERE id = ?1 AND tenant_id = ?2 AND key = ?3 \
          ON CONFLICT (key_id) DO UPDATE SET receipt = excluded.receipt, \
-         received_at = excluded.received_at WHERE excluded.received_at >= receipts.received_at",
+         received_at = excluded.received_at \
+         WHERE excluded.received_at >= receipts.received_at OR receipts.received_at > ?6",
     )?;
     for (row, Kept { tenant, key, bytes, at }) in batch {
-        upsert.send(params![row, tenant, key.id().to_string(), bytes.as_ref(), at])?;
+        upsert.send(params![
+            row,
+            tenant,
+            key.id().to_string(),
+            bytes.as_ref(),
+            at,
+            believed_until
+        ])?;
     }
     Ok(())
 }
