@@ -47,7 +47,14 @@ pub fn signer(
     };
     let copy = own.folder.as_deref().map(DiskFolder::public);
     let place: Arc<dyn Folder> = match (backend, copy) {
-        (Some(backend), Some(copy)) => Arc::new(Mirrored::new(backend, copy, Arc::clone(&state))),
+        (Some(backend), Some(copy)) => {
+            let policies = Policies {
+                tenant,
+                roots: own.roots,
+                first: own.policy,
+            };
+            Arc::new(Mirrored::new(backend, copy, Arc::clone(&state), policies))
+        }
         (Some(backend), None) => backend,
         (None, Some(folder)) => Arc::new(folder),
         (None, None) => return Err(SignedError::Nothing("[signed] has neither folder nor urls".to_owned())),

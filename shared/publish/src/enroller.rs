@@ -9,7 +9,7 @@ use dirless_seal::{Digest, Identity, Label, Recipient, SigningKey, VerifyingKey}
 use jiff::Timestamp;
 
 use super::book::unsigned;
-use super::policy::follow;
+use super::policy::{expired, follow};
 use super::{Admission, Folder, NodeFacts, SignedError, paths, whole_second};
 
 /// What an enroller works on.
@@ -98,7 +98,9 @@ impl Enroller {
             }
         };
         let before = memory.clone();
-        let policy = follow(self.folder(), self.office.first, &mut memory, self.now(), problems)?;
+        let mut holds = |path: &str, bytes: &[u8]| self.folder().vouch(path, bytes);
+        let policy = follow(self.folder(), self.office.first, &mut memory, &mut holds, problems)?;
+        problems.extend(expired(&policy, self.now()));
         if memory != before {
             let text = dirless_seal::trust::print(&memory).map_err(SignedError::unwritable("memory"))?;
             self.state().replace(&path, text.as_bytes())?;

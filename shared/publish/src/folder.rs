@@ -59,6 +59,9 @@ pub trait Folder: Debug + Send + Sync {
     /// When it cannot be removed.
     fn remove(&self, path: &str) -> io::Result<()>;
 
+    /// Is told that what was read at `path`, which others brought, was checked and holds: a copy may have it.
+    fn vouch(&self, _path: &str, _bytes: &[u8]) {}
+
     /// Keeps others of this program out until what is returned is dropped.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ pub use fleet::{Awaited, Behind, CONNECTED_FOR, Fleet, Host, Pace, Receipts, Ros
 pub use folder::{DiskFolder, Folder, Registry};
 pub use join::{Admission, CodeFacts, NewCode, Waiting};
 pub use line::{KeyFacts, NextKey, asking_key, follow_successions};
-pub use mirror::Mirrored;
+pub use mirror::{Mirrored, Policies};
 pub use nodes::NodeFacts;
 pub use settle::{Settled, Wish};
 pub use stock::{Kind, Stocked, content_root, records};

@@ -1,16 +1,19 @@
 //! A tenant at backends, with a copy in a folder that any file host may serve.
 //!
 //! What always holds: the backends are asked and written first, and what goes wrong with the copy holds nothing up; a head is
-//! put into the copy only when everything that was ever stored is there.
+//! put into the copy only when everything that was ever stored is there; a policy, which others bring, only when it holds: what is there
+//! stays there, and hosts would ask for nothing else in its place.
 
 use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use dirless_seal::trust::Memory;
 use dirless_seal::{Digest, Label};
 
 use super::backend::BackendFolder;
 use super::folder::{DiskFolder, Folder, Registry};
+use super::policy::follow;
 
 /// In the state folder, when the copy has everything.
 const WHOLE: &str = "mirror-is-whole";
@@ -23,14 +26,27 @@ pub struct Mirrored {
     backend: Arc<BackendFolder>,
     copy: DiskFolder,
     state: Arc<dyn Folder>,
+    policies: Policies,
     troubles: Mutex<Vec<String>>,
+}
+
+/// By what policies are checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Policies {
+    /// The tenant.
+    pub tenant: Digest,
+    /// The fingerprint of its first roots.
+    pub roots: Digest,
+    /// The version that they signed.
+    pub first: u64,
 }
 
 impl Mirrored {
     /// What `backend` has, in `copy` as well. That the copy is whole is noted in `state`.
     #[must_use]
-    pub fn new(backend: Arc<BackendFolder>, copy: DiskFolder, state: Arc<dyn Folder>) -> Self {
+    pub fn new(backend: Arc<BackendFolder>, copy: DiskFolder, state: Arc<dyn Folder>, policies: Policies) -> Self {
         Self {
+            policies,
             backend,
             copy,
             state,
@@ -53,6 +69,47 @@ impl Mirrored {
         }
     }
 
+    /// Puts into the copy what holds, in place of anything else that got there.
+    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        match self.copy.has(path)? {
+            false => self.copy.create(&[(path.to_owned(), bytes.to_vec())]),
+            true if self.copy.get(path, LONGEST)?.as_deref() == Some(bytes) => Ok(()),
+            true => {
+                let replaced = format!("{path} in the folder was something else than what holds, and was replaced");
+                self.troubles().push(replaced);
+                self.copy.replace(path, bytes)
+            }
+        }
+    }
+
+    /// Copies the policies that hold.
+    fn copy_policies(&self) -> io::Result<()> {
+        let Policies { tenant, roots, first } = self.policies;
+        let mut copied = Ok(());
+        let mut holds = |path: &str, bytes: &[u8]| {
+            if copied.is_ok() {
+                copied = self.put(path, bytes);
+            }
+        };
+        // The next one that does not hold is told by whoever follows them.
+        let followed = follow(
+            self,
+            first,
+            &mut Memory::pinned(tenant, roots),
+            &mut holds,
+            &mut Vec::new(),
+        );
+        copied.and(followed.map(drop).map_err(io::Error::other))
+    }
+
+    /// Is this a policy that is copied once it was checked?
+    fn is_checked(&self, path: &str) -> bool {
+        let version = path
+            .strip_prefix("policy/")
+            .and_then(|version| version.parse::<u64>().ok());
+        version.is_some_and(|version| version >= self.policies.first)
+    }
+
     /// Copies whatever the copy lacks. Heads come last.
     fn catch_up(&self) -> io::Result<()> {
         if self.state.has(WHOLE)? {
@@ -63,7 +120,8 @@ impl Mirrored {
             .paths("")?
             .into_iter()
             .partition(|path| path.starts_with("head/"));
-        for path in others {
+        self.copy_policies()?;
+        for path in others.into_iter().filter(|path| !self.is_checked(path)) {
             // One that was removed meanwhile is named by nothing any more.
             if !self.copy.has(&path)?
                 && let Some(bytes) = self.backend.get(&path, LONGEST)?
@@ -82,12 +140,11 @@ impl Mirrored {
 
 impl Folder for Mirrored {
     fn get(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
-        let found = self.backend.get(path, most)?;
-        // Policies are brought by others.
-        if let Some(bytes) = found.as_ref().filter(|_| path.starts_with("policy/")) {
-            self.note(self.copy.create(&[(path.to_owned(), bytes.clone())]));
-        }
-        Ok(found)
+        self.backend.get(path, most)
+    }
+
+    fn vouch(&self, path: &str, bytes: &[u8]) {
+        self.note(self.put(path, bytes));
     }
 
     fn has(&self, path: &str) -> io::Result<bool> {

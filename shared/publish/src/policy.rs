@@ -8,60 +8,59 @@ use jiff::Timestamp;
 
 use super::{Folder, SignedError, Signer, paths};
 
-/// The newest policy in `folder` that holds, from the one that `memory` knows upwards, or from version `first` on. What
-/// stands in place of the next one and does not hold goes to `problems`.
+/// The newest policy in `folder` that holds, from the one that `memory` knows upwards, or from version `first` on; each is
+/// given to `holds`, with its path. What stands in place of the next one and does not hold goes to `problems`.
 pub(super) fn follow(
     folder: &dyn Folder,
     first: u64,
     memory: &mut Memory,
-    now: Timestamp,
+    holds: &mut dyn FnMut(&str, &[u8]),
     problems: &mut Vec<String>,
 ) -> Result<Policy, SignedError> {
     let first = memory.policy().map_or(first, |seen| seen.version);
-    let note = policy_note(folder, first)?.ok_or(SignedError::NoPolicy(first))?;
-    let mut policy = memory
-        .policy_after(None, &note)
-        .map_err(SignedError::refused(paths::policy(first)))?;
-    loop {
-        let next = policy.version + 1;
-        let after = match policy_note(folder, next) {
-            Ok(None) => break,
-            Ok(Some(note)) => memory
-                .policy_after(Some(&policy), &note)
-                .map_err(SignedError::refused(paths::policy(next))),
-            Err(error) => Err(error),
+    let mut accept = |before: Option<&Policy>, version| -> Result<Option<Policy>, SignedError> {
+        let path = paths::policy(version);
+        let Some(bytes) = folder.get(&path, 2 * Policy::MOST as u64)? else {
+            return Ok(None);
         };
-        match after {
-            Ok(after) => policy = after,
+        let note = Note::parse(&bytes, Policy::MOST).map_err(SignedError::no_note(path.clone(), "policy"))?;
+        let policy = memory.policy_after(before, &note);
+        let policy = policy.map_err(SignedError::refused(path.clone()))?;
+        holds(&path, &bytes);
+        Ok(Some(policy))
+    };
+    let mut policy = accept(None, first)?.ok_or(SignedError::NoPolicy(first))?;
+    loop {
+        match accept(Some(&policy), policy.version + 1) {
+            Ok(None) => break,
+            Ok(Some(after)) => policy = after,
             Err(error) => {
                 problems.push(format!("{error}; policy {} holds on", policy.version));
                 break;
             }
         }
     }
-    if policy.expires < now {
-        problems.push(format!(
-            "policy {} expired at {}: let the roots sign a new one",
-            policy.version, policy.expires
-        ));
-    }
     Ok(policy)
 }
 
-fn policy_note(folder: &dyn Folder, version: u64) -> Result<Option<Note>, SignedError> {
-    let path = paths::policy(version);
-    let Some(bytes) = folder.get(&path, 2 * Policy::MOST as u64)? else {
-        return Ok(None);
-    };
-    let note = Note::parse(&bytes, Policy::MOST).map_err(SignedError::no_note(path, "policy"))?;
-    Ok(Some(note))
+/// What is to be told of a policy whose time is over.
+pub(super) fn expired(policy: &Policy, now: Timestamp) -> Option<String> {
+    (policy.expires < now).then(|| {
+        format!(
+            "policy {} expired at {}: let the roots sign a new one",
+            policy.version, policy.expires
+        )
+    })
 }
 
 impl Signer {
     /// The newest policy that holds; see [`follow`].
     pub(super) fn policy(&self, memory: &mut Memory, problems: &mut Vec<String>) -> Result<Policy, SignedError> {
         let folder = self.tenant_folder.as_ref();
-        follow(folder, self.config.policy, memory, self.now(), problems)
+        let mut holds = |path: &str, bytes: &[u8]| folder.vouch(path, bytes);
+        let policy = follow(folder, self.config.policy, memory, &mut holds, problems)?;
+        problems.extend(expired(&policy, self.now()));
+        Ok(policy)
     }
 
     /// What `policy` says of the publisher of our name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dirless_seal::SigningKey;
 
-use dirless_syncer::signed::{BackendFolder, DiskFolder, Folder, Mirrored, Signer, Wish};
+use dirless_syncer::signed::{BackendFolder, DiskFolder, Folder, Mirrored, Policies, Signer, Wish};
 
 use crate::support::*;
 
@@ -142,7 +142,13 @@ fn a_copy_in_a_folder_follows_and_catches_up() {
     let place = folder.path().join("copy");
     let state: Arc<dyn Folder> = Arc::new(DiskFolder::private(&tenant.state()));
     let signer = || {
-        let mirrored = Mirrored::new(Arc::new(own(&tenant)), DiskFolder::public(&place), Arc::clone(&state));
+        let policies = Policies {
+            tenant: tenant.id,
+            roots: tenant.policy().fingerprint(),
+            first: 1,
+        };
+        let copy = DiskFolder::public(&place);
+        let mirrored = Mirrored::new(Arc::new(own(&tenant)), copy, Arc::clone(&state), policies);
         Signer::over(
             tenant.config(),
             tenant.id,
@@ -176,5 +182,34 @@ fn a_copy_in_a_folder_follows_and_catches_up() {
     tenant.minutes(1);
     settle(&signer());
     assert_eq!(settle(&signer()).problems, Vec::<String>::new());
+    assert!(host.look(&place, tenant.clock.now()).unwrap()["corp"].contains("bob"));
+
+    // What only looks like the next policy gets no farther than the backend, also when everything is copied anew.
+    let operator = tenant.site().operator();
+    let policy = |version| format!("policy/{version}");
+    operator.create(&[(policy(2), b"no policy".to_vec())]).unwrap();
+    state.remove("mirror-is-whole").unwrap();
+    tenant.minutes(1);
+    let told = settle(&signer()).problems;
+    assert!(
+        told.iter().any(|problem| problem.contains("policy 1 holds on")),
+        "{told:?}"
+    );
+    assert!(place.join(policy(1)).exists() && !place.join(policy(2)).exists());
+
+    // The true one is there as soon as it is at the backend, whatever stands in its place in the folder.
+    operator.remove(&policy(2)).unwrap();
+    std::fs::write(place.join(policy(2)), b"no policy").unwrap();
+    tenant.next_policy(|_| {});
+    let told = settle(&signer()).problems;
+    assert!(
+        told.iter()
+            .any(|problem| problem.contains("policy/2 in the folder was something else")),
+        "{told:?}"
+    );
+    assert_eq!(
+        Some(std::fs::read(place.join(policy(2))).unwrap()),
+        operator.get(&policy(2), 1 << 20).unwrap()
+    );
     assert!(host.look(&place, tenant.clock.now()).unwrap()["corp"].contains("bob"));
 }
