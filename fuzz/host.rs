@@ -24,7 +24,7 @@ pub fn inputs(body: Body, opener: Opener, limits: HostLimits) -> Inputs {
         opener,
         access: AccessInput {
             fetched: Some(b"{}".to_vec()),
-            last_good: None,
+            ..AccessInput::default()
         },
         name_rule: Default::default(),
         hostname: "host".into(),

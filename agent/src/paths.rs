@@ -157,6 +157,13 @@ impl Paths {
         self.at("var/lib/dirless/agent/access-rules.good.json")
     }
 
+    /// The last signed access rules that were well-formed (the worker writes them), 0600. Apart from the others, so that what
+    /// nobody signed never stands in for them.
+    #[must_use]
+    pub fn good_signed_rules(&self) -> PathBuf {
+        self.at("var/lib/dirless/agent/access-rules.signed.json")
+    }
+
     /// Highest sequence number accepted for each source, 0600.
     #[must_use]
     pub fn ratchet(&self) -> PathBuf {

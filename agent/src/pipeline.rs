@@ -43,7 +43,8 @@ pub use drops::{Dropped, Drops, Kind, shown};
 pub use entries::Tree;
 pub use explain::{Entry, GroupSeen, Sighting, Watch};
 pub use input::{
-    AccessInput, Body, DirectoryInput, HostFiles, Inputs, Opener, SOURCES, SourceInput, SourceNote, SourceState,
+    AccessInput, Body, DirectoryInput, HostFiles, Inputs, Opener, RulesFrom, SOURCES, SourceInput, SourceNote,
+    SourceState,
 };
 pub use limits::{Accounts, HostLimits, Limit, LimitsError, PrivateGroups};
 pub use open::{BodyError, OUT_OF_SCOPE};

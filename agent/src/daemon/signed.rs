@@ -17,11 +17,9 @@ use super::fetch::read_note;
 use super::standing::standing_line;
 use crate::pipeline::{SourceNote, SourceState};
 use crate::trust::{
-    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Walked, of_alarms, on_wire, receipt, walk,
+    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Walked, of_alarms, on_wire, receipt,
+    unsigned_rules_count, walk,
 };
-
-/// Access rules that admit everybody: those of a tenant whose publishers never made any.
-const NO_RULES: &[u8] = br#"{"enforce_group_memberships":false,"host_group_rules":[]}"#;
 
 impl Engine {
     /// One walk over `files`, and what follows from it.
@@ -92,7 +90,7 @@ impl Engine {
         alive: &mut dyn FnMut(),
     ) {
         self.receipts.alarms = of_alarms(&walked.alarms);
-        if !self.rules_known() {
+        if !self.rules_known(keeper) {
             outcome.failed = true;
             let text = "nothing is published before the access rules are known";
             outcome.problems.push(text.to_owned());
@@ -161,8 +159,15 @@ impl Engine {
         told.says_more(kept.as_ref()).then(|| (told, note.to_string()))
     }
 
-    fn rules_known(&self) -> bool {
-        self.paths.access_rules().exists() || self.paths.sealed(ACCESS_RULES).exists()
+    /// Is it known who may come in?
+    fn rules_known(&self, keeper: &Keeper) -> bool {
+        let paths = &self.paths;
+        let files = [
+            paths.sealed(ACCESS_RULES),
+            paths.good_signed_rules(),
+            paths.trust_closed(),
+        ];
+        files.iter().any(|file| file.exists()) || unsigned_rules_count(keeper).unwrap_or(false)
     }
 
     /// Notes for the worker what the walk found of each source, and for people what is trusted.
@@ -195,9 +200,6 @@ impl Engine {
             } else if withdrawn(source.as_str()) || (whole && !named(source.as_str())) {
                 self.set_note(source, SourceState::Deleted)?;
             }
-        }
-        if whole && !named(ACCESS_RULES) && !self.rules_known() {
-            publish(&self.paths.access_rules(), 0o600, NO_RULES)?;
         }
         let expired = walked
             .heads

@@ -130,6 +130,7 @@ mod tests {
         AccessInput {
             fetched: fetched.map(<[u8]>::to_vec),
             last_good: last_good.map(<[u8]>::to_vec),
+            ..AccessInput::default()
         }
     }
 

@@ -19,10 +19,11 @@ use dirless_table::{Table, TableMeta};
 use super::follow::Worker;
 use super::{
     AccessInput, Body, Content, DirectoryInput, Durations, Ending, HostFiles, HostLimits, Inputs, LimitsError, Opener,
-    Outcome, Problem, Published, Ratchet, RatchetError, Report, SourceInput, SourceNote, Taken, Tree, run, unchanged,
+    Outcome, Problem, Published, Ratchet, RatchetError, Report, RulesFrom, SourceInput, SourceNote, Taken, Tree, run,
+    unchanged,
 };
 use crate::paths::Paths;
-use crate::trust::{ACCESS_RULES, Joined, Keeper, KeeperError, KeptLog};
+use crate::trust::{ACCESS_RULES, Joined, Keeper, KeeperError, KeptLog, unsigned_rules_count};
 
 /// Longest text of the access rules, in bytes.
 const LONGEST_RULES: u64 = 16 << 20;
@@ -31,6 +32,8 @@ const LONGEST_NOTE: u64 = 64 << 10;
 
 /// Access rules that admit nobody.
 const NOBODY: &[u8] = br#"{"enforce_group_memberships":true,"host_group_rules":[]}"#;
+/// Access rules that admit everybody: those of a tenant whose publishers never made any.
+const EVERYBODY: &[u8] = br#"{"enforce_group_memberships":false,"host_group_rules":[]}"#;
 
 /// What the configuration says about publishing.
 #[derive(Clone, Debug)]
@@ -340,7 +343,7 @@ pub fn gather(paths: &Paths, options: &Options) -> Result<Inputs, PublishError> 
     Ok(Inputs {
         sources: inputs(&options.sources)?,
         directory: directory.transpose()?,
-        access: access(paths, &opener)?,
+        access: access(paths, options.joined.as_ref(), &opener)?,
         opener,
         name_rule: options.name_rule.clone(),
         hostname: options.hostname.clone(),
@@ -369,19 +372,42 @@ fn signed_opener(paths: &Paths, joined: &Joined) -> Result<Opener, PublishError>
     })
 }
 
-/// The access rules: a source like others where everything is signed.
-fn access(paths: &Paths, opener: &Opener) -> Result<AccessInput, PublishError> {
-    let last_good = read_small(&paths.good_access_rules(), LONGEST_RULES)?;
-    let body = paths.sealed(ACCESS_RULES);
-    let fetched = match opener {
-        Opener::Signed { .. } if paths.trust_closed().exists() => Some(NOBODY.to_vec()),
-        Opener::Signed { policy, keys } if body.exists() => {
-            // Why it cannot be used is told where the last good ones stand in for it.
-            super::open::signed_rules(&Body::File(body), policy, keys).ok()
-        }
-        _ => read_small(&paths.access_rules(), LONGEST_RULES)?,
+/// The access rules: a source like others where everything is signed. What nobody signed counts there only while there are
+/// no signed ones, and then no rules are rules too.
+fn access(paths: &Paths, joined: Option<&Joined>, opener: &Opener) -> Result<AccessInput, PublishError> {
+    let unsigned = || -> Result<AccessInput, PublishError> {
+        Ok(AccessInput {
+            fetched: read_small(&paths.access_rules(), LONGEST_RULES)?,
+            last_good: read_small(&paths.good_access_rules(), LONGEST_RULES)?,
+            from: RulesFrom::Backend,
+        })
     };
-    Ok(AccessInput { fetched, last_good })
+    let (Opener::Signed { policy, keys }, Some(joined)) = (opener, joined) else {
+        return unsigned();
+    };
+    let own = |text: &[u8]| AccessInput {
+        fetched: Some(text.to_vec()),
+        last_good: None,
+        from: RulesFrom::Host,
+    };
+    if paths.trust_closed().exists() {
+        return Ok(own(NOBODY));
+    }
+    let body = paths.sealed(ACCESS_RULES);
+    let is_there = body.exists();
+    if !is_there && unsigned_rules_count(&Keeper::new(paths.trust_folder(), joined.clone()))? {
+        let unsigned = unsigned()?;
+        let has_some = unsigned.fetched.is_some() || unsigned.last_good.is_some();
+        return Ok(if has_some { unsigned } else { own(EVERYBODY) });
+    }
+    Ok(AccessInput {
+        // Why it cannot be used is told where the last good ones stand in for it.
+        fetched: is_there
+            .then(|| super::open::signed_rules(&Body::File(body), policy, keys).ok())
+            .flatten(),
+        last_good: read_small(&paths.good_signed_rules(), LONGEST_RULES)?,
+        from: RulesFrom::Publisher,
+    })
 }
 
 /// Without the host's accounts no clash with them can be seen, so their absence is an error.
@@ -449,19 +475,35 @@ fn keep(paths: &Paths, inputs: &Inputs, outcome: &Outcome) -> Result<(), Publish
             Taken::Fetched | Taken::LastGood | Taken::Nothing => {}
         }
     }
-    let fetched = inputs.access.fetched.as_deref();
-    if let Some(text) = fetched.filter(|text| AccessRules::parse(text).is_ok())
-        && inputs.access.last_good.as_deref() != Some(text)
-    {
-        let path = paths.good_access_rules();
-        dirless_program::fs::publish(&path, 0o600, text).map_err(PublishError::file("write", &path))?;
-    }
+    keep_rules(paths, &inputs.access)?;
     if outcome.ratchet != inputs.ratchet {
         let path = paths.ratchet();
         outcome
             .ratchet
             .save(&path)
             .map_err(PublishError::file("write", &path))?;
+    }
+    Ok(())
+}
+
+/// Keeps the access rules that were fetched, if they are well-formed. From signed ones there is no way back to others.
+fn keep_rules(paths: &Paths, access: &AccessInput) -> Result<(), PublishError> {
+    let path = match access.from {
+        RulesFrom::Backend => paths.good_access_rules(),
+        RulesFrom::Publisher => paths.good_signed_rules(),
+        RulesFrom::Host => return Ok(()),
+    };
+    let fetched = access.fetched.as_deref();
+    let Some(text) = fetched.filter(|text| AccessRules::parse(text).is_ok()) else {
+        return Ok(());
+    };
+    if access.last_good.as_deref() != Some(text) {
+        dirless_program::fs::publish(&path, 0o600, text).map_err(PublishError::file("write", &path))?;
+    }
+    if access.from == RulesFrom::Publisher {
+        for path in [paths.access_rules(), paths.good_access_rules()] {
+            dirless_program::fs::remove(&path).map_err(PublishError::file("remove", &path))?;
+        }
     }
     Ok(())
 }

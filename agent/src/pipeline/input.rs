@@ -96,6 +96,20 @@ pub struct AccessInput {
     pub fetched: Option<Vec<u8>>,
     /// The last that were well-formed.
     pub last_good: Option<Vec<u8>>,
+    /// Whose word both are.
+    pub from: RulesFrom,
+}
+
+/// Whose word access rules are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RulesFrom {
+    /// A backend's: nobody signed them.
+    #[default]
+    Backend,
+    /// A publisher's, signed.
+    Publisher,
+    /// This host's own: nobody made any, or a lease has run out.
+    Host,
 }
 
 /// The accounts that the host itself has, as the texts of its files.

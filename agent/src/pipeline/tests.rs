@@ -42,7 +42,7 @@ impl Host {
                 opener: Opener::Key(Identity::parse(&secret).unwrap()),
                 access: AccessInput {
                     fetched: Some(OPEN.to_vec()),
-                    last_good: None,
+                    ..AccessInput::default()
                 },
                 name_rule: Default::default(),
                 hostname: "web-1".into(),

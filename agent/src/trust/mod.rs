@@ -17,6 +17,7 @@ mod log;
 mod pending;
 mod reach;
 mod receipt;
+mod rules;
 mod walk;
 
 pub use admission::{Admission, admission, join_anew, next_key_is_accepted};
@@ -28,6 +29,7 @@ pub use pending::Pending;
 pub(crate) use reach::on_wire;
 pub use reach::{ReachError, at_backends, files, request_key, timeouts};
 pub use receipt::{Applied, of_alarms, receipt};
+pub use rules::unsigned_rules_count;
 pub use walk::{Alarm, Installed, Walked, follow_policies, kept, walk};
 
 /// The source whose body is the access rules: the JSON that the classic protocol answers with.

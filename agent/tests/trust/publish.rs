@@ -443,6 +443,120 @@ fn access_rules_are_signed_like_everything_else() {
     assert_eq!(setting.names(), Vec::<String>::new());
 }
 
+const NOBODY: &str = r#"{"enforce_group_memberships":true,"host_group_rules":[]}"#;
+const EVERYBODY: &str = r#"{"enforce_group_memberships":false,"host_group_rules":[]}"#;
+
+/// Has every body of the tenant held back, or served again.
+fn hold_back(setting: &Setting, is_held: bool) {
+    let (there, aside) = (setting.tenant.folder.join("blob"), setting.tenant.folder.join("held"));
+    let (from, to) = if is_held { (there, aside) } else { (aside, there) };
+    fs::rename(from, to).unwrap();
+}
+
+fn says_unknown_rules(outcome: &Outcome) -> bool {
+    outcome.failed
+        && outcome
+            .problems
+            .iter()
+            .any(|told| told.contains("access rules are known"))
+}
+
+/// Before it joined somebody let everybody onto this host, and nobody signed that.
+#[test]
+fn rules_from_before_the_join_count_only_while_there_are_no_signed_ones() {
+    let mut setting = Setting::admitted();
+    fs::write(setting.paths.access_rules(), NOBODY).unwrap();
+    fs::write(setting.paths.good_access_rules(), NOBODY).unwrap();
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    assert_eq!(setting.cycle(0).problems, Vec::<String>::new());
+    assert_eq!(setting.names(), Vec::<String>::new());
+    for path in [setting.paths.access_rules(), setting.paths.good_access_rules()] {
+        fs::write(path, EVERYBODY).unwrap();
+    }
+    setting.cycle(1);
+    assert_eq!(setting.names(), ["alice"]);
+
+    // Whoever serves the files has an interest in those rules.
+    setting.publish("local", &[user("alice", 10_001), user("bob", 10_002)], 2);
+    setting.publish_rules(NOBODY, 2);
+    let rules = setting.tenant.manifests.iter().map(crate::support::manifest);
+    let rules = rules
+        .clone()
+        .find(|manifest| manifest.source.as_str() == "access-rules")
+        .unwrap();
+    let rules = setting.tenant.folder.join(crate::support::manifest_path(&rules));
+    let bytes = fs::read(&rules).unwrap();
+    fs::remove_file(&rules).unwrap();
+    let outcome = setting.cycle(2);
+    assert!(says_unknown_rules(&outcome), "{outcome:?}");
+    assert_eq!(setting.names(), ["alice"]);
+
+    fs::write(&rules, bytes).unwrap();
+    assert_eq!(setting.cycle(3).problems, Vec::<String>::new());
+    assert_eq!(setting.names(), Vec::<String>::new());
+    assert!(!setting.paths.access_rules().exists() && !setting.paths.good_access_rules().exists());
+}
+
+/// A disk that was full, or a crash, while the next rules were put in place.
+#[test]
+fn signed_rules_that_are_gone_leave_the_last_signed_ones_in_force() {
+    let mut setting = Setting::admitted();
+    fs::write(setting.paths.access_rules(), EVERYBODY).unwrap();
+    fs::write(setting.paths.good_access_rules(), EVERYBODY).unwrap();
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    setting.publish_rules(NOBODY, 0);
+    setting.cycle(0);
+    assert_eq!(setting.names(), Vec::<String>::new());
+    // As agents before this one left it when the tenant had no rules.
+    fs::write(setting.paths.access_rules(), EVERYBODY).unwrap();
+    fs::remove_file(setting.paths.sealed("access-rules")).unwrap();
+    setting.publish("local", &[user("bob", 10_002)], 1);
+    setting.publish_rules(NOBODY, 1);
+    hold_back(&setting, true);
+    let outcome = setting.cycle(1);
+    assert!(
+        outcome.problems.iter().any(|told| told.contains("stay in force")),
+        "{outcome:?}"
+    );
+    assert_eq!(setting.names(), Vec::<String>::new());
+    hold_back(&setting, false);
+    assert_eq!(setting.cycle(2).problems, Vec::<String>::new());
+    assert_eq!(setting.names(), Vec::<String>::new());
+    setting.publish_rules(EVERYBODY, 3);
+    setting.cycle(3);
+    assert_eq!(setting.names(), ["bob"]);
+}
+
+/// The publisher of the rules is another one, and nothing of it is served.
+#[test]
+fn whoever_may_make_rules_is_heard_before_unsigned_ones_count() {
+    let mut setting = Setting::admitted();
+    fs::write(setting.paths.access_rules(), EVERYBODY).unwrap();
+    let key = SigningKey::generate(label("rules-1")).unwrap();
+    setting.tenant.next_policy(|policy| {
+        let mut second = policy.publishers[0].clone();
+        policy.publishers[0].scope.sources.remove(&label("access-rules"));
+        second.key = key.verifying().clone();
+        second.scope.sources = [label("access-rules")].into();
+        policy.publishers.push(second);
+        policy
+            .publishers
+            .sort_by(|left, right| left.key.name().cmp(right.key.name()));
+    });
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    setting.publish("staff", &[], 0);
+    let outcome = setting.cycle(0);
+    assert!(says_unknown_rules(&outcome), "{outcome:?}");
+    assert!(!setting.paths.table().exists());
+    let mut head = setting.tenant.next_head(1);
+    head.publisher = label("rules-1");
+    head.entries.clear();
+    let note = crate::support::signed(&head, &[&key]);
+    setting.tenant.write("head/rules-1", note.to_string());
+    assert_eq!(setting.cycle(1).problems, Vec::<String>::new());
+    assert_eq!(setting.names(), ["alice"]);
+}
+
 #[test]
 fn a_compartment_that_closes_lets_nobody_in_once_its_lease_has_run_out() {
     let mut setting = Setting::admitted();

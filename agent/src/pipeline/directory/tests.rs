@@ -45,7 +45,7 @@ fn inputs() -> Inputs {
         opener: Opener::Key(Identity::generate()),
         access: AccessInput {
             fetched: Some(b"{}".to_vec()),
-            last_good: None,
+            ..AccessInput::default()
         },
         name_rule: NameRule::default(),
         hostname: "web-1".to_owned(),

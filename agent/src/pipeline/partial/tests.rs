@@ -36,7 +36,7 @@ fn inputs(rules: &str, limits: HostLimits) -> Inputs {
         opener: Opener::Key(Identity::generate()),
         access: AccessInput {
             fetched: Some(rules.as_bytes().to_vec()),
-            last_good: None,
+            ..AccessInput::default()
         },
         name_rule: NameRule::default(),
         hostname: "web-1".to_owned(),
