@@ -17,8 +17,8 @@ use super::fetch::read_note;
 use super::standing::standing_line;
 use crate::pipeline::{SourceNote, SourceState};
 use crate::trust::{
-    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Walked, of_alarms, on_wire, receipt,
-    unsigned_rules_count, walk,
+    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Unserved, Walked, of_alarms, on_wire,
+    receipt, unsigned_rules_count, walk,
 };
 
 impl Engine {
@@ -89,29 +89,39 @@ impl Engine {
         outcome: &mut Outcome,
         alive: &mut dyn FnMut(),
     ) {
-        self.receipts.alarms = of_alarms(&walked.alarms);
+        let unserved = self.publish_known(keeper, outcome, alive).await;
+        let served = unserved.served(walked);
+        if !served.is_empty()
+            && let Ok(memory) = keeper.memory()
+        {
+            self.receipts.applied = Applied::after(self.receipts.applied.as_ref(), &memory, &served);
+        }
+        let alarms = &mut self.receipts.alarms;
+        *alarms = of_alarms(&walked.alarms);
+        alarms.extend(unserved.alarms());
+        alarms.sort();
+        alarms.truncate(ReceiptAlarm::MOST);
+    }
+
+    /// Publishes what is in place, once it is known who may come in. What of it is not served then.
+    async fn publish_known(&mut self, keeper: &Keeper, outcome: &mut Outcome, alive: &mut dyn FnMut()) -> Unserved {
         if !self.rules_known(keeper) {
             outcome.failed = true;
             let text = "nothing is published before the access rules are known";
             outcome.problems.push(text.to_owned());
-            return;
+            return Unserved::All("table");
         }
         let failed = std::mem::take(&mut outcome.failed);
         self.publish(outcome, alive).await;
-        if !outcome.failed
-            && !walked.complete.is_empty()
-            && let Ok(memory) = keeper.memory()
-        {
-            self.receipts.applied = Applied::after(self.receipts.applied.as_ref(), &memory, &walked.complete);
-        }
-        if outcome.failed {
-            // What the worker said stays here: it may name people.
-            let more = ReceiptAlarm::new("not-published", "table");
-            self.receipts.alarms.extend(more);
-            self.receipts.alarms.sort();
-            self.receipts.alarms.truncate(ReceiptAlarm::MOST);
-        }
+        let unserved = if outcome.failed {
+            Unserved::All("table")
+        } else {
+            // Also when no worker had to run: what stood in for something the last time does so still.
+            let has_copy = self.config.directory.is_some() && self.paths.directory_copy().exists();
+            Unserved::of(self.report().as_ref(), has_copy)
+        };
         outcome.failed |= failed;
+        unserved
     }
 
     /// Says that this host is alive, and what it applied. What went wrong, if anything.

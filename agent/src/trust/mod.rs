@@ -28,7 +28,7 @@ pub use log::KeptLog;
 pub use pending::Pending;
 pub(crate) use reach::on_wire;
 pub use reach::{ReachError, at_backends, files, request_key, timeouts};
-pub use receipt::{Applied, of_alarms, receipt};
+pub use receipt::{Applied, Unserved, of_alarms, receipt};
 pub use rules::unsigned_rules_count;
 pub use walk::{Alarm, Installed, Walked, follow_policies, kept, walk};
 

@@ -257,6 +257,74 @@ fn a_host_that_cannot_follow_says_why() {
     assert_eq!(host.names(), ["bob"]);
 }
 
+/// Alarms of the last receipt of `node`, and the version of the one head that it claims.
+fn said(site: &Site, node: &VerifyingKey) -> (Vec<String>, Option<u64>) {
+    let receipt = site.receipt(node).unwrap();
+    let alarms = receipt.alarms.iter().map(ToString::to_string).collect();
+    (alarms, receipt.heads.first().map(|(_, seen)| seen.version))
+}
+
+#[test]
+fn no_receipt_claims_a_head_that_the_table_does_not_follow() {
+    let (mut site, host) = site_with_alice();
+    let code = site.code("web", 1);
+    let node = host.is_admitted(&mut site, &code, &[]);
+    let mut engine = host.good_engine(&site);
+    assert_eq!(said(&site, &node), (vec![], Some(1)));
+
+    // A publisher that signs one thing and seals another: who was taken away is in the table still.
+    site.tenant.stage("local", r#"{"users":[]}"#, minute());
+    site.sign_head();
+    for _ in 0..2 {
+        assert!(!cycle(&site, &mut engine).problems.is_empty());
+        assert_eq!(host.names(), ["alice"]);
+        assert_eq!(said(&site, &node), (vec!["not-published local".to_owned()], Some(1)));
+    }
+    // Started again, it has applied nothing that it knows of.
+    drop(engine);
+    let mut engine = host.engine(Clock::system());
+    cycle(&site, &mut engine);
+    assert_eq!(said(&site, &node), (vec!["not-published local".to_owned()], None));
+
+    site.publish("local", &[("bob", 10_002)]);
+    assert_eq!(cycle(&site, &mut engine).problems, Vec::<String>::new());
+    assert_eq!(
+        (host.names(), said(&site, &node)),
+        (vec!["bob".to_owned()], (vec![], Some(3)))
+    );
+}
+
+#[test]
+fn no_receipt_claims_a_head_that_the_copy_for_ldap_does_not_follow() {
+    let (mut site, host) = site_with_alice();
+    let code = site.code("web", 1);
+    let node = host.is_admitted(&mut site, &code, &[]);
+    let path = host.paths.config();
+    let text = fs::read_to_string(&path).unwrap();
+    private(&path, &format!("{text}[directory]\nsources = [\"tree\"]\n"));
+    let mut engine = host.good_engine(&site);
+    // Nobody publishes a tree, and that holds nothing up.
+    assert_eq!(said(&site, &node), (vec![], Some(1)));
+
+    let mut draft = host.paths.directory_copy().into_os_string();
+    draft.push(".new");
+    fs::create_dir(&draft).unwrap();
+    site.publish("local", &[("bob", 10_002)]);
+    cycle(&site, &mut engine);
+    assert_eq!(host.names(), ["bob"]);
+    assert_eq!(said(&site, &node), (vec!["not-published copy".to_owned()], Some(1)));
+    fs::remove_dir(&draft).unwrap();
+    cycle(&site, &mut engine);
+    assert_eq!(said(&site, &node), (vec![], Some(2)));
+
+    // The tree cannot be used, so that the copy stays as it is whatever else was published.
+    site.tenant.stage("tree", r#"{"entries":[]}"#, minute());
+    site.publish("local", &[("carol", 10_003)]);
+    cycle(&site, &mut engine);
+    assert_eq!(host.names(), ["carol"]);
+    assert_eq!(said(&site, &node), (vec!["not-published copy".to_owned()], Some(2)));
+}
+
 #[test]
 fn a_cycle_without_news_is_one_request() {
     let (mut site, host) = site_with_alice();
