@@ -5,6 +5,7 @@ use dirless_wire::{AgePublicKey, SourceName};
 
 use super::engine::{Engine, Outcome};
 use super::fetch;
+use super::patience::patiently;
 use crate::host::ca::Proposal;
 
 impl Engine {
@@ -30,7 +31,7 @@ impl Engine {
         self.publish(outcome, alive).await;
         let authority_rests = self.authority(&Proposal::Unknown, outcome);
         if reached {
-            self.report_back(cycle, &Some(changes.tag().clone()), outcome).await;
+            patiently(self.report_back(cycle, &Some(changes.tag().clone()), outcome), alive).await;
         }
         let found = changed
             .iter()

@@ -13,6 +13,7 @@ use dirless_wire::{AgePublicKey, Duplicates, ETag, Notice, SourceName};
 use super::authority::proposal;
 use super::fetch::{self, Step};
 use super::heartbeat::{heartbeat, problems_of};
+use super::patience::patiently;
 use super::state::{self, DaemonState};
 use super::worker::{Spawn, WorkerCommand};
 use super::{inputs, prepare, sessions};
@@ -307,7 +308,7 @@ impl Engine {
         }
         let before = if self.tenant.is_told() {
             let told = std::mem::take(&mut self.told);
-            self.beat(cycle, told).await.ok().flatten()
+            patiently(self.beat(cycle, told), alive).await.ok().flatten()
         } else {
             None
         };
@@ -317,7 +318,7 @@ impl Engine {
             if !self.authority(&Proposal::Unknown, outcome) || outcome.worked {
                 self.tenant.unsettle();
             }
-            self.report_back(cycle, &before, outcome).await;
+            patiently(self.report_back(cycle, &before, outcome), alive).await;
         } else {
             self.tenant.unsettle();
             let found = self
@@ -326,7 +327,7 @@ impl Engine {
             if let (Some(found), Some(tag)) = (found, before) {
                 let parts = match self.tenant.parts(&tag) {
                     Some(parts) => Some(parts),
-                    None => cycle.get_state(&tag).await.ok().flatten(),
+                    None => patiently(cycle.get_state(&tag), alive).await.ok().flatten(),
                 };
                 if let Some(parts) = parts {
                     self.tenant.settle(&tag, parts, &found);
@@ -353,7 +354,7 @@ impl Engine {
         let mut rules_known = self.paths.access_rules().exists();
         let mut rules = None;
         if reached {
-            let (step, known, tag) = fetch::rules(cycle, &self.paths).await;
+            let (step, known, tag) = patiently(fetch::rules(cycle, &self.paths), alive).await;
             (rules_known, rules) = (known, tag);
             reached = !step.give_up;
             outcome.take(step);
@@ -366,9 +367,9 @@ impl Engine {
         alive();
         // Without anybody to talk to, each further call would only cost its time limit.
         let proposal = if reached {
-            self.report_back(cycle, before, outcome).await;
+            patiently(self.report_back(cycle, before, outcome), alive).await;
             alive();
-            proposal(cycle).await
+            patiently(proposal(cycle), alive).await
         } else {
             Proposal::Unknown
         };
@@ -442,7 +443,8 @@ impl Engine {
             alive();
             let accept = accept_absent == Some(&source);
             let now = self.clock.now();
-            let step = fetch::source(cycle, &self.paths, &mut self.state, &source, own_key, accept, now).await;
+            let fetching = fetch::source(cycle, &self.paths, &mut self.state, &source, own_key, accept, now);
+            let step = patiently(fetching, alive).await;
             let give_up = step.give_up;
             // One source that nobody answers for may be that source's fault: the others are asked.
             answered |= !step.unanswered;
@@ -467,15 +469,8 @@ impl Engine {
 
     async fn end_sessions(&mut self, watch: sessions::Watch, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
         let (paths, present) = (self.paths.clone(), self.state.present.clone());
-        let mut ending = tokio::task::spawn_blocking(move || watch.end(&paths, OWNER, &present));
-        // Processes may take their time; the watchdog need not bite for that.
-        let ended = loop {
-            match tokio::time::timeout(std::time::Duration::from_secs(5), &mut ending).await {
-                Ok(ended) => break ended,
-                Err(_elapsed) => alive(),
-            }
-        };
-        match ended {
+        let ending = tokio::task::spawn_blocking(move || watch.end(&paths, OWNER, &present));
+        match patiently(ending, alive).await {
             Ok(ended) => {
                 self.state.sessions_ended += ended.people.len() as u64;
                 self.state.present = ended.present;

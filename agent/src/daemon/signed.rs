@@ -5,21 +5,28 @@
 
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 
 use dirless_client::{BackendFiles, Files, Standing};
 use dirless_program::fs::{publish, remove};
 use dirless_seal::trust::{Freshness, Head, Object, OnExpiry, ReceiptAlarm, parse};
 use dirless_seal::{Label, Note};
 use dirless_wire::SourceName;
+use jiff::Timestamp;
 
 use super::engine::{Engine, Outcome};
 use super::fetch::read_note;
+use super::patience::patiently;
 use super::standing::standing_line;
 use crate::pipeline::{SourceNote, SourceState};
 use crate::trust::{
-    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Unserved, Walked, of_alarms, on_wire,
+    ACCESS_RULES, Admission, Alarm, Applied, Keeper, KeptLog, SignedBody, Unserved, Walked, kept, of_alarms, on_wire,
     receipt, unsigned_rules_count, walk,
 };
+
+/// No walk takes longer: what was accepted before has to be judged again, and the backend to be told. Each answer in it has a
+/// limit of its own, but there may be many, and a body of a gigabyte at its slowest would take most of a day.
+const LONGEST_WALK: Duration = Duration::from_secs(60 * 60);
 
 impl Engine {
     /// One walk over `files`, and what follows from it.
@@ -33,10 +40,11 @@ impl Engine {
         let (files, admission) = match files {
             Files::Backend(backend) => {
                 let is_told = self.begin(backend);
-                let (backend, admission) = self.admission(backend, &signed, &keeper, outcome).await;
+                let admission = self.admission(backend, &signed, &keeper, outcome);
+                let (backend, admission) = patiently(admission, alive).await;
                 alive();
                 if !is_told {
-                    unheard = self.beat_signed(&backend, &keeper).await;
+                    unheard = patiently(self.beat_signed(&backend, &keeper), alive).await;
                 }
                 (Files::Backend(backend), admission)
             }
@@ -44,7 +52,10 @@ impl Engine {
         };
         alive();
         let place = |source: &Label| self.paths.sealed(source.as_str());
-        let walked = walk(&files, &keeper, &place, self.clock.now()).await;
+        let now = self.clock.now();
+        let walking = patiently(walk(&files, &keeper, &place, now), alive);
+        let walked = tokio::time::timeout(LONGEST_WALK, walking).await;
+        let walked = walked.unwrap_or_else(|_elapsed| broken_off(&keeper, self.clock.now()));
         alive();
         take_alarms(&walked, outcome);
         if let Files::Backend(backend) = &files {
@@ -63,7 +74,7 @@ impl Engine {
             if backend.standing() == Standing::Accepted {
                 // A head that says nothing new to this host is waited for as well: by whoever revoked somebody.
                 if outcome.worked || is_called || !self.receipts.sent || !is_told {
-                    unheard = self.beat_signed(backend, &keeper).await;
+                    unheard = patiently(self.beat_signed(backend, &keeper), alive).await;
                 }
                 // Otherwise the walk has told of it already.
                 outcome.problems.extend(unheard);
@@ -276,6 +287,24 @@ fn take_alarms(walked: &Walked, outcome: &mut Outcome) {
     }
 }
 
+/// What is known at `now` of the walks before one that took too long.
+fn broken_off(keeper: &Keeper, now: Timestamp) -> Walked {
+    let mut walked = kept(keeper, now).unwrap_or_else(|alarm| Walked {
+        alarms: vec![alarm],
+        ..Walked::default()
+    });
+    walked.alarms.push(Alarm {
+        code: "too-slow",
+        what: "files".to_owned(),
+        reason: format!(
+            "what is new did not come within {} minutes, and the rest of it is fetched next time: see why the way to whoever serves \
+             it is that slow, or have its publisher split the directory into more sources or compartments",
+            LONGEST_WALK.as_secs() / 60
+        ),
+    });
+    walked
+}
+
 /// Is it to be known, though nothing failed?
 fn is_notice(alarm: &Alarm) -> bool {
     matches!(alarm.code, "policy-expired" | "clock-behind")
@@ -285,5 +314,29 @@ fn publish_changed(path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
     match std::fs::read(path) {
         Ok(there) if there == bytes => Ok(()),
         _ => publish(path, 0o600, bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dirless_seal::Digest;
+
+    use super::*;
+    use crate::trust::Joined;
+
+    #[test]
+    fn a_walk_that_takes_too_long_is_one_alarm_and_takes_nothing_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let joined = Joined {
+            tenant: Digest::of(b"tenant"),
+            roots: Digest::of(b"roots"),
+            policy: 1,
+            compartments: Vec::new(),
+        };
+        let walked = broken_off(&Keeper::new(folder.path().to_owned(), joined), Timestamp::UNIX_EPOCH);
+        let codes: Vec<_> = walked.alarms.iter().map(|alarm| alarm.code).collect();
+        assert_eq!(codes, ["too-slow"]);
+        assert!(walked.alarms[0].to_string().contains("within 60 minutes"));
+        assert!(walked.complete.is_empty() && walked.withdrawn.is_empty());
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use dirless_agent::config;
 use dirless_agent::daemon::{CycleOptions, Engine, Outcome, WorkerCommand};
@@ -17,6 +19,8 @@ use dirless_seal::trust::log::{Change, Changes, diff};
 use dirless_seal::trust::{Enroller, JoinCode, JoinRequest, OnExpiry, Right};
 use dirless_seal::{Content, Identity, Limits, Note, RecordKind, SigningKey};
 use dirless_table::Table;
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::support::{Tenant, at, label};
 
@@ -163,17 +167,21 @@ impl Setting {
 
     /// A whole cycle at this minute, with the real worker.
     pub(crate) fn cycle(&self, minute: i64) -> Outcome {
+        self.watched_cycle(minute, &mut || {})
+    }
+
+    /// The same; `alive` is called whenever the watchdog would be told.
+    fn watched_cycle(&self, minute: i64, alive: &mut dyn FnMut()) -> Outcome {
         let config = config::load(&self.paths.config(), &self.paths, "web-1").unwrap();
         let root = self.paths.root().display().to_string();
         let worker = WorkerCommand {
             program: env!("CARGO_BIN_EXE_dirless-agent").into(),
             arguments: ["publish", "--root", &root].map(str::to_owned).to_vec(),
-            timeout: std::time::Duration::from_secs(120),
+            timeout: Duration::from_secs(120),
         };
         let clock = Clock::manual(at(minute));
         let mut engine = Engine::new(config, self.paths.clone(), clock, worker, SshdProgram::none()).unwrap();
-        self.runtime
-            .block_on(engine.cycle(&CycleOptions::default(), &mut || {}))
+        self.runtime.block_on(engine.cycle(&CycleOptions::default(), alive))
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -253,6 +261,50 @@ fn status(setting: &Setting, minute: i64, runs: bool) -> (u8, String) {
     let (clock, mut out) = (Clock::manual(at(minute)), Vec::new());
     let code = explain::status(&setting.paths, owner, Caller::Root, &told, &clock, false, &mut out).unwrap();
     (code, String::from_utf8(out).unwrap())
+}
+
+/// A web server that has the files of a folder, and takes its time over bodies.
+struct Slow(PathBuf, Duration);
+
+impl Respond for Slow {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let path = request.url.path().trim_start_matches('/');
+        let Ok(bytes) = fs::read(self.0.join(path)) else {
+            return ResponseTemplate::new(404);
+        };
+        let pause = if path.starts_with("blob/") {
+            self.1
+        } else {
+            Duration::ZERO
+        };
+        ResponseTemplate::new(200).set_body_bytes(bytes).set_delay(pause)
+    }
+}
+
+#[test]
+fn the_watchdog_is_told_while_a_body_takes_its_time() {
+    let mut setting = Setting::admitted();
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(MockServer::start());
+    let pause = Duration::from_secs(5);
+    let files = Slow(setting.tenant.folder.clone(), pause);
+    runtime.block_on(Mock::given(any()).respond_with(files).mount(&server));
+    let text = fs::read_to_string(setting.paths.config()).unwrap();
+    let lines = text.lines().map(|line| match line.starts_with("from = ") {
+        true => format!("from = \"{}\"\n", server.uri()),
+        false => format!("{line}\n"),
+    });
+    fs::write(setting.paths.config(), lines.collect::<String>()).unwrap();
+
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    let outcome = setting.watched_cycle(0, &mut || {
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    });
+    assert_eq!(outcome.problems, Vec::<String>::new());
+    assert_eq!(setting.names(), ["alice"]);
+    assert!(longest < pause, "nothing was told for {longest:?}");
 }
 
 #[test]
@@ -588,7 +640,7 @@ fn the_classic_protocol_of_the_same_tenant_does_not_come_back() {
         fs::write(setting.paths.config(), text).unwrap();
         fs::set_permissions(setting.paths.config(), fs::Permissions::from_mode(0o600)).unwrap();
         let config = config::load(&setting.paths.config(), &setting.paths, "web-1").unwrap();
-        let worker = WorkerCommand::of_this_program(Vec::new(), std::time::Duration::from_secs(1));
+        let worker = WorkerCommand::of_this_program(Vec::new(), Duration::from_secs(1));
         let (paths, clock) = (setting.paths.clone(), setting.clock.clone());
         Engine::new(config, paths, clock, worker, SshdProgram::none())
     };
