@@ -14,6 +14,9 @@ use tokio::time::Instant;
 use super::control::{self, Request, Status};
 use super::engine::{CycleOptions, Engine, Outcome};
 
+/// How long whoever waits for readiness waits for a first cycle; service managers give up after a minute and a half.
+const FIRST: Duration = Duration::from_secs(30);
+
 /// How the loop runs.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -192,7 +195,15 @@ impl Loop {
 
     /// Runs one cycle and says when the next is due.
     async fn cycle(&mut self, engine: &mut Engine, options: &CycleOptions) -> Instant {
-        let outcome = engine.cycle(options, &mut service::alive).await;
+        let (begun, ready) = (Instant::now(), &mut self.ready);
+        let mut alive = || {
+            service::alive();
+            if !*ready && begun.elapsed() >= FIRST {
+                service::ready("fetching the directory for the first time");
+                *ready = true;
+            }
+        };
+        let outcome = engine.cycle(options, &mut alive).await;
         self.failures = if outcome.failed {
             self.failures.saturating_add(1)
         } else {
