@@ -367,6 +367,10 @@ impl Walker<'_> {
         }
         if memory != *self.memory {
             self.keeper.remember(&memory)?;
+        }
+        // Also one that was remembered already: the power may have gone in between.
+        let kept = self.keeper.head(publisher).ok().flatten();
+        if kept.is_none_or(|kept| kept.digest() != note.digest()) {
             self.keeper.keep_head(publisher, &note)?;
         }
         *self.memory = memory;

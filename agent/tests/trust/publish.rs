@@ -351,6 +351,21 @@ fn what_is_left_of_the_classic_protocol_holds_nothing_up() {
     assert_eq!(setting.names(), ["alice"]);
 }
 
+/// The power went after a head was remembered and before it was kept.
+#[test]
+fn a_head_that_is_not_kept_is_kept_by_the_next_walk() {
+    let mut setting = Setting::admitted();
+    setting.publish("local", &[user("alice", 10_001)], 0);
+    assert_eq!(setting.cycle(0).problems, Vec::<String>::new());
+    let config = config::load(&setting.paths.config(), &setting.paths, "web-1").unwrap();
+    let keeper = Keeper::new(setting.paths.trust_folder(), config.signed().unwrap().joined.clone());
+    let kept = keeper.head(&label("syncer-1")).unwrap().unwrap();
+    fs::remove_file(setting.paths.trust_folder().join("head-syncer-1")).unwrap();
+    assert_eq!(setting.cycle(1).problems, Vec::<String>::new());
+    let again = keeper.head(&label("syncer-1")).unwrap().unwrap();
+    assert_eq!(again.digest(), kept.digest());
+}
+
 #[test]
 fn what_a_publisher_may_not_say_is_dropped_alone() {
     let mut setting = Setting::admitted();
