@@ -197,12 +197,23 @@ fn hosts_that_do_not_follow_are_told_apart() {
         said.contains(&format!("not applied by {}", host.key.verifying().name())),
         "{said}"
     );
-    // Waiting goes on where it was, and the last one of a directory goes as well.
+    // A head that nobody signed is none, however high its number.
     server.beat(&host.key, &receipt(&site, &host, current(&site) + 10));
-    let output = site
+    let (_, said) = site.ends(&["revoke", "ann", "--wait", "--timeout", "1"]);
+    assert!(
+        said.contains("0 of 1 connected hosts") && said.contains("says that it applied head"),
+        "{said}"
+    );
+    // Waiting goes on where it was, and the last one of a directory goes as well.
+    let before = current(&site);
+    let child = site
         .command(&["revoke", "ann", "bob", "--wait", "--json"])
-        .output()
+        .stdout(std::process::Stdio::piped())
+        .spawn()
         .unwrap();
+    until("a head without both", || current(&site) > before);
+    server.beat(&host.key, &receipt(&site, &host, current(&site)));
+    let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{:#}", json(&output));
     site.good(&["once"]);
 }
