@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use dirless_client::{Calls, Client, Looks, Notices};
+use dirless_client::{Callers, Calls, Client, Looks, Notices};
 use dirless_program::{Clock, service};
 use dirless_wire::Notice;
 use rand::Rng;
@@ -63,10 +63,10 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
                     next = request;
                 }
             }
-            notice = listening.next() => {
-                if !engine.is_news(&notice) {
+            heard = listening.next() => {
+                let Some(notice) = listening.callers.choose(heard, |notice| engine.is_news(notice)) else {
                     continue;
-                }
+                };
                 match listening.calls.pause(Instant::now().into_std()) {
                     None => {
                         engine.called(&notice);
@@ -74,6 +74,7 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
                         next = listening.settle(&engine, notice, next);
                     }
                     Some(pause) => {
+                        listening.callers.put_off();
                         listening.looks.begin(notice);
                         next = next.min(Instant::now() + pause);
                     }
@@ -105,6 +106,7 @@ struct Listening {
     notices: Option<Notices>,
     /// With which of the engine's keys it began.
     begun: Option<u32>,
+    callers: Callers,
     looks: Looks,
     calls: Calls,
 }
@@ -115,7 +117,11 @@ impl Listening {
         self.notices.as_ref().and_then(Notices::backend)
     }
 
-    async fn next(&mut self) -> Notice {
+    /// Notices that were not looked at, or that are to be looked at once more.
+    async fn next(&mut self) -> Vec<Notice> {
+        if let Some(notice) = self.callers.again() {
+            return vec![notice];
+        }
         match &mut self.notices {
             Some(notices) => notices.next().await,
             None => std::future::pending().await,
@@ -129,6 +135,7 @@ impl Listening {
     }
 
     fn after_cycle(&mut self, engine: &Engine, next: Instant) -> Instant {
+        self.callers.cycle_ended();
         if self.begun != Some(engine.keys()) {
             self.begun = Some(engine.keys());
             self.notices = engine.notices();

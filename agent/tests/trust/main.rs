@@ -8,6 +8,7 @@ mod hostile;
 mod logs;
 mod network;
 mod publish;
+mod publishers;
 mod served_logs;
 mod site;
 mod succession;

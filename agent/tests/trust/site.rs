@@ -75,6 +75,7 @@ pub(crate) struct Site {
     backend: Option<Running>,
     cycle: Cycle,
     address: SocketAddr,
+    token: String,
     folder: tempfile::TempDir,
 }
 
@@ -91,8 +92,9 @@ impl Site {
             .build()
             .unwrap();
         let site = Self {
-            cycle: asked_by(&tenant, address, &runtime),
+            cycle: asked_by(&tenant, &tenant.publisher, address, &runtime),
             address,
+            token,
             tenant,
             wire,
             runtime,
@@ -100,13 +102,13 @@ impl Site {
             backend: Some(backend),
             folder,
         };
-        site.register_publisher(address, &token);
+        site.register_publisher(site.tenant.publisher.verifying());
         site
     }
 
     /// What an operator does once, with a token.
-    fn register_publisher(&self, address: SocketAddr, token: &str) {
-        let key = self.tenant.publisher.verifying();
+    fn register_publisher(&self, key: &VerifyingKey) {
+        let (address, token) = (self.address, &self.token);
         let path = format!("/v2/{}/credential/{}", self.tenant.id, key_id(key));
         let body = format!(r#"{{"key":"{key}","role":"publisher"}}"#);
         let mut stream = TcpStream::connect(address).unwrap();
@@ -121,6 +123,12 @@ impl Site {
         assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     }
 
+    /// The requests of another publisher with this key, which the policy has to name.
+    pub(crate) fn another_publisher(&self, key: &SigningKey) -> Cycle {
+        self.register_publisher(key.verifying());
+        asked_by(&self.tenant, key, self.address, &self.runtime)
+    }
+
     /// The publisher's key names a successor: the old key says so to hosts and to the backend. The requests of the old one.
     pub(crate) fn succeed(&mut self) -> Cycle {
         self.tenant.succeed(minute());
@@ -131,7 +139,7 @@ impl Site {
             expires_at: None,
         };
         self.call(self.cycle.put_credential(&credential));
-        let by_new = asked_by(&self.tenant, self.address, &self.runtime);
+        let by_new = asked_by(&self.tenant, &self.tenant.publisher, self.address, &self.runtime);
         std::mem::replace(&mut self.cycle, by_new)
     }
 
@@ -278,14 +286,14 @@ impl Site {
     }
 }
 
-/// Requests of the publisher.
-fn asked_by(tenant: &Tenant, address: SocketAddr, runtime: &tokio::runtime::Runtime) -> Cycle {
+/// Requests of the publisher with this key.
+fn asked_by(tenant: &Tenant, key: &SigningKey, address: SocketAddr, runtime: &tokio::runtime::Runtime) -> Cycle {
     let _inside = runtime.enter();
     let client = ClientBuilder::new()
         .url(&format!("http://{address}"))
         .unwrap()
         .tenant(TenantId::new(&tenant.id.to_string()).unwrap())
-        .key(request_key(SigningKey::parse(&tenant.publisher.expose()).unwrap()))
+        .key(request_key(SigningKey::parse(&key.expose()).unwrap()))
         .retry(RetryPolicy::none())
         .build();
     client.unwrap().cycle()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dirless_client::{Client, Looks, Notices, Rhythm};
+use dirless_client::{Callers, Client, Looks, Notices, Rhythm};
 use dirless_wire::Notice;
 use rand::Rng;
 use tokio::sync::watch;
@@ -84,7 +84,10 @@ pub(crate) struct Host {
 /// What a host knows while it lives.
 struct Living {
     host: Host,
+    callers: Callers,
     looks: Looks,
+    /// The notice that came last.
+    last: Option<Notice>,
     failures: u32,
 }
 
@@ -95,12 +98,13 @@ impl Host {
         let (desk, client, rhythm) = (self.desk.clone(), self.speaks.client().clone(), self.rhythm);
         let mut living = Living {
             host: self,
+            callers: Callers::default(),
             looks: Looks::default(),
+            last: None,
             failures: 0,
         };
         let mut next = living.cycle().await;
         let mut notices = Notices::start(client.clone(), rhythm);
-        let mut last: Option<Notice> = None;
         loop {
             tokio::select! {
                 biased;
@@ -112,11 +116,10 @@ impl Host {
                         notices = Notices::start(client.clone(), rhythm);
                     }
                 }
-                notice = notices.next() => {
-                    desk.say(if last.as_ref() == Some(&notice) { What::Heard } else { What::Told });
-                    last = Some(notice.clone());
-                    if living.host.speaks.is_news(&notice) {
-                        living.host.speaks.called(&notice);
+                heard = living.hear(&mut notices) => {
+                    let speaks = &mut living.host.speaks;
+                    if let Some(notice) = living.callers.choose(heard, |notice| speaks.is_news(notice)) {
+                        speaks.called(&notice);
                         living.looks.begin(notice);
                         next = living.cycle().await;
                     }
@@ -128,6 +131,20 @@ impl Host {
 }
 
 impl Living {
+    /// Notices that were not looked at, or that are to be looked at once more.
+    async fn hear(&mut self, notices: &mut Notices) -> Vec<Notice> {
+        if let Some(notice) = self.callers.again() {
+            return vec![notice];
+        }
+        let heard = notices.next().await;
+        for notice in &heard {
+            let is_same = self.last.as_ref() == Some(notice);
+            self.host.desk.say(if is_same { What::Heard } else { What::Told });
+            self.last = Some(notice.clone());
+        }
+        heard
+    }
+
     /// One cycle; says when the next is due.
     async fn cycle(&mut self) -> Instant {
         let Host { speaks, rhythm, desk } = &mut self.host;

@@ -36,6 +36,7 @@ mod rhythm;
 mod snapshot;
 mod tenant;
 mod transport;
+mod unread;
 mod watch;
 
 pub use backends::BackendState;
@@ -53,6 +54,7 @@ pub use objects::Posted;
 pub use resolve::{Resolve, Resolving, SystemResolver};
 pub use rhythm::Rhythm;
 pub use snapshot::{Fetched, FetchedBody, Previous, SnapshotHeaders, SnapshotSink};
+pub use unread::Callers;
 pub use watch::Watch;
 
 /// Largest JSON answer that is read, in bytes; more is [`Error::BodyTooLarge`].

@@ -2,13 +2,15 @@
 //!
 //! Nothing depends on it: the interval goes on, and what a notice says is asked for like everything else.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dirless_wire::Notice;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::unread::Unread;
 use crate::{Backoff, Client, Error, Rhythm, Watch};
 
 /// First bound of the wait before another stream, unless the splay is longer.
@@ -20,18 +22,53 @@ const LASTING: Duration = Duration::from_secs(60);
 /// When a backend that knows no notices is asked again: it may have been replaced.
 const ABSENT: Duration = Duration::from_secs(3600);
 
-/// What was heard last.
+/// What was heard, between the one who listens and the one who acts on it.
 #[derive(Debug, Default)]
 struct Heard {
-    notice: Option<Notice>,
+    state: Mutex<State>,
+    /// Something waits.
+    waits: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    unread: Unread,
     /// Who tells, while somebody does.
     backend: Option<String>,
+}
+
+impl Heard {
+    fn hear(&self, notice: Notice) {
+        self.state().unread.add(notice);
+        self.waits.notify_one();
+    }
+
+    /// What is new, or who tells, is no news to whoever waits for the other.
+    fn told_by(&self, backend: Option<String>) {
+        self.state().backend = backend;
+    }
+
+    /// Waits for something to be unread, and takes all of it.
+    async fn next(&self) -> Vec<Notice> {
+        loop {
+            let unread = self.state().unread.take();
+            if !unread.is_empty() {
+                return unread;
+            }
+            self.waits.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while holding it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Notices from a backend, as they come. Dropped, it closes the request.
 #[derive(Debug)]
 pub struct Notices {
-    heard: watch::Receiver<Heard>,
+    heard: Arc<Heard>,
     task: AbortHandle,
 }
 
@@ -40,28 +77,21 @@ impl Notices {
     /// the rhythm's splay at least. Has to be called within a runtime.
     #[must_use]
     pub fn start(client: Client, rhythm: Rhythm) -> Self {
-        let (sender, heard) = watch::channel(Heard::default());
-        let task = tokio::spawn(listen(client, rhythm, sender)).abort_handle();
+        let heard = Arc::new(Heard::default());
+        let task = tokio::spawn(listen(client, rhythm, Arc::clone(&heard))).abort_handle();
         Self { heard, task }
     }
 
-    /// The latest notice that was not given yet. Loses nothing when its future is dropped.
-    pub async fn next(&mut self) -> Notice {
-        loop {
-            if self.heard.changed().await.is_err() {
-                // The task ends with this value alone.
-                std::future::pending::<()>().await;
-            }
-            if let Some(notice) = &self.heard.borrow_and_update().notice {
-                return notice.clone();
-            }
-        }
+    /// The notices that were not given yet, one at least: the latest of each publisher, so that news of one is not lost behind
+    /// another's head that was only signed again. Loses nothing when its future is dropped.
+    pub async fn next(&mut self) -> Vec<Notice> {
+        self.heard.next().await
     }
 
     /// Who tells now.
     #[must_use]
     pub fn backend(&self) -> Option<String> {
-        self.heard.borrow().backend.clone()
+        self.heard.state().backend.clone()
     }
 }
 
@@ -112,27 +142,20 @@ impl Stream for Watch {
     }
 }
 
-async fn listen<S: Site>(site: S, rhythm: Rhythm, sender: watch::Sender<Heard>) {
+async fn listen<S: Site>(site: S, rhythm: Rhythm, heard: Arc<Heard>) {
     let spread = rhythm.splay.max(SHORTEST_BOUND);
     let fresh = || Backoff::new(spread, CEILING, rand::random());
     let mut backoff = fresh();
-    // Told quietly: what is new, or who tells, is no news to whoever waits for the other.
-    let tell_backend = |backend: Option<String>| {
-        sender.send_if_modified(|heard| {
-            heard.backend = backend;
-            false
-        });
-    };
     loop {
         let opened = site.now();
         let wait = match site.open().await {
             Ok(Some(mut stream)) => {
                 tracing::debug!(backend = stream.backend(), "told of changes as they happen");
-                tell_backend(Some(stream.backend().to_owned()));
+                heard.told_by(Some(stream.backend().to_owned()));
                 while let Some(notice) = stream.next().await {
-                    sender.send_modify(|heard| heard.notice = Some(notice));
+                    heard.hear(notice);
                 }
-                tell_backend(None);
+                heard.told_by(None);
                 if site.now().duration_since(opened) >= LASTING {
                     backoff = fresh();
                 }
@@ -228,8 +251,8 @@ mod tests {
             jitter: Duration::from_secs(6),
             splay: Duration::from_secs(splay),
         };
-        let (sender, _heard) = watch::channel(Heard::default());
-        let polled = pin!(listen(&site, rhythm, sender)).poll(&mut Context::from_waker(Waker::noop()));
+        let heard = Arc::default();
+        let polled = pin!(listen(&site, rhythm, heard)).poll(&mut Context::from_waker(Waker::noop()));
         assert_eq!(polled, Poll::Pending, "it listens for good");
         waits.borrow().iter().map(Duration::as_secs_f64).collect()
     }

@@ -1,10 +1,12 @@
 //! Streams of notices.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use dirless_client::Error;
+use dirless_client::{Error, Notices, Rhythm};
 use dirless_wire::{ETag, KEEP_OPEN, Notice};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 
 use crate::support::{builder, raw};
 
@@ -64,4 +66,73 @@ async fn an_endless_line_ends_the_stream() {
     .await;
     let client = builder(&format!("http://{address}")).build().unwrap();
     assert_eq!(client.watch().await.unwrap().unwrap().next().await, None);
+}
+
+fn head(publisher: &str, text: &str) -> Notice {
+    Notice::Head(format!("dirless/head/v1\ntenant x\npublisher {publisher}\n{text}\n").into_bytes())
+}
+
+/// Listens to a backend that writes these pieces on the first stream, each once the one before was seen, and then ends it.
+async fn listener(pieces: Vec<Vec<u8>>) -> (Notices, mpsc::Sender<()>) {
+    let (go, seen) = mpsc::channel::<()>(1);
+    let seen = Arc::new(tokio::sync::Mutex::new(seen));
+    let pieces = Arc::new(pieces);
+    let address = raw("127.0.0.1:0", move |number, mut stream| {
+        let (seen, pieces) = (Arc::clone(&seen), Arc::clone(&pieces));
+        async move {
+            if number > 0 {
+                return;
+            }
+            stream.write_all(HEAD).await.unwrap();
+            for piece in pieces.iter() {
+                stream.write_all(piece).await.unwrap();
+                seen.lock().await.recv().await;
+            }
+        }
+    })
+    .await;
+    let client = builder(&format!("http://{address}")).build().unwrap();
+    let hour = Duration::from_secs(3600);
+    let rhythm = Rhythm {
+        interval: hour,
+        jitter: hour,
+        splay: hour,
+    };
+    (Notices::start(client, rhythm), go)
+}
+
+#[tokio::test]
+async fn heads_that_come_in_one_piece_are_all_heard() {
+    let (a, b) = (head("a", "1"), head("b", "1"));
+    let (mut notices, _go) = listener(vec![[a.to_bytes(), b.to_bytes()].concat()]).await;
+    let mut heard = notices.next().await;
+    while heard.len() < 2 {
+        heard.extend(notices.next().await);
+    }
+    assert_eq!(heard, [a, b]);
+}
+
+#[tokio::test]
+async fn what_is_told_while_nobody_listens_is_kept_for_each_publisher() {
+    let first = head("a", "1");
+    let told = [
+        Notice::Changed,
+        head("a", "2"),
+        head("b", "1"),
+        head("b", "2"),
+        state("\"t\""),
+    ];
+    let bytes = told.iter().map(Notice::to_bytes);
+    let (mut notices, go) = listener([first.to_bytes()].into_iter().chain(bytes).collect()).await;
+    assert_eq!(notices.next().await, [first]);
+    for _ in 0..=told.len() {
+        go.send(()).await.unwrap();
+    }
+    while notices.backend().is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        notices.next().await,
+        [Notice::Changed, head("a", "2"), head("b", "2"), state("\"t\"")]
+    );
 }
