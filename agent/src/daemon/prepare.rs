@@ -10,7 +10,7 @@ use crate::paths::Paths;
 
 /// Makes or repairs the state folders: the outer ones 0755, the agent's own 0700, all of the
 /// caller's own. What somebody else owns, and every symbolic link, is moved out of the way. Old
-/// database files become private.
+/// database files become private. What is left of a join that broke off is removed.
 ///
 /// # Errors
 /// When a folder cannot be made or repaired.
@@ -20,6 +20,7 @@ pub fn prepare(paths: &Paths) -> io::Result<()> {
     folder(&paths.table_folder(), 0o755)?;
     folder(&paths.agent_folder(), 0o700)?;
     folder(&paths.sources_folder(), 0o700)?;
+    crate::trust::clear_joins(paths)?;
     folder(&paths.trust_folder(), 0o700)?;
     for suffix in ["", "-wal", "-shm"] {
         let mut name = paths.old_database().into_os_string();

@@ -52,6 +52,12 @@ impl Paths {
         self.at("var/lib/dirless/agent/cycle.lock")
     }
 
+    /// Held by whoever joins, so that there is one at a time.
+    #[must_use]
+    pub fn join_lock(&self) -> PathBuf {
+        self.at("var/lib/dirless/agent/join.lock")
+    }
+
     /// Folder of the daemon's socket, 0700.
     #[must_use]
     pub fn run_folder(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 //! the request goes into its mailbox, at once or by the agent later.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use dirless_seal::{Digest, Identity, Label, SigningKey, seal_file};
 use super::admission::{Admission, admission, keep};
 use super::keeper::{Joined, Keeper, KeeperError};
 use super::reach::{ReachError, on_wire, to_join, to_look};
+use super::staging::Staging;
 use super::walk::{Alarm, follow_policies};
 use crate::config::{self, From, SignedConfig};
 use crate::enroll::{EnrollError, Terminal, secret};
@@ -48,7 +50,7 @@ pub struct JoinArguments {
     pub again: bool,
 }
 
-/// Why a host did not join. Nothing was written then, unless the text says so.
+/// Why a host did not join. What it had is as it was then, unless the configuration is what could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The code could not be read.
@@ -83,6 +85,9 @@ pub enum JoinError {
     /// This host joined before.
     #[error("this host has joined already, as {0}; to join anew, with new keys, add --again")]
     Joined(PathBuf),
+    /// Somebody else is at it.
+    #[error("another dirless join is running on this host")]
+    Running,
     /// The configuration speaks the classic protocol.
     #[error("{0} is there and has no [trust]: move it away first; this host then leaves the classic protocol")]
     Configured(PathBuf),
@@ -101,7 +106,7 @@ pub enum JoinError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The host's own files.
     #[error(transparent)]
@@ -190,16 +195,14 @@ pub async fn join(
         },
     };
     let folder = paths.trust_folder();
-    let disk = |path: &Path| {
-        let path = path.to_owned();
-        move |source| JoinError::Disk { path, source }
-    };
-    // What a join that failed has left is no memory to go on with.
-    if folder.exists() && (arguments.again || !paths.config().exists()) {
-        std::fs::remove_dir_all(&folder).map_err(disk(&folder))?;
-    }
     crate::daemon::prepare(paths).map_err(disk(&folder))?;
-    let keeper = Keeper::new(folder, signed.joined.clone());
+    // What the host has stays in use until the request is on its way; what a join that failed has left is no memory to go
+    // on with.
+    let staging = Staging::begin(paths).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => JoinError::Running,
+        _ => disk(&folder)(error),
+    })?;
+    let keeper = Keeper::new(staging.folder().to_owned(), signed.joined.clone());
     let policy = follow_policies(&files, &keeper, clock.now()).await;
     let policy = policy.map_err(|alarm| match alarm.code {
         "refused" => JoinError::Refused,
@@ -211,22 +214,21 @@ pub async fn join(
     if matches!(signed.from, From::Backends(_)) {
         keep(&keeper, &code, &sealed, clock, false)?;
     }
-    let request = place_of_request(arguments, &files, &code, &sealed, paths);
-    if let Some(request) = &request {
-        if let Some(parent) = request.parent() {
-            ensure_folder(parent, 0o755).map_err(disk(parent))?;
+    let request = match place_of_request(arguments, &files, &code, &sealed, paths) {
+        Some(path) => {
+            // What is to lie among what the host keeps comes there with it.
+            let written = path.strip_prefix(&folder).map(|below| staging.folder().join(below));
+            write_request(written.as_deref().unwrap_or(&path), &sealed)?;
+            keeper.carried()?;
+            Carried::File(path)
         }
-        publish(request, 0o644, &sealed).map_err(disk(request))?;
-        keeper.carried()?;
-    }
-    let request = match request {
-        Some(path) => Carried::File(path),
         None => match admission(&signed, &keeper, clock).await? {
             Admission::Refused => return Err(JoinError::Refused),
             Admission::Unsent(reason) => Carried::Unsent(reason),
             Admission::Waiting(_) | Admission::None => Carried::Posted(url.to_owned()),
         },
     };
+    staging.put_in_place().map_err(disk(&folder))?;
     let place = paths.config();
     ensure_folder(&paths.config_folder(), 0o700).map_err(disk(&place))?;
     publish(&place, 0o600, configuration(url, &signed).as_bytes()).map_err(disk(&place))?;
@@ -235,6 +237,20 @@ pub async fn join(
         policy: policy.version,
         request,
     })
+}
+
+fn write_request(path: &Path, sealed: &[u8]) -> Result<(), JoinError> {
+    // One that is there keeps its mode.
+    let missing = path.parent().filter(|folder| !folder.is_dir());
+    let folder = missing.map_or(Ok(()), |folder| ensure_folder(folder, 0o755));
+    let written = folder.and_then(|()| publish(path, 0o644, sealed));
+    written.map_err(disk(path))
+}
+
+/// A failure of the disk at `path`.
+fn disk(path: &Path) -> impl FnOnce(io::Error) -> JoinError {
+    let path = path.to_owned();
+    move |source| JoinError::Disk { path, source }
 }
 
 /// What is at `url`: a folder, a backend, or a web server. Only what says that it is a backend is shown the bearer.

@@ -18,6 +18,7 @@ mod pending;
 mod reach;
 mod receipt;
 mod rules;
+mod staging;
 mod walk;
 
 pub use admission::{Admission, admission, join_anew, next_key_is_accepted};
@@ -30,6 +31,7 @@ pub(crate) use reach::on_wire;
 pub use reach::{ReachError, at_backends, files, request_key, timeouts};
 pub use receipt::{Applied, Unserved, of_alarms, receipt};
 pub use rules::unsigned_rules_count;
+pub(crate) use staging::clear as clear_joins;
 pub use walk::{Alarm, Installed, Walked, follow_policies, kept, walk};
 
 /// The source whose body is the access rules: the JSON that the classic protocol answers with.

@@ -568,9 +568,7 @@ fn a_request_that_could_not_be_sent_is_sent_by_the_agent() {
 fn a_code_that_the_backend_does_not_take_joins_nothing() {
     let (mut site, host) = site_with_alice();
     let used_up = site.code("web", 1);
-    let first = Host {
-        paths: Paths::under(&site.folder().join("first")),
-    };
+    let first = Host::at(&site.folder().join("first"));
     first.asks(&used_up, &[]);
     let mut unknown = site.code("other", 1);
     unknown.secret = JoinCode::secret().unwrap();
@@ -589,6 +587,13 @@ fn a_code_that_the_backend_does_not_take_joins_nothing() {
     other.roots = dirless_seal::Digest::of(b"others");
     let ended = host.join(&other, &[]);
     assert!(ended.stderr.contains("other-roots"), "{}", ended.stderr);
+    // A host that is in the tenant goes on as it was.
+    site.admit(&used_up);
+    first.good_cycle();
+    for code in [&used_up, &unknown, &other] {
+        assert_eq!(first.join(code, &["--again"]).code(), 1);
+        first.good_cycle();
+    }
     // A code that can be used still works after all that.
     let good = site.code("good", 1);
     host.asks(&good, &[]);

@@ -692,6 +692,33 @@ fn a_code_of_other_roots_joins_nothing() {
 }
 
 #[test]
+fn a_host_that_does_not_join_anew_keeps_its_keys_and_what_it_remembers() {
+    let mut setting = Setting::admitted();
+    setting.publish("local", &[user("alice", 10_001)], 1);
+    assert_eq!(setting.cycle(1).problems, Vec::<String>::new());
+    let (folder, config) = (setting.paths.trust_folder(), setting.paths.config());
+    let everything = || {
+        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.map(|path| (path.clone(), fs::read(path).unwrap()));
+        (files.collect::<BTreeMap<_, _>>(), fs::read(&config).unwrap())
+    };
+    let before = everything();
+    let good = setting.code.roots;
+    setting.code.roots = dirless_seal::Digest::of(b"others");
+    assert!(matches!(setting.join(true), Err(JoinError::Policy(_))));
+    assert_eq!(everything(), before);
+    setting.code.roots = good;
+    setting.join(true).unwrap();
+    assert_ne!(everything().0, before.0);
+    let mode = fs::metadata(&folder).unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    let names = fs::read_dir(setting.paths.agent_folder()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let trust: Vec<String> = names.filter(|name| name.starts_with("trust")).collect();
+    assert_eq!(trust, ["trust"]);
+}
+
+#[test]
 fn no_secret_is_readable_by_others_or_shown() {
     let setting = Setting::new();
     setting.join(false).unwrap();
