@@ -25,7 +25,7 @@ use crate::pipeline::Report;
 use crate::trust::{Applied, Keeper, KeeperError, ReachError, believed_tenant, files, timeouts};
 
 /// Whose the host's limits and the table have to be: root's.
-const OWNER: u32 = 0;
+pub(super) const OWNER: u32 = 0;
 
 /// Everything a cycle works with.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Engine {
     pub(super) tenant: TenantState,
     /// The problems that the last heartbeat named.
     told: Vec<String>,
-    saved: DaemonState,
+    pub(super) saved: DaemonState,
     /// Held as long as the engine lives, so that there is one at a time.
     _lock: std::fs::File,
 }
@@ -463,20 +463,7 @@ impl Engine {
         self.make_table(outcome, alive).await;
         match watch {
             Some(watch) => self.end_sessions(watch, outcome, alive).await,
-            None => self.state.present.clear(),
-        }
-    }
-
-    async fn end_sessions(&mut self, watch: sessions::Watch, outcome: &mut Outcome, alive: &mut dyn FnMut()) {
-        let (paths, present) = (self.paths.clone(), self.state.present.clone());
-        let ending = tokio::task::spawn_blocking(move || watch.end(&paths, OWNER, &present));
-        match patiently(ending, alive).await {
-            Ok(ended) => {
-                self.state.sessions_ended += ended.people.len() as u64;
-                self.state.present = ended.present;
-                outcome.problems.extend(ended.problems);
-            }
-            Err(error) => outcome.problems.push(format!("ending sessions broke off: {error}")),
+            None => self.forget_people(),
         }
     }
 

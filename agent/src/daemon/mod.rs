@@ -13,6 +13,7 @@ mod engine;
 mod fetch;
 mod heartbeat;
 mod inputs;
+mod leavers;
 mod patience;
 mod prepare;
 mod run;

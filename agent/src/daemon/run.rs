@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::control::{self, Request, Status};
 use super::engine::{CycleOptions, Engine, Outcome};
+use super::leavers::LOOK_AGAIN;
 
 /// How long whoever waits for readiness waits for a first cycle; service managers give up after a minute and a half.
 const FIRST: Duration = Duration::from_secs(30);
@@ -50,6 +51,7 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
     let mut next = Instant::now() + timing.rhythm().first(has_table, rand::rng().random());
     let mut probe = Timer::new(timing.probe_interval);
     let mut watchdog = Timer::new(service::watchdog_interval().unwrap_or_default());
+    let mut looks = Timer::new(LOOK_AGAIN);
     let mut listening = Listening::default();
     tokio::pin!(stop);
     loop {
@@ -90,6 +92,7 @@ pub async fn run(mut engine: Engine, options: RunOptions, stop: impl Future<Outp
                     client.probe().await;
                 }
             }
+            () = looks.tick(), if engine.has_leavers() => engine.look_again(&mut service::alive).await,
             () = watchdog.tick() => service::alive(),
         }
     }

@@ -1,10 +1,10 @@
 //! Ends what people still have running on this host when the directory no longer has them here. Off unless the host's limits
 //! say `end_sessions = true`.
 //!
-//! What always holds: only who was in the published table, and is not any more, is meant; never a uid outside the
-//! host's limits, one of a local account, or one of no process; a table that cannot be read, or one without
-//! anybody, ends nothing, for failure is not absence; and more people at once than the limits say are left alone, for that
-//! looks like an accident.
+//! What always holds: only who was in the published table, and is not any more, is meant, for some minutes after that as
+//! well; never a uid outside the host's limits, one of a local account, or one of no process; a table that cannot be read, or
+//! one without anybody, ends nothing, for failure is not absence; and more people at once than the limits say are left alone,
+//! for that looks like an accident.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use dirless_table::Table;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::leavers::{Leavers, leavers};
 use crate::paths::Paths;
 use crate::pipeline::{Accounts, HostLimits};
 
@@ -28,6 +29,24 @@ const LOGIND: Duration = Duration::from_secs(30);
 
 /// People by their uid.
 pub(super) type People = BTreeMap<u32, String>;
+
+/// Who is known to have been in a table, beside the one before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Who had something running at the last look.
+    pub(super) present: People,
+    /// Who left a short while ago.
+    pub(super) left: Leavers,
+}
+
+/// For whom it is looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// For everybody, after a table was published.
+    Whole,
+    /// For those alone who had nothing running at the last look: the others are seen to, and told of, in the next cycle.
+    New,
+}
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,11 +78,20 @@ impl Watch {
         Some(Self { limits, before })
     }
 
-    /// Ends the sessions of those who were in the table, or among `present`, and are not in the table that is published now.
+    /// Who left a short while ago, `left` among them, by the table that is published now.
+    pub(super) fn remember(&self, paths: &Paths, owner: u32, left: Leavers, now: i64) -> Leavers {
+        match Table::open(&paths.table(), owner) {
+            Ok(table) => leavers(&left, &self.limits, self.before.as_ref(), &table, now),
+            // Told elsewhere; nobody is taken for removed.
+            Err(_) => left,
+        }
+    }
+
+    /// Ends the sessions of those who were in the table, or are `known`, and are not in the table that is published now.
     /// Blocks until they are gone, half a minute for each at most.
-    pub(super) fn end(&self, paths: &Paths, owner: u32, present: &People) -> Ended {
+    pub(super) fn end(&self, paths: &Paths, owner: u32, known: &Known, look: Look) -> Ended {
         let mut ended = Ended {
-            present: present.clone(),
+            present: known.present.clone(),
             ..Ended::default()
         };
         let now = match Table::open(&paths.table(), owner) {
@@ -86,7 +114,7 @@ impl Watch {
                 .push("the local accounts cannot be read, so no session is ended".to_owned());
             return ended;
         };
-        let (gone, here) = self.sort(&now, &running, present, &accounts);
+        let (mut gone, here) = self.sort(&now, &running, known, &accounts);
         ended.present = here;
         if gone.is_empty() {
             return ended;
@@ -102,6 +130,10 @@ impl Watch {
             // They stay remembered, so that raising the limit helps.
             ended.present.extend(gone);
             return ended;
+        }
+        if look == Look::New {
+            let seen = gone.extract_if(.., |uid, _| known.present.contains_key(uid));
+            ended.present.extend(seen);
         }
         for (uid, name) in gone {
             tracing::warn!(
@@ -138,7 +170,7 @@ impl Watch {
     }
 
     /// Of those with processes: who was in the directory and is not any more, and who is.
-    fn sort(&self, now: &Table, running: &BTreeSet<u32>, present: &People, accounts: &Accounts) -> (People, People) {
+    fn sort(&self, now: &Table, running: &BTreeSet<u32>, known: &Known, accounts: &Accounts) -> (People, People) {
         let (mut gone, mut here) = (People::new(), People::new());
         for uid in running {
             let allowed = self.limits.user_ids.iter().any(|range| range.contains(*uid));
@@ -149,7 +181,8 @@ impl Watch {
                 .before
                 .as_ref()
                 .and_then(|table| name_of(table, *uid))
-                .or_else(|| present.get(uid).cloned());
+                .or_else(|| known.present.get(uid).cloned())
+                .or_else(|| Some(known.left.get(uid)?.name.clone()));
             match (now.user_by_uid(*uid), was) {
                 (Ok(Some(user)), _) => drop(here.insert(*uid, String::from_utf8_lossy(user.name()).into_owned())),
                 (Ok(None), Some(name)) => drop(gone.insert(*uid, name)),
@@ -284,7 +317,10 @@ fn terminate(program: &Path, uid: u32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use dirless_table::{TableBuilder, TableMeta};
+
     use super::*;
+    use crate::daemon::leavers::Left;
 
     /// A process as it stands in `/proc`.
     fn process(root: &Path, pid: i32, real: u32, effective: u32, state: &str) {
@@ -305,6 +341,65 @@ mod tests {
         let paths = Paths::under(root.path());
         assert_eq!(running(&paths).unwrap(), BTreeSet::from([0, 2001, 2009]));
         assert!(running(&Paths::under(&root.path().join("nowhere"))).is_err());
+    }
+
+    #[test]
+    fn a_login_that_was_under_way_when_somebody_left_is_ended() {
+        const ALICE: u32 = 100_001;
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        for folder in ["proc", "etc", "run/systemd/users/100001", "var/lib/dirless/nss"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        std::fs::write(paths.passwd(), "root:x:0:0::/root:/bin/sh\n").unwrap();
+        let meta = TableMeta {
+            generation: 1,
+            created: 1,
+            enumerate: true,
+        };
+        let mut table = TableBuilder::in_memory(meta).unwrap();
+        let bob = dirless_table::UserRecord {
+            name: "bob",
+            uid: 100_002,
+            gid: 100_002,
+            gecos: "",
+            home: "/",
+            shell: "/bin/sh",
+            keys: "",
+        };
+        table.add_user(&bob).unwrap();
+        dirless_table::publish_bytes(&paths.table(), table.finish().unwrap().0.get_ref()).unwrap();
+        let owner = rustix::process::geteuid().as_raw();
+        let watch = || Watch {
+            limits: HostLimits::default(),
+            before: Table::open(&paths.table(), owner).ok(),
+        };
+        // The table has been without her since the last look, when she had nothing running.
+        let unknown = Known::default();
+        assert_eq!(watch().end(&paths, owner, &unknown, Look::Whole), Ended::default());
+        let name = "alice".to_owned();
+        let left = Left {
+            name: name.clone(),
+            at: 1000,
+        };
+        let known = Known {
+            left: [(ALICE, left)].into(),
+            ..Known::default()
+        };
+        for look in [Look::Whole, Look::New] {
+            let ended = watch().end(&paths, owner, &known, look);
+            assert_eq!((ended.people, ended.present), (vec![name.clone()], People::new()));
+        }
+        // Whoever could not be ended is left to the cycles.
+        let stubborn = Known {
+            present: [(ALICE, name.clone())].into(),
+            ..known
+        };
+        let ended = watch().end(&paths, owner, &stubborn, Look::New);
+        assert_eq!((ended.people, ended.present), (vec![], stubborn.present.clone()));
+        assert_eq!(watch().end(&paths, owner, &stubborn, Look::Whole).people, [name]);
+        let remembered = watch().remember(&paths, owner, stubborn.left.clone(), 1500);
+        assert_eq!(remembered, stubborn.left);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use dirless_wire::{ETag, SourceName};
 
+use super::leavers::Left;
 use super::standing::Refusals;
 use crate::host::ca::CaState;
 
@@ -28,6 +29,9 @@ pub struct DaemonState {
     /// allow to end sessions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub present: BTreeMap<u32, String>,
+    /// Who left the table a short while ago, by uid; empty under the same limits.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left: BTreeMap<u32, Left>,
     /// How many people's sessions were ended, because they were removed.
     pub sessions_ended: u64,
     /// Digest of everything the published table was made from; `None` when the worker has to run.

@@ -117,6 +117,38 @@ fn who_is_removed_has_nothing_running_and_others_keep_all() {
 }
 
 #[test]
+fn a_login_that_begins_just_after_somebody_was_removed_is_ended_as_well() {
+    isolated(
+        "a_login_that_begins_just_after_somebody_was_removed_is_ended_as_well",
+        || {
+            limits("end_sessions = true\n");
+            let mut world = World::start()?;
+            // Nothing but notices begins a cycle.
+            let config = "/etc/dirless/dirless-agent.toml";
+            let slow = std::fs::read_to_string(config)?.replace("interval_seconds = 1\n", "interval_seconds = 3600\n");
+            std::fs::write(config, slow)?;
+            world.restart_agent()?;
+            let all = [("alice", 100_001), ("bob", 100_002), ("carol", 100_003)];
+            world.put("local", &directory(&all))?;
+            appears("alice")?;
+            world.put("local", &directory(&all[1..]))?;
+            vanishes("alice")?;
+            // It had passed the checks of the account. Another publication, so that whatever follows a removal is over.
+            world.put("local", &directory(&all[2..]))?;
+            vanishes("bob")?;
+            let (mut alice, mut bob) = (Shell::of(100_001, false), Shell::of(100_002, false));
+            alice.ends("alice's shell")?;
+            bob.ends("bob's shell")?;
+            // Over a restart as well.
+            world.restart_agent()?;
+            Shell::of(100_001, false).ends("alice's second shell")?;
+            Ok(())
+        },
+    )
+    .unwrap();
+}
+
+#[test]
 fn nobody_is_thrown_out_by_default_by_an_empty_directory_or_in_crowds() {
     isolated(
         "nobody_is_thrown_out_by_default_by_an_empty_directory_or_in_crowds",
