@@ -214,7 +214,7 @@ impl<'a> Cycle<'a> {
         if plan.is_unchanged() && plan.tree_summary().is_none() {
             let _desk = self.desk_since(&plan)?;
             self.stock_unchanged(&plan)?;
-            plan.before.pushable()?;
+            plan.before.push.check()?;
             self.note_unchanged(&plan)?;
             return Ok(Outcome::Unchanged);
         }
@@ -229,7 +229,7 @@ impl<'a> Cycle<'a> {
             let _desk = self.desk_since(&plan)?;
             self.write_tree(tree.as_ref(), &plan)?;
             self.stock_unchanged(&plan)?;
-            plan.before.pushable()?;
+            plan.before.push.check()?;
             self.note_unchanged(&plan)?;
             return Ok(Outcome::Unchanged);
         }
@@ -433,7 +433,7 @@ impl<'a> Cycle<'a> {
         document.meta.generated_at = Some(now.to_string());
         // Before the push: what hosts believe by its signature needs no backend that takes it.
         stock(self.signer.as_ref(), self.source.name(), &plan.digest, &document)?;
-        plan.before.pushable()?;
+        plan.before.push.check()?;
         let account = match self.source.account().await {
             Ok(account) => account,
             Err(error) => {

@@ -86,7 +86,7 @@ pub enum JoinError {
     #[error("this host has joined already, as {0}; to join anew, with new keys, add --again")]
     Joined(PathBuf),
     /// Somebody else is at it.
-    #[error("another dirless join is running on this host")]
+    #[error("another dirless join is running on this host: let it end first")]
     Running,
     /// The configuration speaks the classic protocol.
     #[error("{0} is there and has no [trust]: move it away first; this host then leaves the classic protocol")]

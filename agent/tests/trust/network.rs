@@ -13,7 +13,7 @@ use dirless_program::Clock;
 use dirless_seal::VerifyingKey;
 use dirless_seal::trust::{JoinCode, OnExpiry};
 use dirless_table::Table;
-use dirless_testkit::{Outcome as Ended, Program, eventually};
+use dirless_testkit::{Outcome as Ended, Program, Running, eventually};
 use jiff::SignedDuration;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -56,9 +56,7 @@ impl Host {
         let file = self.code_file(code);
         let ended = self.dirless(&[&["join", "--code-file", &file], more].concat());
         if ended.code() == 0 {
-            let path = self.paths.config();
-            let text = fs::read_to_string(&path).unwrap();
-            private(&path, &format!("{text}[agent]\nsources = [\"local\", \"staff\"]\n"));
+            self.configure("[agent]\nsources = [\"local\", \"staff\"]\n");
         }
         ended
     }
@@ -79,6 +77,20 @@ impl Host {
         let path = self.paths.root().join("srv/code");
         private(&path, &code.expose().unwrap());
         path.display().to_string()
+    }
+
+    /// Adds to the configuration.
+    fn configure(&self, more: &str) {
+        let path = self.paths.config();
+        let text = fs::read_to_string(&path).unwrap();
+        private(&path, &format!("{text}{more}"));
+    }
+
+    /// The real agent as a service, which hears of what is new long before its interval.
+    pub(crate) fn daemon(&self) -> Running {
+        self.configure("interval_seconds = 3600\nsplay_seconds = 0\n");
+        let agent = Program::system(env!("CARGO_BIN_EXE_dirless-agent")).args(["run", "--root"]);
+        agent.arg(self.paths.root()).serve().unwrap()
     }
 
     /// One cycle of the real agent: its exit code, and what it says is wrong.
@@ -299,9 +311,7 @@ fn no_receipt_claims_a_head_that_the_copy_for_ldap_does_not_follow() {
     let (mut site, host) = site_with_alice();
     let code = site.code("web", 1);
     let node = host.is_admitted(&mut site, &code, &[]);
-    let path = host.paths.config();
-    let text = fs::read_to_string(&path).unwrap();
-    private(&path, &format!("{text}[directory]\nsources = [\"tree\"]\n"));
+    host.configure("[directory]\nsources = [\"tree\"]\n");
     let mut engine = host.good_engine(&site);
     // Nobody publishes a tree, and that holds nothing up.
     assert_eq!(said(&site, &node), (vec![], Some(1)));
@@ -397,11 +407,7 @@ fn a_daemon_hears_of_news_long_before_its_interval() {
     let (mut site, host) = site_with_alice();
     let code = site.code("web", 1);
     let node = host.is_admitted(&mut site, &code, &[]);
-    let path = host.paths.config();
-    let text = fs::read_to_string(&path).unwrap();
-    private(&path, &format!("{text}interval_seconds = 3600\nsplay_seconds = 0\n"));
-    let agent = Program::system(env!("CARGO_BIN_EXE_dirless-agent")).args(["run", "--root"]);
-    let agent = agent.arg(host.paths.root()).serve().unwrap();
+    let agent = host.daemon();
     assert_eq!(host.names(), ["alice"]);
     let limit = Duration::from_secs(60);
     for (name, version) in [("bob", 2), ("carol", 3)] {

@@ -1,6 +1,5 @@
 //! Two publishers on one backend, and a daemon that hears of both.
 
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,11 +7,11 @@ use dirless_client::{Cycle, Expected, Fetched};
 use dirless_seal::trust::log::Chain;
 use dirless_seal::trust::{Compartment, Entry, Head, Lease, OnExpiry, Publisher, Scope};
 use dirless_seal::{Digest, SigningKey};
-use dirless_testkit::{Program, eventually};
+use dirless_testkit::eventually;
 use dirless_wire::trust::ObjectPath;
 
 use crate::network::site_with_alice;
-use crate::site::{Site, now, private};
+use crate::site::{Site, now};
 use crate::support::{label, signed};
 
 /// The publisher `syncer-2`, which has nothing for hosts of the compartment `all`.
@@ -101,11 +100,7 @@ fn news_of_one_publisher_is_not_lost_behind_what_another_says_after_it() {
     let mut second = Second::join(&mut site);
     let code = site.code("web", 1);
     let node = host.is_admitted(&mut site, &code, &[]);
-    let path = host.paths.config();
-    let text = fs::read_to_string(&path).unwrap();
-    private(&path, &format!("{text}interval_seconds = 3600\nsplay_seconds = 0\n"));
-    let agent = Program::system(env!("CARGO_BIN_EXE_dirless-agent")).args(["run", "--root"]);
-    let agent = agent.arg(host.paths.root()).serve().unwrap();
+    let agent = host.daemon();
     assert_eq!(host.names(), ["alice"]);
     let limit = Duration::from_secs(60);
     // Both say something while the daemon is busy: the one who comes last is only alive, and then has news as well.

@@ -151,7 +151,8 @@ impl View {
             let shown = roster.version(&enroller);
             (is_there && shown < signed).then(|| {
                 format!(
-                    "node list {signed} of {enroller} is held back, the newest that is shown is {shown}: hosts may be missing"
+                    "node list {signed} of {enroller} is held back, the newest that is shown is {shown}: hosts may be missing \
+                     here; see who keeps the backend from showing it"
                 )
             })
         };

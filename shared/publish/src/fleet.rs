@@ -78,7 +78,8 @@ impl Roster {
         let newest = newest.unwrap_or(0);
         if newest < least {
             return Ok(Err(format!(
-                "node list {least} of {enroller} is held back: the newest that is shown is {newest}"
+                "node list {least} of {enroller} is held back: the newest that is shown is {newest}. See who keeps the backend \
+                 from showing it; what is known here is gone by"
             )));
         }
         if newest == least {
@@ -86,7 +87,10 @@ impl Roster {
         }
         let path = paths::nodes(enroller, newest);
         let Some(bytes) = folder.get(&path, 2 * NodeList::MOST as u64)? else {
-            return Ok(Err(format!("{path} is held back: it is listed, and not there")));
+            return Ok(Err(format!(
+                "{path} is held back: it is listed, and not there. Hosts that only it has are not waited for; see who keeps the \
+                 backend from showing it"
+            )));
         };
         let note = Note::parse(&bytes, 2 * NodeList::MOST).map_err(SignedError::no_note(&path, "node list"));
         let list = note.and_then(|note| NodeList::accept(policy, None, &note).map_err(SignedError::refused(&path)));

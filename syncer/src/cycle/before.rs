@@ -24,17 +24,25 @@ pub(super) struct Before {
     pub(super) unreadable: Option<String>,
     pub(super) missing_at_backend: bool,
     pub(super) etag: Option<String>,
-    /// What keeps anything from being pushed. What is signed goes on without: no backend of deployed clients, whatever it
-    /// holds or says, decides what hosts learn that believe signatures alone.
-    pub(super) unpushable: Option<String>,
+    pub(super) push: Push,
     /// What a push may replace: exactly what was looked at, so that no other writer is overwritten.
     pub(super) expected: Expected,
 }
 
-impl Before {
+/// Whether anything may be pushed. What is signed goes on without: no backend of deployed clients, whatever it holds or says,
+/// decides what hosts learn that believe signatures alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Push(Option<String>);
+
+impl Push {
+    /// Nothing may, for this reason.
+    pub(super) fn barred(error: &anyhow::Error) -> Self {
+        Self(Some(format!("{error:#}")))
+    }
+
     /// Fails with what keeps anything from being pushed.
-    pub(super) fn pushable(&self) -> anyhow::Result<()> {
-        match &self.unpushable {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        match &self.0 {
             Some(reason) => bail!("{reason}"),
             None => Ok(()),
         }
@@ -58,7 +66,7 @@ impl Cycle<'_> {
             unreadable: None,
             missing_at_backend: false,
             etag: None,
-            unpushable: None,
+            push: Push::default(),
             expected: Expected::Anything,
             published,
         };
@@ -69,7 +77,7 @@ impl Cycle<'_> {
             // What was published is known, and the guard compares with that.
             Err(error) if self.signer.is_some() && before.published.is_some() => {
                 before.missing_at_backend = false;
-                before.unpushable = Some(format!("{error:#}"));
+                before.push = Push::barred(&error);
             }
             compared => compared?,
         }

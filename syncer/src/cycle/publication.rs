@@ -8,6 +8,7 @@ use dirless_program::Clock;
 use dirless_seal::sha256_hex;
 use dirless_wire::{ETag, SourceName};
 
+use super::before::Push;
 use super::{Outcome, after, over_tree, stock};
 use crate::audience::{Audiences, Target};
 use crate::config::Config;
@@ -46,18 +47,7 @@ struct Found {
     is_there: bool,
     expected: Expected,
     etag: Option<String>,
-    /// What keeps anything from being pushed; what is signed goes on without.
-    unpushable: Option<String>,
-}
-
-impl Found {
-    /// Fails with what keeps anything from being pushed.
-    fn pushable(&self) -> anyhow::Result<()> {
-        match &self.unpushable {
-            Some(reason) => bail!("{reason}"),
-            None => Ok(()),
-        }
-    }
+    push: Push,
 }
 
 impl<'a> Publication<'a> {
@@ -151,7 +141,7 @@ impl<'a> Publication<'a> {
         if let Some(published) = known.filter(|published| published.made_of.as_ref() == Some(&now))
             && self.is_stocked(&target.name, &published.digest)?
         {
-            found.pushable()?;
+            found.push.check()?;
             return note_unchanged(&state, published, &found, now);
         }
         let (made_of, all) = match selected {
@@ -178,7 +168,7 @@ impl<'a> Publication<'a> {
             document.meta.sequence = Some(published.sequence);
             document.meta.generated_at = Some(published.at.clone());
             stock(self.signer.as_ref(), &target.name, &digest, &document)?;
-            found.pushable()?;
+            found.push.check()?;
             return note_unchanged(&state, published, &found, made_of);
         }
         if let Some(held) = self.guard(&state, &found, document.entries.len(), &digest)? {
@@ -191,7 +181,7 @@ impl<'a> Publication<'a> {
         document.meta.sequence = Some(sequence);
         document.meta.generated_at = Some(now.clone());
         stock(self.signer.as_ref(), &target.name, &digest, &document)?;
-        found.pushable()?;
+        found.push.check()?;
         let (written, body) = remote.push(&document, None, &found.expected).await?;
         let count = document.entries.len();
         state.set_published(&Published {
@@ -224,13 +214,13 @@ impl<'a> Publication<'a> {
             is_there: false,
             expected: Expected::Absent,
             etag: None,
-            unpushable: None,
+            push: Push::default(),
             published,
         };
         match self.look_at_backend(remote, &mut found, target).await {
             Err(error) if self.signer.is_some() && found.published.is_some() => {
                 found.is_there = true;
-                found.unpushable = Some(format!("{error:#}"));
+                found.push = Push::barred(&error);
             }
             compared => compared?,
         }
